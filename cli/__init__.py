@@ -1,0 +1,1 @@
+"""Commands: parse, call, render, map exit codes."""

@@ -1,0 +1,1 @@
+"""The engine: a file becomes a crop, a vector, a verdict, a report."""

@@ -1,0 +1,1 @@
+"""Galleries and scans on disk: SQLite is the truth, FAISS is derived."""
