@@ -104,7 +104,9 @@ def _read_from_hub(text: str, revision: str | None) -> Checkpoint:
     try:
         folder = Path(
             snapshot_download(
-                repo, revision=revision or pinned or None, allow_patterns=[WEIGHTS_NAME, CONFIG_NAME]
+                repo,
+                revision=revision or pinned or None,
+                allow_patterns=[WEIGHTS_NAME, CONFIG_NAME],
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:

@@ -1,0 +1,72 @@
+"""Options that several commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class DeviceChoice(StrEnum):
+    """Where the encoder runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class PrecisionChoice(StrEnum):
+    """Arithmetic of the encoder."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+
+
+Workspace = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        metavar="DIR",
+        help="Where galleries and scans lie; default: $CODE_WORKSPACE, else the user's data folder.",
+        rich_help_panel="Workspace",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="W",
+        help="Encoder: a folder with model.safetensors and config.json, or a hub id"
+        " (owner/name[@revision]).",
+        rich_help_panel="Encoder",
+    ),
+]
+Device = Annotated[
+    DeviceChoice, typer.Option("--device", help="Where it runs.", rich_help_panel="Encoder")
+]
+Precision = Annotated[
+    PrecisionChoice,
+    typer.Option("--precision", help="Arithmetic; auto is float32.", rich_help_panel="Encoder"),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option("--include", metavar="GLOB", help="Only these files.", rich_help_panel="Files"),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude", metavar="GLOB", help="Not these files and folders.", rich_help_panel="Files"
+    ),
+]
+NoRecurse = Annotated[
+    bool,
+    typer.Option("--no-recurse", help="Stay out of sub-directories.", rich_help_panel="Files"),
+]
+FollowSymlinks = Annotated[
+    bool,
+    typer.Option("--follow-symlinks", help="Follow symbolic links.", rich_help_panel="Files"),
+]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", min=0, help="Threads; 0: one a core.", rich_help_panel="Speed"),
+]

@@ -1,0 +1,136 @@
+"""Summaries and tables for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from ..engine.inert import for_terminal
+from ..engine.pipeline import StageTimes
+from ..engine.report.interface import Report
+from ..engine.results import FileResult, Summary
+from ..index.galleries import GalleryInfo
+from ..index.scans import ScanInfo, Scans
+from .console import say, stderr, stdout
+
+
+def counts(summary: Summary) -> str:
+    """The counts that a progress bar shows."""
+    parts = [f"{verdict} {count}" for verdict, count in sorted(summary.by_verdict.items())]
+    parts += [
+        f"{status} {summary.by_status[status]}"
+        for status in ("failed", "skipped")
+        if status in summary.by_status
+    ]
+    return "  ".join(parts)
+
+
+def report(scans: Scans, info: ScanInfo) -> Report:
+    """A scan on record, ready to be written."""
+    run = {
+        "id": info.uuid,
+        "scan": info.key,
+        "state": info.state,
+        "started": info.started,
+        "finished": info.finished,
+        **info.run,
+    }
+    return Report(run, info.summary or {}, map(FileResult.from_row, scans.rows(info)))
+
+
+def summary(
+    counted: Summary,
+    gallery: GalleryInfo,
+    scan: int,
+    worst: Sequence[tuple[float, int, FileResult]],
+    to_stderr: bool,
+) -> None:
+    """Print what a scan found."""
+    console = stderr() if to_stderr else stdout()
+    table = Table(title=f"scan {scan}: {counted.files} files", title_justify="left", box=None)
+    table.add_column("")
+    table.add_column("files", justify="right")
+    table.add_column("")
+    for verdict in ("fake", "inconclusive", "real"):
+        if count := counted.by_verdict.get(verdict, 0):
+            table.add_row(verdict, str(count), "", style=_STYLES[verdict])
+    for status in ("skipped", "failed"):
+        if count := counted.by_status.get(status, 0):
+            table.add_row(status, str(count), "")
+    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(counted.by_reason.items()))
+    console.print(table)
+    if reasons:
+        console.print(f"reasons: {reasons}")
+    if counted.left_out:
+        console.print(f"left out by --include and --exclude: {counted.left_out}")
+    reused = [
+        f"{status} {counted.by_status[status]}"
+        for status in ("cached", "duplicate")
+        if status in counted.by_status
+    ]
+    if reused:
+        console.print(f"not embedded again: {', '.join(reused)}")
+    console.print(
+        f"gallery {gallery.name}: {gallery.reals} real and {gallery.fakes} fake references"
+    )
+    if worst:
+        _most_suspicious(worst, to_stderr)
+
+
+def _most_suspicious(worst: Sequence[tuple[float, int, FileResult]], to_stderr: bool) -> None:
+    console = stderr() if to_stderr else stdout()
+    table = Table(title="most suspicious", title_justify="left", box=None)
+    table.add_column("margin", justify="right")
+    table.add_column("generator")
+    table.add_column("nearest")
+    table.add_column("file", overflow="fold")
+    for margin, _, result in worst:
+        table.add_row(
+            f"{margin:+.4f}",
+            for_terminal(result.generator or "", 30),
+            for_terminal(result.neighbour or "", 40),
+            for_terminal(result.path),
+        )
+    console.print(table)
+
+
+_STYLES = {"fake": "bold red", "inconclusive": "yellow", "real": "green"}
+
+
+def interrupted(counted: Summary, scan: int) -> None:
+    """Print what an interruption has kept."""
+    say(
+        f"interrupted: {counted.files} files are done and kept as scan {scan};"
+        " run the same command again to go on",
+        "yellow",
+    )
+
+
+def stage_times(times: StageTimes, to_stderr: bool) -> None:
+    """Print the seconds of each stage."""
+    console = stderr() if to_stderr else stdout()
+    table = Table(title="stages", title_justify="left", box=None)
+    table.add_column("")
+    table.add_column("seconds", justify="right")
+    rows: Mapping[str, float] = {
+        "read and hash": times.read,
+        "decode": times.decode,
+        "embed": times.embed,
+        "search and judge": times.search,
+        "record": times.record,
+        "waiting for the pool": times.wait,
+    }
+    for name, seconds in rows.items():
+        table.add_row(name, f"{seconds:.2f}")
+    console.print(table)
+    console.print(f"decoded {times.decoded}, embedded {times.embedded}; summed over threads")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table on stdout, every cell inert."""
+    drawn = Table(title=title, title_justify="left", box=None)
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(for_terminal(str(cell)) for cell in row))
+    stdout().print(drawn)

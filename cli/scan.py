@@ -1,0 +1,231 @@
+"""``code-scan``: scan files and directories for AI-generated images."""
+
+import heapq
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..engine.results import FileResult, Status, Summary, Verdict
+from . import options as opt
+from .running import EXIT_INTERRUPTED, EXIT_MATCHED, interruptible, run
+
+if TYPE_CHECKING:
+    from ..engine.report.interface import Format
+
+app = typer.Typer(add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+SUSPICIOUS = 10
+"""Files that the summary names."""
+
+
+class FailOn(StrEnum):
+    """What ``--fail-on`` can name."""
+
+    FAKE = "fake"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+    def matches(self, summary: Summary) -> bool:
+        """Whether a scan with these counts fails."""
+        if self is FailOn.ERROR:
+            return summary.by_status.get(Status.FAILED, 0) > 0
+        return summary.by_verdict.get(self.value, 0) > 0
+
+
+def _fail_on(text: str) -> list[FailOn]:
+    try:
+        return [FailOn(word.strip()) for word in text.split(",") if word.strip()]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is not a list of {', '.join(FailOn)}, separated by commas"
+        ) from error
+
+
+@app.command(
+    epilog="Examples: [bold]code-scan ./photos[/]   "
+    "[bold]code-scan ./photos --csv report.csv --fail-on fake[/]   "
+    "[bold]code-scan ./photos --jsonl - | jq .verdict[/]"
+)
+def scan(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, directories.")],
+    gallery: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Compare with this gallery; default: the workspace's default, or its only one.",
+            rich_help_panel="Judging",
+        ),
+    ] = None,
+    k: Annotated[
+        int,
+        typer.Option("-k", min=1, help="References in the vote.", rich_help_panel="Judging"),
+    ] = 1,
+    csv: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write CSV; - is stdout.", rich_help_panel="Reports"),
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write JSON.", rich_help_panel="Reports"),
+    ] = None,
+    jsonl: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write JSON lines while it runs.", rich_help_panel="Reports"
+        ),
+    ] = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            metavar="WHAT,...",
+            help="Exit with 1 if there is any of: fake, inconclusive, error.",
+            rich_help_panel="Reports",
+        ),
+    ] = "",
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="No progress, no summary.", rich_help_panel="Reports"),
+    ] = False,
+    stats: Annotated[
+        bool, typer.Option(help="Show the time of each stage.", rich_help_panel="Reports")
+    ] = False,
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    no_recurse: opt.NoRecurse = False,
+    follow_symlinks: opt.FollowSymlinks = False,
+    rehash: Annotated[
+        bool,
+        typer.Option(help="Read files again even if they look unchanged.", rich_help_panel="Files"),
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(help="Try files again that failed before.", rich_help_panel="Files"),
+    ] = False,
+    reembed: Annotated[
+        bool,
+        typer.Option(help="Embed again what is embedded.", rich_help_panel="Files"),
+    ] = False,
+    weights: opt.Weights = None,
+    device: opt.Device = opt.DeviceChoice.AUTO,
+    precision: opt.Precision = opt.PrecisionChoice.AUTO,
+    workers: opt.Workers = 0,
+    workspace: opt.Workspace = None,
+    case: Annotated[
+        str, typer.Option(metavar="ID", help="Case number.", rich_help_panel="Case")
+    ] = "",
+    examiner: Annotated[
+        str, typer.Option(metavar="NAME", help="Who scans.", rich_help_panel="Case")
+    ] = "",
+    note: Annotated[
+        str, typer.Option(metavar="TEXT", help="Kept with the scan.", rich_help_panel="Case")
+    ] = "",
+) -> None:
+    """Scan images and say which look generated.
+
+    Every file under the paths gets one row: a verdict, or the reason why there is none. Results
+    are kept in the workspace as they come; run the same command again to go on after an
+    interruption. Nothing under the paths is ever written to.
+    """
+    wanted = _fail_on(fail_on)
+    from ..engine.decode import PREPROCESSING
+    from ..engine.discover import WalkOptions, walk
+    from ..engine.pipeline import PipelineOptions, StageTimes
+    from ..engine.report.as_json import jsonl_line
+    from ..engine.run import GalleryIdentity, run_record
+    from ..engine.scan import ScanOptions
+    from ..engine.scan import scan as run_scan
+    from ..index.contents import Recall
+    from ..index.workspace import Workspace, default_folder
+    from . import outputs, render
+    from .progress import meter
+    from .session import EncoderChoice, embedder_of_gallery
+
+    formats = _formats(csv, json_file)
+    targets = [*formats, *([jsonl] if jsonl else [])]
+    outputs.check_targets(targets)
+    folder = workspace or default_folder()
+    walk_options = WalkOptions(
+        recurse=not no_recurse,
+        follow_symlinks=follow_symlinks,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        omit=(folder, *(target for target in targets if target != outputs.STDOUT)),
+    )
+    files = walk(paths, walk_options)
+    with ExitStack() as stack:
+        space = stack.enter_context(Workspace(folder))
+        stack.enter_context(space.guarded())
+        info = space.choose_gallery(gallery)
+        choice = EncoderChoice(weights, device, precision)
+        embedder = embedder_of_gallery(space, info, choice)
+        arguments = {
+            "paths": [str(path) for path in paths],
+            "recurse": not no_recurse,
+            "follow_symlinks": follow_symlinks,
+            "include": include or [],
+            "exclude": exclude or [],
+            "case": case,
+            "examiner": examiner,
+            "note": note,
+        }
+        identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
+        record = run_record(arguments, identity, embedder, PREPROCESSING, k)
+        recorder = space.recorder(info, record, Recall(rehash, retry_failed, reembed))
+        summary, times = Summary(), StageTimes()
+        worst: list[tuple[float, int, FileResult]] = []
+        lines = stack.enter_context(outputs.growing(jsonl)) if jsonl else None
+        stopped = stack.enter_context(interruptible())
+        state = "failed"
+        try:
+            with meter("scanning", [walk(paths, walk_options)], quiet) as progress:
+                for result in run_scan(
+                    files,
+                    space.galleries.open(info.name),
+                    recorder,
+                    embedder,
+                    ScanOptions(k, PipelineOptions(workers)),
+                    times,
+                    stopped,
+                ):
+                    summary.add(result)
+                    if lines is not None:
+                        lines.write(jsonl_line(result))
+                    if result.verdict is Verdict.FAKE:
+                        heapq.heappush(worst, (result.margin or 0.0, -summary.files, result))
+                        if len(worst) > SUSPICIOUS:
+                            heapq.heappop(worst)
+                    progress.advance(render.counts(summary))
+            state = "interrupted" if stopped() else "finished"
+        finally:
+            summary.left_out = files.left_out
+            recorder.finish(state, summary.as_dict())
+        scan_info = space.scans.info(str(recorder.key))
+        if state == "interrupted":
+            render.interrupted(summary, recorder.key)
+            raise typer.Exit(EXIT_INTERRUPTED)
+        for target, write in formats.items():
+            with outputs.whole(target) as stream:
+                write(render.report(space.scans, scan_info), stream)
+    if not quiet:
+        to_stderr = outputs.STDOUT in targets
+        render.summary(summary, info, recorder.key, sorted(worst, reverse=True), to_stderr)
+        if stats:
+            render.stage_times(times, to_stderr)
+    if any(what.matches(summary) for what in wanted):
+        raise typer.Exit(EXIT_MATCHED)
+
+
+def _formats(csv: Path | None, json_file: Path | None) -> "dict[Path, Format]":
+    from ..engine.report.as_csv import write_csv
+    from ..engine.report.as_json import write_json
+
+    chosen = ((csv, write_csv), (json_file, write_json))
+    return {target: write for target, write in chosen if target is not None}
+
+
+def main() -> None:
+    """Entry point of ``code-scan``."""
+    run(app)

@@ -1,0 +1,173 @@
+"""``code-train``: train the encoder; ``code-train prepare``: make shards."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import say
+from .running import EXIT_INTERRUPTED, run
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+prepare_app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+
+@app.command(
+    epilog="To make shards from folders or D3's Parquet: [bold]code-train prepare --help[/bold]"
+)
+def train_command(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Folder with real/ and fake/GENERATOR/, a CSV of path,label,generator,source, or"
+            " WebDataset shards (folder, .tar, http, https or s3; braces allowed).",
+        ),
+    ] = "",
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; RUN/model is the trained encoder.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out, exactly.")] = False,
+    config: Annotated[Path | None, typer.Option(help="Options as TOML.")] = None,
+    print_config: Annotated[
+        bool, typer.Option(help="Print all options as TOML, as chosen, and exit.")
+    ] = False,
+    init: Annotated[
+        str | None, typer.Option(help="Checkpoint to start from; else from scratch.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of the schedule.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps per epoch.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Records per process; each gives eight views.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    reconstruct: Annotated[
+        str | None,
+        typer.Option(
+            help="Make fakes from the reals with these autoencoders, separated by commas:"
+            " FOLDER/NAME of NAME_encoder and NAME_decoder.safetensors, or a diffusers folder."
+        ),
+    ] = None,
+    equalise: Annotated[
+        bool | None,
+        typer.Option(
+            "--equalise/--no-equalise",
+            help="Give both members of a pair the same random size, resize and JPEG.",
+        ),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode and augment.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, or autocast to bfloat16 or float16.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Every draw follows from it.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other option as TOML: loss.positives='\"instance\"'."),
+    ] = None,
+) -> None:
+    """Train the encoder on real and generated images by the published recipe.
+
+    Several processes: torchrun --nproc-per-node N -m code_forensics.cli.train DATA --out RUN
+    """
+    from ..train.config import TrainConfig, from_toml, read_config, to_toml
+    from ..train.errors import ConfigError, TrainingError
+    from ..train.record import CONFIG_FILE
+
+    chosen: list[tuple[str, object]] = [
+        ("seed", seed), ("init", init), ("precision", precision),
+        ("schedule.epochs", epochs), ("schedule.steps", steps), ("schedule.batch", batch),
+        ("schedule.lr", lr), ("equalise.enabled", equalise),
+        ("reconstruct.autoencoders", reconstruct.split(",") if reconstruct else None),
+        ("runtime.workers", workers), ("runtime.device", device),
+    ]  # fmt: skip
+    lines = [f"{key} = {json.dumps(value)}" for key, value in chosen if value is not None]
+    overrides = "\n".join(lines + list(set_ or ()))
+
+    base = read_config(config) if config else TrainConfig()
+    if resume and out:
+        if not (out / CONFIG_FILE).is_file():
+            raise TrainingError(f"{out} holds no run to resume", "leave --resume out")
+        begun = read_config(out / CONFIG_FILE)
+        base = base if config else begun
+    options = from_toml(overrides, "the command line", base)
+    if print_config:
+        typer.echo(to_toml(options), nl=False)
+        return
+    if not data or out is None:
+        raise ConfigError("DATA and --out RUN are needed", "see code-train --help")
+    if resume:
+        _refuse_changes(begun, options)
+
+    from ..train.loop import Outcome, train
+
+    result = train(data, out, options, resume=resume, say=say)
+    if result.outcome is Outcome.INTERRUPTED:
+        say(f"interrupted after step {result.steps}; go on with --resume")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    say(f"{result.outcome.value} after {result.steps} steps; the encoder is in {result.model}")
+
+
+@prepare_app.callback()
+def _prepare_group() -> None:
+    """Keeps ``prepare`` a command with a name of its own."""
+
+
+@prepare_app.command(name="prepare")
+def prepare_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder tree or CSV as for training, or a folder or address of Parquet files of"
+            " the layout of elsaEU/ELSA_D3, whose real images are downloaded."
+        ),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the shards; a second call goes on.")],
+    per_shard: Annotated[int, typer.Option(min=1, help="Records a shard.")] = 1000,
+    threads: Annotated[int, typer.Option(min=1, help="Downloads at a time.")] = 32,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for an answer.")] = 10.0,
+    retries: Annotated[int, typer.Option(min=0, help="Further tries of a download.")] = 2,
+    max_mb: Annotated[int, typer.Option(min=1, help="Largest image file, in MiB.")] = 32,
+) -> None:
+    """Make WebDataset shards with D3's keys for training."""
+    from ..train.download import DownloadOptions
+    from ..train.prepare import prepare
+
+    limits = DownloadOptions(threads, timeout, retries, max_bytes=max_mb << 20)
+    done = prepare(source, out, per_shard, limits, say)
+    say(
+        f"{done.shards} shards in {out}; this call made {done.made} with {done.records} records,"
+        f" {done.dead} left out because their real image is gone"
+    )
+
+
+def _refuse_changes(begun: object, options: object) -> None:
+    """A resumed run keeps its options, but for where it is computed and how long it lasts."""
+    from dataclasses import replace
+
+    from ..train.config import TrainConfig
+    from ..train.errors import ConfigError
+
+    assert isinstance(begun, TrainConfig)
+    assert isinstance(options, TrainConfig)
+    schedule = replace(begun.schedule, epochs=options.schedule.epochs)
+    if replace(begun, runtime=options.runtime, schedule=schedule) != options:
+        raise ConfigError(
+            "a resumed run keeps the options that it was begun with",
+            "only the epochs and what stands under [runtime] may change",
+        )
+
+
+def main() -> None:
+    """Entry point of ``code-train``."""
+    if sys.argv[1:2] == ["prepare"]:
+        run(prepare_app)
+    else:
+        run(app)
+
+
+if __name__ == "__main__":
+    main()

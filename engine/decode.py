@@ -1,0 +1,244 @@
+"""Turns the bytes of an image into CoDE's input, the crop, or into the reason why there is none.
+
+The rule: the answer is Pillow's. The crop equals ``center_crop(Image.open(f).convert("RGB"))`` of
+the published pipeline bit by bit, and a file that Pillow refuses is refused. Everything else here
+is a faster way to the same answer.
+"""
+
+import enum
+import importlib.metadata
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, features
+
+from .crop import CropBox, centre_crop
+from .formats import ALLOWED, open_image, sniff
+from .quiet import quiet_warnings
+from .region import read_region, region_version
+
+PREPROCESSING = "code-centre224-rgb/1"
+"""Identity of all steps from file to crop; changes when a pixel of any crop could change."""
+
+SIZE = 224
+"""Side of the crop, in pixels."""
+
+_DETAIL = 200  # characters of a decoder's own words that are kept
+_SMALL = 2 * SIZE * SIZE  # pixels below which reading a part saves nothing
+
+
+class Reason(enum.StrEnum):
+    """Why a file gives no crop."""
+
+    EMPTY = "empty"  # no bytes
+    NOT_AN_IMAGE = "not_an_image"  # no decoder knows the content
+    UNSUPPORTED = "unsupported"  # an image, but of a kind that is not decoded
+    TRUNCATED = "truncated"  # it ends too early
+    CORRUPT = "corrupt"  # its decoder found an error
+    TOO_LARGE = "too_large"  # more bytes than the limit, packed or unpacked
+    TOO_MANY_PIXELS = "too_many_pixels"  # more pixels than the limit
+    NO_MEMORY = "no_memory"  # decoding needs more memory than there is
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """Bounds on what is decoded.
+
+    Attributes:
+        max_pixels: Most pixels that the header may announce. The default, 2**28, covers 200 MP
+            phone cameras and every WebP, is libavif's own limit, and keeps one decoded image
+            within 1 GiB (Pillow takes 4 bytes a pixel).
+        max_bytes: Largest file, in bytes. The default, 2**30, covers 2**28 pixels of
+            uncompressed RGB.
+        region: Read only the middle of a JPEG where that is proven to give the same pixels;
+            False leaves every file to Pillow, for comparison.
+    """
+
+    max_pixels: int = 1 << 28
+    max_bytes: int = 1 << 30
+    region: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An image's crop, and what its header says.
+
+    Attributes:
+        crop: Array of shape (224, 224, 3), uint8, C-contiguous, RGB.
+        format: Pillow's name of the format ("JPEG", "PNG", ...; "HEIF" for HEIC too).
+        width: Width of the first frame in pixels, EXIF orientation not applied.
+        height: Its height.
+        frames: Frames or pages in the file, the first of which is the crop's.
+        decoder: "pillow" or "nvimgcodec".
+    """
+
+    crop: NDArray[np.uint8]
+    format: str
+    width: int
+    height: int
+    frames: int
+    decoder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """The reason why there is no crop.
+
+    Attributes:
+        reason: A stable code.
+        detail: The decoder's own words, one printable line of ASCII; may be empty.
+        format: The format, as far as the first bytes tell; else empty.
+        width: Width that the header announces, in pixels; None where it could not be read.
+        height: Height likewise.
+    """
+
+    reason: Reason
+    detail: str
+    format: str
+    width: int | None
+    height: int | None
+
+
+def decode(data: bytes, options: DecodeOptions = DecodeOptions()) -> Decoded | Undecodable:
+    """Decode an image to its centre crop. Thread-safe; bad input is an answer, not an exception.
+
+    Args:
+        data: The whole file.
+        options: Bounds.
+    """
+    if not data:
+        return Undecodable(Reason.EMPTY, "", "", None, None)
+    if len(data) > options.max_bytes:
+        detail = f"{len(data)} bytes, the limit is {options.max_bytes}"
+        return Undecodable(Reason.TOO_LARGE, detail, sniff(data), None, None)
+    with quiet_warnings():
+        try:
+            image = open_image(data)
+        except Exception as error:  # decoders raise nearly anything on hostile headers
+            return _refusal(error, data, None)
+        width, height = image.size
+        if width * height > options.max_pixels:
+            detail = f"{width} x {height} pixels, the limit is {options.max_pixels}"
+            name = image.format or ""
+            return Undecodable(Reason.TOO_MANY_PIXELS, detail, name, width, height)
+        try:
+            return _crop(image, data, options)
+        except Exception as error:
+            return _refusal(error, data, image)
+
+
+def decoder_versions() -> dict[str, str]:
+    """Versions of everything that turns bytes into pixels here, by name."""
+    versions = {"pillow": importlib.metadata.version("pillow")}
+    for name in (
+        "libjpeg_turbo",
+        "jpg_2000",
+        "zlib",
+        "zlib_ng",
+        "libtiff",
+        "webp",
+        "avif",
+        "littlecms2",
+    ):
+        if features.check(name) and (version := features.version(name)):
+            versions[name] = version
+    try:
+        import pillow_heif
+    except ImportError:
+        pass
+    else:
+        versions["pillow_heif"] = pillow_heif.__version__
+        versions["libheif"] = pillow_heif.libheif_version()
+    if nvimgcodec := region_version():
+        versions["nvimgcodec"] = nvimgcodec
+    return versions
+
+
+def _crop(image: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> Decoded:
+    name = image.format or ""
+    width, height = image.size
+    if options.region and name in ("JPEG", "MPO") and width * height > _SMALL:
+        box = centre_crop(width, height, SIZE)
+        pixels = read_region(data, width, height, box)
+        if pixels is not None:
+            frames = getattr(image, "n_frames", 1)
+            return Decoded(_pad(pixels, box), name, width, height, frames, "nvimgcodec")
+    image.load()
+    width, height = image.size  # some formats know their size only now
+    box = centre_crop(width, height, SIZE)
+    pixels = _to_rgb(image.crop((box.left, box.top, box.right, box.bottom)))
+    return Decoded(_pad(pixels, box), name, width, height, _frames(image, data), "pillow")
+
+
+def _to_rgb(part: Image.Image) -> NDArray[np.uint8]:
+    """Convert the crop alone: every conversion to RGB is pixel by pixel, so the order is free."""
+    # Pillow only warns of, or recolours, the transparency that RGB is going to lose.
+    part.info.pop("transparency", None)
+    return np.asarray(part.convert("RGB"))
+
+
+def _pad(pixels: NDArray[np.uint8], box: CropBox) -> NDArray[np.uint8]:
+    if box.fills:
+        return np.ascontiguousarray(pixels)
+    square = np.zeros((box.size, box.size, 3), np.uint8)
+    square[box.y : box.y + box.height, box.x : box.x + box.width] = pixels
+    return square
+
+
+def _frames(image: ImageFile.ImageFile, data: bytes) -> int:
+    """Count frames, on a second look where the first one has let go of the file."""
+    try:
+        if image.format in ("GIF", "TIFF"):
+            image = open_image(data)
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # a damaged later frame does not spoil the first
+        return 1
+
+
+_TRUNCATED = re.compile(
+    r"truncat|unexpected end|not enough (image )?data|premature|end of file|end of data",
+    re.IGNORECASE,
+)
+_UNSUPPORTED = re.compile(
+    r"unsupported|not supported|not support|cannot handle|unknown (pixel|image) mode"
+    r"|not implemented|unimplemented|could not be identified because|cannot load this image",
+    re.IGNORECASE,
+)
+_UNPACKED = re.compile(r"decompressed data too large|MAX_TEXT|too much memory", re.IGNORECASE)
+
+
+def _refusal(error: Exception, data: bytes, image: ImageFile.ImageFile | None) -> Undecodable:
+    name = (image.format if image is not None else None) or sniff(data)
+    width, height = image.size if image is not None else (None, None)
+    return Undecodable(_reason(error, name), _detail(error), name, width, height)
+
+
+def _reason(error: Exception, name: str) -> Reason:
+    said = str(error)
+    if isinstance(error, MemoryError):
+        return Reason.NO_MEMORY
+    if isinstance(error, Image.DecompressionBombError):
+        return Reason.TOO_MANY_PIXELS
+    if not name:  # at most, a decoder without a signature of its own gave it a try
+        return Reason.NOT_AN_IMAGE
+    if name not in ALLOWED:
+        return Reason.UNSUPPORTED
+    if _UNPACKED.search(said):
+        return Reason.TOO_LARGE
+    if isinstance(error, EOFError) or _TRUNCATED.search(said):
+        return Reason.TRUNCATED
+    if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(said):
+        return Reason.UNSUPPORTED
+    return Reason.CORRUPT
+
+
+def _detail(error: Exception) -> str:
+    """An exception in one printable line, without addresses, which differ from run to run."""
+    said = re.sub(r"<[\w.]+ object at 0x[0-9a-fA-F]+>", "the file", str(error))
+    line = " ".join(f"{type(error).__name__}: {said}".split()) if said else type(error).__name__
+    return line.encode("ascii", "backslashreplace").decode()[:_DETAIL].translate(_CONTROLS)
+
+
+_CONTROLS = dict.fromkeys((*range(32), 127), "?")

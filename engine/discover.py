@@ -1,0 +1,217 @@
+"""Walk files and directories in a stable order, naming what cannot be walked."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from .errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class WalkOptions:
+    """Which files belong to a scan.
+
+    Attributes:
+        recurse: Descend into sub-directories of the given ones.
+        follow_symlinks: Follow symbolic links found while walking; links given as paths are
+            always followed. A directory reached twice this way is reported, not walked again.
+        include: Globs; where any is given, other files are left out.
+        exclude: Globs of files and directories that are left out.
+        omit: Files and directories that never belong, such as the workspace and the reports.
+
+    A glob without a slash is matched against the name, one with a slash against the path relative
+    to the directory that was given, and a pattern is case-sensitive.
+    """
+
+    recurse: bool = True
+    follow_symlinks: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    omit: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file to scan, or a thing in the tree that cannot be one.
+
+    Attributes:
+        path: As found; undecodable bytes surrogate-escaped.
+        bytes: Size; None where it could not be examined.
+        mtime_ns: Modification time in nanoseconds since the epoch.
+        inode: Inode number; with `device` it identifies the file on this host.
+        device: Device number.
+        reason: Why it is skipped or has failed already; None for a regular file.
+        detail: The system's words behind the reason.
+        root: The given path under which it was found.
+    """
+
+    path: str
+    bytes: int | None = None
+    mtime_ns: int = 0
+    inode: int = 0
+    device: int = 0
+    reason: str | None = None
+    detail: str | None = None
+    root: str = ""
+
+
+class Reason:
+    """Reasons that discovery gives, beside those of the decoder."""
+
+    SYMLINK = "symlink"
+    SYMLINK_LOOP = "symlink_loop"
+    SPECIAL_FILE = "special_file"
+    UNREADABLE = "unreadable"
+    VANISHED = "vanished"
+    CHANGED = "changed"
+    UNREADABLE_DIRECTORY = "unreadable_directory"
+
+
+@dataclass(slots=True)
+class Walk:
+    """An iterable over every file under some paths, each exactly once, in a stable order.
+
+    The order is that of the paths' components, so that it does not depend on the file system or
+    on the order of the arguments. Memory does not grow with the number of files, but for the
+    names of the directories on the way.
+
+    Attributes:
+        roots: The paths, sorted, without those that lie under another.
+        options: Which files belong.
+        left_out: Files that the globs left out so far.
+    """
+
+    roots: Sequence[str]
+    options: WalkOptions = field(default_factory=WalkOptions)
+    left_out: int = 0
+    _omit: frozenset[str] = frozenset()
+
+    def __iter__(self) -> Iterator[FoundFile]:
+        """Walk from the beginning."""
+        self.left_out = 0
+        self._omit = frozenset(os.path.realpath(path) for path in self.options.omit)
+        for root in self.roots:
+            if os.path.realpath(root) in self._omit:
+                continue
+            if Path(root).is_dir():
+                status = os.stat(root)
+                yield from self._directory(root, root, ((status.st_dev, status.st_ino),))
+            elif self._belongs(root, os.path.dirname(root)):
+                yield _examine(root, root)
+
+    def _directory(
+        self, path: str, root: str, above: tuple[tuple[int, int], ...]
+    ) -> Iterator[FoundFile]:
+        try:
+            with os.scandir(path) as entries:
+                names, folders, links = [], set(), set()
+                for entry in entries:
+                    names.append(entry.name)
+                    if entry.is_symlink():
+                        links.add(entry.name)
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.add(entry.name)
+        except OSError as error:
+            yield FoundFile(
+                path, reason=Reason.UNREADABLE_DIRECTORY, detail=error.strerror, root=root
+            )
+            return
+        for name in sorted(names):
+            child = os.path.join(path, name)
+            if self._omit and os.path.realpath(child) in self._omit:
+                continue
+            if name in links and not self.options.follow_symlinks:
+                if self._belongs(child, root):
+                    yield FoundFile(child, reason=Reason.SYMLINK, root=root)
+            elif name in folders or (name in links and os.path.isdir(child)):
+                yield from self._enter(child, root, above)
+            elif self._belongs(child, root):
+                yield _examine(child, root)
+
+    def _enter(
+        self, path: str, root: str, above: tuple[tuple[int, int], ...]
+    ) -> Iterator[FoundFile]:
+        if not self.options.recurse or self._excluded(path, root):
+            return
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            yield FoundFile(
+                path, reason=Reason.UNREADABLE_DIRECTORY, detail=error.strerror, root=root
+            )
+            return
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            yield FoundFile(path, reason=Reason.SYMLINK_LOOP, root=root)
+        else:
+            yield from self._directory(path, root, (*above, here))
+
+    def _belongs(self, path: str, root: str) -> bool:
+        include = self.options.include
+        belongs = not self._excluded(path, root) and (
+            not include or any(_matches(path, root, glob) for glob in include)
+        )
+        self.left_out += not belongs
+        return belongs
+
+    def _excluded(self, path: str, root: str) -> bool:
+        return any(_matches(path, root, glob) for glob in self.options.exclude)
+
+
+def walk(paths: Sequence[str | Path], options: WalkOptions | None = None) -> Walk:
+    """Prepare a walk over files and directories.
+
+    Raises:
+        InputError: A path does not exist or none is given.
+    """
+    options = options or WalkOptions()
+    if not paths:
+        raise InputError("no path is given", "name a file or a directory to scan")
+    roots: list[str] = []
+    for path in sorted({os.path.normpath(os.fspath(p)) for p in paths}, key=_components):
+        if not os.path.lexists(path):
+            raise InputError(f"there is no file or directory at {path!r}")
+        covered = options.recurse and any(_lies_under(path, root) for root in roots)
+        if not covered:
+            roots.append(path)
+    return Walk(roots, options)
+
+
+def _components(path: str) -> tuple[str, ...]:
+    return Path(path).parts
+
+
+def _lies_under(path: str, root: str) -> bool:
+    parts, above = _components(os.path.abspath(path)), _components(os.path.abspath(root))
+    return parts[: len(above)] == above and os.path.isdir(root)
+
+
+def _matches(path: str, root: str, glob: str) -> bool:
+    if "/" in glob:
+        relative = os.path.relpath(path, root).replace(os.sep, "/")
+        return fnmatchcase(relative, glob.removeprefix("./").rstrip("/"))
+    return fnmatchcase(os.path.basename(path), glob)
+
+
+def _examine(path: str, root: str) -> FoundFile:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        loop = error.errno == errno.ELOOP
+        reason = (
+            Reason.SYMLINK_LOOP
+            if loop
+            else Reason.VANISHED
+            if isinstance(error, FileNotFoundError)
+            else Reason.UNREADABLE
+        )
+        return FoundFile(path, reason=reason, detail=error.strerror, root=root)
+    if not stat.S_ISREG(status.st_mode):
+        return FoundFile(path, reason=Reason.SPECIAL_FILE, root=root)
+    return FoundFile(
+        path, status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev, root=root
+    )

@@ -1,0 +1,108 @@
+"""Says from its markers alone whether a JPEG is intact and of a kind that can be read in part.
+
+Source of the layout: ITU-T T.81, annex B. What passes here is a single-scan Huffman JPEG of 8 bits
+(SOF0, SOF1), grey or of three components, complete down to its last restart marker and its EOI.
+All else is left to a decoder that reads the whole file: on a damaged structure two decoders may
+stop at different places, while the bits between intact markers always decode to the same pixels
+(libjpeg resumes after a bad code, without an error).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_SOF = (0xC0, 0xC1)  # baseline and extended sequential, Huffman coded
+_DHT, _SOS, _DQT, _DRI, _COM = 0xC4, 0xDA, 0xDB, 0xDD, 0xFE
+_APP = range(0xE0, 0xF0)
+_EOI = b"\xff\xd9"
+
+# Horizontal and vertical sampling of the first component, the other two being 1 x 1:
+# 4:4:4, 4:2:2, 4:2:0, 4:4:0 and 4:1:1.
+_LUMA = frozenset({(1, 1), (2, 1), (2, 2), (1, 2), (4, 1)})
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the frame header says.
+
+    Attributes:
+        width: Columns.
+        height: Rows.
+        sampling: Horizontal and vertical factor of each component.
+    """
+
+    width: int
+    height: int
+    sampling: tuple[tuple[int, int], ...]
+
+    @property
+    def units(self) -> int:
+        """Minimum coded units in its one scan; a single component is coded block by block."""
+        across, down = self.sampling[0] if len(self.sampling) > 1 else (1, 1)
+        return -(-self.width // (8 * across)) * -(-self.height // (8 * down))
+
+
+def intact_frame(data: bytes) -> Frame | None:
+    """Check the structure of a JPEG, from SOI to EOI.
+
+    Args:
+        data: The whole file; bytes after EOI (previews, further frames) are not looked at.
+
+    Returns:
+        Its frame, or None where anything is missing, doubled, out of place or of another kind.
+    """
+    if data[:2] != b"\xff\xd8":
+        return None
+    frame, interval, at = None, 0, 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        body, at = data[at + 4 : at + 2 + length], at + 2 + length
+        if length < 2 or len(body) != length - 2:
+            return None
+        if marker in _SOF:
+            if frame is not None or (frame := _frame(body)) is None:
+                return None
+        elif marker == _DRI:
+            if interval or length != 4 or not (interval := int.from_bytes(body)):
+                return None
+        elif marker == _SOS:
+            whole = frame is not None and _is_only_scan(body, frame)
+            return frame if whole and frame and _intact_scan(data, at, frame, interval) else None
+        elif marker not in (_DHT, _DQT, _COM) and marker not in _APP:
+            return None
+    return None
+
+
+def _frame(body: bytes) -> Frame | None:
+    """Read a frame header that has 8 bits a sample and a common subsampling."""
+    if len(body) < 6 or body[0] != 8:
+        return None
+    height, width, count = int.from_bytes(body[1:3]), int.from_bytes(body[3:5]), body[5]
+    if not height or not width or len(body) != 6 + 3 * count:
+        return None
+    sampling = tuple((body[at] >> 4, body[at] & 15) for at in range(7, len(body), 3))
+    if count == 1:
+        # The factors of a lone component have no meaning, but decoders have tripped over them.
+        return Frame(width, height, sampling) if sampling[0] == (1, 1) else None
+    if count != 3 or sampling[0] not in _LUMA or sampling[1:] != ((1, 1), (1, 1)):
+        return None
+    return Frame(width, height, sampling)
+
+
+def _is_only_scan(body: bytes, frame: Frame) -> bool:
+    """Whether a scan header covers every component and every coefficient."""
+    count = len(frame.sampling)
+    return len(body) == 2 * count + 4 and body[0] == count and body[-3:] == b"\x00\x3f\x00"
+
+
+def _intact_scan(data: bytes, start: int, frame: Frame, interval: int) -> bool:
+    """Whether coded data runs to EOI with exactly the restart markers that belong there."""
+    end = data.find(_EOI, start)
+    if end < 0:
+        return False
+    coded = np.frombuffer(data, np.uint8, end + 1 - start, start)  # EOI's first byte closes it
+    places = np.flatnonzero(coded[:-1] == 0xFF)
+    codes = coded[places + 1]
+    markers = codes[codes != 0]  # a zero is stuffed behind every 0xFF of the coded bits
+    expected = -(-frame.units // interval) - 1 if interval else 0
+    return markers.size == expected and bool((markers == 0xD0 + np.arange(markers.size) % 8).all())

@@ -1,0 +1,321 @@
+"""From files to vectors: read, hash, decode and embed, overlapped and in order.
+
+One thread, the caller's, decides; a pool of threads, one a core, does single-threaded jobs of
+three kinds: read and hash a file, decode a content, embed a batch. Whoever is free does whatever
+is next, so that neither end waits for the other. Bytes and crops in flight are bounded, and
+what comes out is in the order of what went in.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .contracts import Content, Store
+from .decode import Decoded, DecodeOptions, Undecodable, decode
+from .discover import FoundFile
+from .judge import Hits
+from .read import FreshContent, ReadFile, read_file
+from .workers import Workers
+
+HEARTBEAT = 0.25
+"""Seconds after which an empty burst is yielded, so that the consumer can act on time."""
+
+PASSING = frozenset({"too_large", "too_many_pixels", "no_memory"})
+"""Reasons that depend on this run's bounds and on the machine, not on the bytes alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineOptions:
+    """How the pipeline runs; only the decoder's bounds can change a result.
+
+    Attributes:
+        workers: Threads; 0 is one for each core.
+        window: Files in flight at most.
+        budget: Bytes of files in flight at most; one file may always be in flight.
+        decode: Bounds for the decoder.
+    """
+
+    workers: int = 0
+    window: int = 512
+    budget: int = 256 << 20
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
+
+
+@dataclass(slots=True)
+class StageTimes:
+    """Seconds spent in each stage, summed over threads, and what went through.
+
+    Attributes:
+        read: Reading and hashing.
+        decode: Decoding and cropping, provenance included.
+        embed: Embedding, and searching with fresh vectors.
+        search: Searching with stored vectors.
+        record: Writing to the workspace.
+        wait: The deciding thread waiting for the pool.
+        decoded: Contents decoded.
+        embedded: Crops embedded, repeated ones included.
+    """
+
+    read: float = 0.0
+    decode: float = 0.0
+    embed: float = 0.0
+    search: float = 0.0
+    record: float = 0.0
+    wait: float = 0.0
+    decoded: int = 0
+    embedded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """An embedding, its arithmetic, and what a search with it found."""
+
+    vector: NDArray[np.float32]
+    precision: str
+    hits: Hits | None = None
+
+
+class Identify(Protocol):
+    """Embeds a batch of crops, and may search with the vectors while it is at it."""
+
+    @property
+    def batch(self) -> int:
+        """Crops per call."""
+
+    def __call__(self, crops: NDArray[np.uint8], final: bool) -> Sequence[Identified | None]:
+        """Embed crops, (n, 224, 224, 3) uint8; called by several threads at once.
+
+        With `final` unset an entry may be None: that crop comes again with `final` set.
+        """
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class _Work:
+    """Bytes in flight, shared by all files that hold them."""
+
+    content: FreshContent
+    crop: NDArray[np.uint8] | None = None
+    hits: Hits | None = None
+    done: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """One file on its way through.
+
+    Attributes:
+        file: As discovered, or as it was when it was read.
+        content: What is known of its bytes; None where it could not be read.
+        opened: Whether it was read.
+    """
+
+    file: FoundFile
+    content: Content | None = None
+    opened: bool = False
+    _work: _Work | None = None
+    _reading: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self._reading and (self._work is None or self._work.done)
+
+    @property
+    def hits(self) -> Hits | None:
+        """What the search found, where this run embedded the content."""
+        return self._work.hits if self._work else None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this run embedded the content."""
+        return self._work is not None and self._work.content.vector is not None
+
+
+class Pipeline:
+    """The machine behind a scan or a build; use it once."""
+
+    def __init__(
+        self, store: Store, identify: Identify, options: PipelineOptions, times: StageTimes
+    ) -> None:
+        self._store = store
+        self._identify = identify
+        self._options = options
+        self._times = times
+        self._pool: Workers[Callable[[], None]] = Workers(
+            options.workers or os.cpu_count() or 1, prepare=_one_thread
+        )
+        self._window: deque[Item] = deque()
+        self._bytes = 0
+        self._decoding = 0
+        self._embedding = 0
+        self._works: WeakValueDictionary[str, _Work] = WeakValueDictionary()
+        self._crops: dict[bool, list[_Work]] = {False: [], True: []}  # by `final`
+
+    def run(self, files: Iterable[FoundFile], stop: Callable[[], bool]) -> Iterator[list[Item]]:
+        """Yield the files in order, in bursts, as they become ready; a burst may be empty.
+
+        Args:
+            files: What to work on; taken as room allows.
+            stop: Asked several times a second; once true, what is not ready is dropped.
+        """
+        source = iter(files)
+        exhausted = False
+        try:
+            while True:
+                while not exhausted and self._has_room():
+                    file = next(source, None)
+                    if file is None:
+                        exhausted = True
+                    else:
+                        self._admit(file)
+                burst = self._release()
+                if burst:
+                    yield burst
+                    if not stop():
+                        continue
+                if stop() or (exhausted and not self._window):
+                    return
+                self._submit_batches(starved=self._decoding == 0)
+                started = time.perf_counter()
+                finish = self._pool.next(HEARTBEAT)
+                self._times.wait += time.perf_counter() - started
+                if finish is None:
+                    yield []
+                else:
+                    finish()
+        finally:
+            self._pool.close()
+
+    def _has_room(self) -> bool:
+        return not self._window or (
+            len(self._window) < self._options.window and self._bytes < self._options.budget
+        )
+
+    def _release(self) -> list[Item]:
+        burst = []
+        while self._window and self._window[0].ready:
+            item = self._window.popleft()
+            self._bytes -= item.file.bytes or 0
+            burst.append(item)
+        return burst
+
+    def _admit(self, file: FoundFile) -> None:
+        item = Item(file)
+        self._window.append(item)
+        self._bytes += file.bytes or 0
+        if file.reason is not None:
+            return
+        item.content = _lasting(self._store.known_file(file))
+        if item.content is not None:
+            return
+        item._reading = True
+        self._decoding += 1
+        limit = self._options.decode.max_bytes
+
+        def job() -> Callable[[], None]:
+            started = time.perf_counter()
+            outcome = read_file(file, limit)
+            elapsed = time.perf_counter() - started
+            return lambda: self._on_read(item, outcome, elapsed)
+
+        self._pool.submit(job)
+
+    def _on_read(self, item: Item, read: ReadFile, elapsed: float) -> None:
+        self._times.read += elapsed
+        self._decoding -= 1
+        self._bytes += (read.file.bytes or 0) - (item.file.bytes or 0)
+        item.file = read.file
+        item._reading = False
+        if read.data is None:
+            return
+        item.opened = True
+        item.content = _lasting(self._store.known_content(read.sha256))
+        if item.content is not None:
+            return
+        work = self._works.get(read.sha256)
+        if work is None:
+            work = self._works[read.sha256] = _Work(FreshContent(read.sha256, len(read.data)))
+            self._decode(work, read.data)
+        item._work, item.content = work, work.content
+
+    def _decode(self, work: _Work, data: bytes) -> None:
+        self._decoding += 1
+        options = self._options.decode
+
+        def job() -> Callable[[], None]:
+            started = time.perf_counter()
+            decoded = decode(data, options)
+            elapsed = time.perf_counter() - started
+            return lambda: self._on_decoded(work, decoded, elapsed)
+
+        self._pool.submit(job)
+
+    def _on_decoded(self, work: _Work, decoded: Decoded | Undecodable, elapsed: float) -> None:
+        self._times.decode += elapsed
+        self._times.decoded += 1
+        self._decoding -= 1
+        content = work.content
+        content.format = decoded.format or None
+        content.width, content.height = decoded.width, decoded.height
+        if isinstance(decoded, Undecodable):
+            content.reason, content.detail = str(decoded.reason), decoded.detail
+            work.done = True
+        else:
+            content.decoder = decoded.decoder
+            work.crop = decoded.crop
+            self._crops[False].append(work)
+            self._submit_batches(starved=False)
+
+    def _submit_batches(self, starved: bool) -> None:
+        """Send full batches off; the rest too when nothing else would fill them."""
+        for final in (False, True):
+            works = self._crops[final]
+            while len(works) >= self._identify.batch or (starved and works):
+                batch = works[: self._identify.batch]
+                del works[: self._identify.batch]
+                self._embed(batch, final)
+            starved = starved and self._embedding == 0
+
+    def _embed(self, batch: list[_Work], final: bool) -> None:
+        self._embedding += 1
+        crops = np.stack([work.crop for work in batch if work.crop is not None])
+
+        def job() -> Callable[[], None]:
+            started = time.perf_counter()
+            outcomes = self._identify(crops, final)
+            elapsed = time.perf_counter() - started
+            return lambda: self._on_embedded(batch, outcomes, elapsed)
+
+        self._pool.submit(job)
+
+    def _on_embedded(
+        self, batch: list[_Work], outcomes: Sequence[Identified | None], elapsed: float
+    ) -> None:
+        self._times.embed += elapsed
+        self._times.embedded += len(batch)
+        self._embedding -= 1
+        for work, outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                self._crops[True].append(work)
+                continue
+            work.content.vector, work.content.precision = outcome.vector, outcome.precision
+            work.hits, work.crop, work.done = outcome.hits, None, True
+
+
+def _lasting(content: Content | None) -> Content | None:
+    """Forget failures that may not happen again."""
+    return None if content is not None and content.reason in PASSING else content
+
+
+def _one_thread() -> None:
+    """Keep torch to the calling thread: the pool has a thread for each core already."""
+    import torch
+
+    torch.set_num_threads(1)

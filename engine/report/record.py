@@ -1,0 +1,64 @@
+"""A row as the plain objects that JSON knows, every text inert."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import inert
+from ..results import FileResult
+
+
+def file_object(result: FileResult) -> dict[str, Any]:
+    """The ``files`` entry of a report, under the names of the shipped JSON Schema."""
+    return {
+        "path": inert.for_json(result.path),
+        "sha256": result.sha256,
+        "bytes": result.bytes,
+        "format": result.format,
+        "width": result.width,
+        "height": result.height,
+        "status": str(result.status),
+        "reason": result.reason,
+        "knn": _value(result.knn),
+        "verdict": _value(result.verdict),
+        "p_fake": result.p_fake,
+        "margin": result.margin,
+        "real_similarity": result.real_similarity,
+        "fake_similarity": result.fake_similarity,
+        "generator": _value(result.generator),
+        "neighbour": _value(result.neighbour),
+        "duplicate_of": _value(result.duplicate_of),
+        "provenance": inert_json(result.provenance),
+        "detail": _value(result.detail),
+        "precision": result.precision,
+        "neighbours": [
+            {
+                "id": inert.for_json(n.id),
+                "label": str(n.label),
+                "generator": inert.for_json(n.generator),
+                "source": inert.for_json(n.source),
+                "similarity": n.similarity,
+            }
+            for n in result.neighbours
+        ],
+    }
+
+
+def _value(text: str | None) -> str | None:
+    return None if text is None else inert.for_json(str(text))
+
+
+def inert_json(value: Any) -> Any:
+    """Make every text inside a JSON-able value inert."""
+    if isinstance(value, str):
+        return inert.for_json(value)
+    if isinstance(value, Mapping):
+        return {inert.for_json(str(key)): inert_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [inert_json(item) for item in value]
+    return value
+
+
+def provenance_text(provenance: Mapping[str, Any]) -> str:
+    """Provenance as a short list separated by semicolons, for one cell."""
+    findings = provenance.get("findings", [])
+    return "; ".join(f"{f['kind']}={f['value']}" for f in findings)

@@ -1,0 +1,175 @@
+"""What the scanner says of one file: the columns of every report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """How a file's result came about."""
+
+    SCANNED = "scanned"  # read, decoded and embedded in this scan
+    CACHED = "cached"  # the workspace knew this content: nothing was embedded
+    DUPLICATE = "duplicate"  # the same bytes as an earlier file of this scan
+    SKIPPED = "skipped"  # not a file that can be scanned; the reason says why
+    FAILED = "failed"  # an image, or unreadable; the reason says why
+
+    @property
+    def judged(self) -> bool:
+        """Whether rows of this status carry a verdict."""
+        return self in (Status.SCANNED, Status.CACHED, Status.DUPLICATE)
+
+
+class Label(StrEnum):
+    """The class of a reference, and the answer of the plain vote."""
+
+    REAL = "real"
+    FAKE = "fake"
+
+
+class Verdict(StrEnum):
+    """The scanner's answer."""
+
+    REAL = "real"
+    FAKE = "fake"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A reference near the file's embedding.
+
+    Attributes:
+        key: The gallery's own key, meaningful to the workspace only.
+        id: ``GALLERY:ORDINAL``, stable for the life of the gallery.
+        label: ``real`` or ``fake``.
+        generator: What made a fake; empty where unknown.
+        source: The collection that it comes from; empty where unknown.
+        similarity: Cosine to the file's embedding, in [-1, 1].
+    """
+
+    key: int
+    id: str
+    label: Label
+    generator: str
+    source: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """One row of a report.
+
+    Attributes:
+        path: As found, undecodable bytes surrogate-escaped.
+        sha256: Of the content, hexadecimal; None where the file was not read.
+        bytes: Size; None where the file could not be examined.
+        format: Of the content, in Pillow's names; None where unknown.
+        width: In pixels, as stored (EXIF orientation is not applied).
+        height: In pixels.
+        status: How the result came about.
+        reason: Why the file was skipped or failed, or the verdict is inconclusive; else None.
+        knn: The plain published vote of the k nearest references.
+        verdict: The scanner's answer.
+        p_fake: Calibrated probability of "generated" in [0, 1]; None where uncalibrated.
+        margin: ``fake_similarity - real_similarity``, in [-2, 2].
+        real_similarity: Largest cosine to a real reference.
+        fake_similarity: Largest cosine to a fake reference.
+        generator: That of the nearest fake reference, where the verdict is fake.
+        neighbour: Id of the nearest reference.
+        duplicate_of: First path of this scan, in its order, with the same bytes.
+        provenance: What the file says of its origin, by kind.
+        detail: The decoder's own words behind the reason.
+        precision: Arithmetic of the embedding, ``float32`` or ``bfloat16``.
+        neighbours: The k nearest references of each class, nearest first.
+    """
+
+    path: str
+    sha256: str | None
+    bytes: int | None
+    format: str | None
+    width: int | None
+    height: int | None
+    status: Status
+    reason: str | None = None
+    knn: Label | None = None
+    verdict: Verdict | None = None
+    p_fake: float | None = None
+    margin: float | None = None
+    real_similarity: float | None = None
+    fake_similarity: float | None = None
+    generator: str | None = None
+    neighbour: str | None = None
+    duplicate_of: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    detail: str | None = None
+    precision: str | None = None
+    neighbours: tuple[Neighbour, ...] = ()
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "FileResult":
+        """Rebuild a result from a stored row, a mapping of this class's field names.
+
+        Enumerations may be given by value; ``neighbours`` are mappings of Neighbour's fields.
+        """
+        values = {f.name: row[f.name] for f in fields(cls) if f.name in row}
+        values["status"] = Status(row["status"])
+        values["knn"] = Label(row["knn"]) if row["knn"] else None
+        values["verdict"] = Verdict(row["verdict"]) if row["verdict"] else None
+        values["neighbours"] = tuple(
+            Neighbour(
+                key=n["key"],
+                id=n["id"],
+                label=Label(n["label"]),
+                generator=n["generator"],
+                source=n["source"],
+                similarity=n["similarity"],
+            )
+            for n in row["neighbours"]
+        )
+        return cls(**values)
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts over a scan, kept while it runs.
+
+    Attributes:
+        files: Rows so far.
+        bytes: Sum of their sizes.
+        by_status: Rows by status.
+        by_verdict: Judged rows by verdict.
+        by_reason: Rows by reason.
+        left_out: Files that ``--include`` or ``--exclude`` left out; they have no row.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    by_status: dict[str, int] = field(default_factory=dict)
+    by_verdict: dict[str, int] = field(default_factory=dict)
+    by_reason: dict[str, int] = field(default_factory=dict)
+    left_out: int = 0
+
+    def add(self, result: FileResult) -> None:
+        """Count one row."""
+        self.files += 1
+        self.bytes += result.bytes or 0
+        for counts, key in (
+            (self.by_status, result.status),
+            (self.by_verdict, result.verdict),
+            (self.by_reason, result.reason),
+        ):
+            if key:
+                counts[str(key)] = counts.get(str(key), 0) + 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the report's ``summary`` object."""
+        return {
+            "files": self.files,
+            "bytes": self.bytes,
+            "by_status": dict(sorted(self.by_status.items())),
+            "by_verdict": dict(sorted(self.by_verdict.items())),
+            "by_reason": dict(sorted(self.by_reason.items())),
+            "left_out": self.left_out,
+        }

@@ -1,0 +1,98 @@
+"""The run record: everything that a verdict depends on, and where it was made."""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .decode import decoder_versions
+from .embed import Embedder
+
+_PACKAGES = (
+    "code-forensics",
+    "faiss-cpu",
+    "faiss-gpu",
+    "numpy",
+    "nvidia-nvimgcodec-cu12",
+    "pillow",
+    "pillow-heif",
+    "safetensors",
+    "torch",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryIdentity:
+    """Which references a scan compared with.
+
+    Attributes:
+        name: As the user calls it.
+        sha256: Over encoder, preprocessing and every reference.
+        generation: Number of changes to it so far.
+        reals: References labelled real.
+        fakes: References labelled fake.
+    """
+
+    name: str
+    sha256: str
+    generation: int
+    reals: int
+    fakes: int
+
+
+def run_record(
+    arguments: Mapping[str, Any],
+    gallery: GalleryIdentity,
+    embedder: Embedder,
+    preprocessing: str,
+    k: int,
+) -> dict[str, Any]:
+    """Describe a run, JSON-able.
+
+    Args:
+        arguments: What the user asked for.
+        gallery: What was compared with.
+        embedder: What embedded.
+        preprocessing: Identity of the steps before the encoder.
+        k: Size of the vote.
+    """
+    return {
+        "tool": "code-forensics",
+        "version": version("code-forensics"),
+        "arguments": dict(arguments),
+        "gallery": {
+            "name": gallery.name,
+            "sha256": gallery.sha256,
+            "generation": gallery.generation,
+            "reals": gallery.reals,
+            "fakes": gallery.fakes,
+        },
+        "encoder": {
+            "sha256": embedder.sha256,
+            "precision": embedder.precision,
+            "device": str(embedder.device),
+        },
+        "preprocessing": preprocessing,
+        "decoders": decoder_versions(),
+        "k": k,
+        "packages": package_versions(),
+        "host": {
+            "system": platform.platform(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "cores": os.cpu_count() or 1,
+        },
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that results depend on, those that are installed."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

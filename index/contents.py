@@ -1,0 +1,272 @@
+"""What is known of files and bytes, so that nothing is read or embedded twice."""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlite_utils import Database
+
+from .database import writing
+from .paths import store_path
+
+
+class FileIdentity(Protocol):
+    """A file as discovered, as far as it tells whether it has changed."""
+
+    @property
+    def path(self) -> str:
+        """As found."""
+
+    @property
+    def bytes(self) -> int | None:
+        """Size."""
+
+    @property
+    def mtime_ns(self) -> int:
+        """Modification time."""
+
+    @property
+    def inode(self) -> int:
+        """Inode number."""
+
+    @property
+    def device(self) -> int:
+        """Device number."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownContent:
+    """What the workspace knows of some bytes."""
+
+    sha256: str
+    bytes: int
+    format: str | None
+    width: int | None
+    height: int | None
+    decoder: str | None
+    provenance: Mapping[str, Any]
+    reason: str | None
+    detail: str | None
+    vector: NDArray[np.float32] | None
+    precision: str | None
+
+
+class ContentLike(Protocol):
+    """What a scan learnt of some bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest."""
+
+    @property
+    def bytes(self) -> int:
+        """Size."""
+
+    @property
+    def format(self) -> str | None:
+        """Name of the format."""
+
+    @property
+    def width(self) -> int | None:
+        """In pixels."""
+
+    @property
+    def height(self) -> int | None:
+        """In pixels."""
+
+    @property
+    def decoder(self) -> str | None:
+        """What decoded it."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What the bytes say of their origin."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no embedding."""
+
+    @property
+    def detail(self) -> str | None:
+        """The words behind the reason."""
+
+    @property
+    def vector(self) -> NDArray[np.float32] | None:
+        """Embedding, shape (D,)."""
+
+    @property
+    def precision(self) -> str | None:
+        """Arithmetic that gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How much of what is known a run wants to use.
+
+    Attributes:
+        rehash: Read files again even if they look unchanged.
+        retry_failed: Try contents again that could not be decoded.
+        reembed: Embed contents again that are embedded.
+    """
+
+    rehash: bool = False
+    retry_failed: bool = False
+    reembed: bool = False
+
+
+_COLUMNS = (
+    "c.sha256, c.bytes, c.format, c.width, c.height, c.decoder, c.provenance,"
+    " f.reason, f.detail, e.vector, e.precision"
+)
+_JOINS = (
+    " LEFT JOIN failures f ON f.content_id = c.id AND f.preprocessing = :preprocessing"
+    " LEFT JOIN embeddings e ON e.content_id = c.id AND e.encoder_id = :encoder"
+    " AND e.preprocessing = :preprocessing"
+)
+_BY_FILE = (
+    f"SELECT {_COLUMNS} FROM files p JOIN contents c ON c.id = p.content_id {_JOINS}"  # noqa: S608
+    " WHERE p.path = :path AND p.bytes = :bytes AND p.mtime_ns = :mtime_ns"
+    " AND p.inode = :inode AND p.device = :device"
+)
+_BY_CONTENT = f"SELECT {_COLUMNS} FROM contents c {_JOINS} WHERE c.sha256 = :sha256"  # noqa: S608
+
+
+class ContentStore:
+    """Memory of contents under one encoder and one preprocessing."""
+
+    def __init__(
+        self,
+        database: Database,
+        encoder_key: int,
+        preprocessing: str,
+        recall: Recall,
+    ) -> None:
+        self._database = database
+        self._connection: sqlite3.Connection = database.conn
+        self._scope = {"encoder": encoder_key, "preprocessing": preprocessing}
+        self._recall = recall
+
+    def known_file(self, file: FileIdentity) -> KnownContent | None:
+        """What is known of a file that has not changed."""
+        if self._recall.rehash:
+            return None
+        values = {
+            "path": store_path(file.path),
+            "bytes": file.bytes,
+            "mtime_ns": file.mtime_ns,
+            "inode": str(file.inode),
+            "device": str(file.device),
+        }
+        return self._one(_BY_FILE, values)
+
+    def known_content(self, sha256: str) -> KnownContent | None:
+        """What is known of some bytes."""
+        return self._one(_BY_CONTENT, {"sha256": sha256})
+
+    def _one(self, query: str, values: Mapping[str, Any]) -> KnownContent | None:
+        row = self._connection.execute(query, {**self._scope, **values}).fetchone()
+        if row is None:
+            return None
+        sha256, size, name, width, height, decoder, provenance, *outcome = row
+        reason, detail, blob, precision = outcome
+        if blob is not None and not self._recall.reembed:
+            reason = detail = None
+        elif reason is not None and not self._recall.retry_failed:
+            blob = precision = None
+        else:
+            return None
+        return KnownContent(
+            sha256,
+            size,
+            name,
+            width,
+            height,
+            decoder,
+            json.loads(provenance),
+            reason,
+            detail,
+            None if blob is None else np.frombuffer(blob, "<f4"),
+            precision,
+        )
+
+    def remember(self, learnt: Sequence[tuple[FileIdentity, ContentLike]]) -> None:
+        """Store files and contents in one transaction."""
+        with writing(self._database):
+            for file, content in learnt:
+                self.learn(file, content)
+
+    def learn(self, file: FileIdentity, content: ContentLike) -> None:
+        """Remember a file and its content; the caller holds a transaction."""
+        if isinstance(content, KnownContent):
+            key = self._key(content.sha256)
+        else:
+            key = self._upsert(content)
+        self._connection.execute(
+            "INSERT INTO files (path, bytes, mtime_ns, inode, device, content_id)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET bytes = excluded.bytes,"
+            " mtime_ns = excluded.mtime_ns, inode = excluded.inode, device = excluded.device,"
+            " content_id = excluded.content_id",
+            (
+                store_path(file.path),
+                file.bytes,
+                file.mtime_ns,
+                str(file.inode),
+                str(file.device),
+                key,
+            ),
+        )
+
+    def _key(self, sha256: str) -> int:
+        row = self._connection.execute(
+            "SELECT id FROM contents WHERE sha256 = ?", (sha256,)
+        ).fetchone()
+        key: int = row[0]
+        return key
+
+    def _upsert(self, content: ContentLike) -> int:
+        provenance = json.dumps(content.provenance, sort_keys=True)
+        self._connection.execute(
+            "INSERT INTO contents (sha256, bytes, format, width, height, decoder, provenance)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET"
+            " format = excluded.format, width = excluded.width, height = excluded.height,"
+            " decoder = excluded.decoder, provenance = excluded.provenance",
+            (
+                content.sha256,
+                content.bytes,
+                content.format,
+                content.width,
+                content.height,
+                content.decoder,
+                provenance,
+            ),
+        )
+        key = self._key(content.sha256)
+        preprocessing = self._scope["preprocessing"]
+        if content.vector is not None:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO embeddings"
+                " (content_id, encoder_id, preprocessing, precision, vector)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (
+                    key,
+                    self._scope["encoder"],
+                    preprocessing,
+                    content.precision,
+                    content.vector.astype("<f4").tobytes(),
+                ),
+            )
+            self._connection.execute(
+                "DELETE FROM failures WHERE content_id = ? AND preprocessing = ?",
+                (key, preprocessing),
+            )
+        elif content.reason is not None:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO failures (content_id, preprocessing, reason, detail)"
+                " VALUES (?, ?, ?, ?)",
+                (key, preprocessing, content.reason, content.detail),
+            )
+        return key

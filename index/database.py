@@ -1,0 +1,101 @@
+"""The SQLite connection: durable, patient with other processes, and clear when it fails."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from .errors import UnusableWorkspaceError
+from .migrations import MIGRATIONS
+
+BUSY_SECONDS = 60.0
+"""How long a write waits for another process before it gives up."""
+
+
+def connect(path: Path) -> Database:
+    """Open the database of a workspace, making or migrating it where needed.
+
+    Raises:
+        UnusableWorkspaceError: It cannot be opened, is damaged, or is newer than this program.
+    """
+    with explained(path):
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            return _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> Database:
+    database = Database(connection)
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # purged rows leave no bytes behind
+    known = {migration.name for migration in MIGRATIONS.pending(_EMPTY())}
+    newer = sorted({migration.name for migration in MIGRATIONS.applied(database)} - known)
+    if newer:
+        raise UnusableWorkspaceError(
+            f"the workspace {path.parent} was made by a newer version of code-forensics"
+            f" (schema {newer[-1]})",
+            "update code-forensics, or name another folder with --workspace",
+        )
+    if MIGRATIONS.pending(database):
+        connection.execute("PRAGMA journal_mode = WAL")
+        with writing(database):
+            MIGRATIONS.apply(database)
+    connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
+    return database
+
+
+def _EMPTY() -> Database:  # noqa: N802
+    return Database(memory=True)
+
+
+@contextmanager
+def writing(database: Database) -> Iterator[sqlite3.Connection]:
+    """One transaction that holds the write lock from its beginning; waits for other writers."""
+    connection: sqlite3.Connection = database.conn
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into one line that says what to do."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise UnusableWorkspaceError(*_explain(error, path)) from error
+
+
+def _explain(error: sqlite3.DatabaseError, path: Path) -> tuple[str, str]:
+    code = getattr(error, "sqlite_errorname", "")
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return (
+            f"another process has held the workspace {path.parent} for {BUSY_SECONDS:.0f} s",
+            "wait for it to finish and run the command again; nothing is lost",
+        )
+    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return (
+            f"the workspace {path.parent} cannot be written to",
+            "check its permissions, or name another folder with --workspace",
+        )
+    if code.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return (
+            f"the disk under the workspace {path.parent} is full or failing ({error})",
+            "free some space and run the command again; what was committed is kept",
+        )
+    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return (
+            f"the workspace database {path} is damaged ({error})",
+            "restore it from a backup, or name another folder with --workspace",
+        )
+    return f"the workspace database {path} failed: {error}", ""

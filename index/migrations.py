@@ -1,0 +1,171 @@
+"""The schema of a workspace, as numbered migrations that are never edited once released.
+
+Paths are TEXT where they are valid UTF-8 and BLOB (the bytes) where they are not. Times are
+ISO 8601 in UTC. A vector is D little-endian float32, as the encoder gave it.
+"""
+
+from sqlite_utils import Database, Migrations
+
+MIGRATIONS = Migrations("code_forensics")
+
+_SCHEMA_1 = """
+CREATE TABLE settings (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE encoders (
+    id INTEGER PRIMARY KEY,
+    sha256 TEXT NOT NULL UNIQUE,
+    origin TEXT NOT NULL,           -- where it came from, for people
+    revision TEXT NOT NULL,         -- the hub's commit, if it came from a hub
+    dimension INTEGER NOT NULL,
+    added TEXT NOT NULL
+);
+
+-- What is known of some bytes, wherever they lie.
+CREATE TABLE contents (
+    id INTEGER PRIMARY KEY,
+    sha256 TEXT NOT NULL UNIQUE,
+    bytes INTEGER NOT NULL,
+    format TEXT,
+    width INTEGER,
+    height INTEGER,
+    decoder TEXT,
+    provenance TEXT NOT NULL        -- JSON object
+);
+
+-- Why some bytes have no embedding.
+CREATE TABLE failures (
+    content_id INTEGER NOT NULL REFERENCES contents(id) ON DELETE CASCADE,
+    preprocessing TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT,
+    PRIMARY KEY (content_id, preprocessing)
+) WITHOUT ROWID;
+
+CREATE TABLE embeddings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: FAISS files count with it
+    content_id INTEGER NOT NULL REFERENCES contents(id) ON DELETE CASCADE,
+    encoder_id INTEGER NOT NULL REFERENCES encoders(id),
+    preprocessing TEXT NOT NULL,
+    precision TEXT NOT NULL,
+    vector BLOB NOT NULL,
+    UNIQUE (content_id, encoder_id, preprocessing)
+);
+
+-- A path as it was when it was last read: unchanged, it need not be opened again.
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY,
+    path NOT NULL UNIQUE,
+    bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    inode TEXT NOT NULL,            -- 64 bits unsigned, as decimal text
+    device TEXT NOT NULL,
+    content_id INTEGER NOT NULL REFERENCES contents(id) ON DELETE CASCADE
+);
+CREATE INDEX files_by_content ON files(content_id);
+
+CREATE TABLE galleries (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    encoder_id INTEGER NOT NULL REFERENCES encoders(id),
+    preprocessing TEXT NOT NULL,
+    generation INTEGER NOT NULL,    -- counts the changes
+    created TEXT NOT NULL,
+    removed TEXT                    -- kept for the evidence of old scans until it is purged
+);
+CREATE UNIQUE INDEX galleries_by_name ON galleries(name) WHERE removed IS NULL;
+
+-- What each change made of a gallery.
+CREATE TABLE gallery_generations (
+    gallery_id INTEGER NOT NULL REFERENCES galleries(id) ON DELETE CASCADE,
+    generation INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,           -- over encoder, preprocessing and the references in force
+    reals INTEGER NOT NULL,
+    fakes INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    created TEXT NOT NULL,
+    PRIMARY KEY (gallery_id, generation)
+) WITHOUT ROWID;
+
+CREATE TABLE "references" (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    gallery_id INTEGER NOT NULL REFERENCES galleries(id) ON DELETE CASCADE,
+    ordinal INTEGER NOT NULL,       -- 1, 2, 3, ... within the gallery, never reused
+    label TEXT NOT NULL CHECK (label IN ('real', 'fake')),
+    generator TEXT NOT NULL,
+    source TEXT NOT NULL,
+    path,                           -- NULL where it came as a ready vector
+    sha256 TEXT,
+    vector BLOB NOT NULL,
+    added INTEGER NOT NULL,         -- generation that added it
+    removed INTEGER,                -- generation that removed it
+    UNIQUE (gallery_id, ordinal)
+);
+
+CREATE TABLE scans (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid TEXT NOT NULL UNIQUE,
+    started TEXT NOT NULL,
+    finished TEXT,
+    state TEXT NOT NULL CHECK (state IN ('running', 'finished', 'interrupted', 'failed')),
+    gallery_id INTEGER REFERENCES galleries(id) ON DELETE SET NULL,
+    generation INTEGER,
+    run TEXT NOT NULL,              -- JSON: arguments, versions, hashes, host
+    summary TEXT                    -- JSON: counts
+);
+
+-- The rows of a report, complete in themselves.
+CREATE TABLE verdicts (
+    scan_id INTEGER NOT NULL REFERENCES scans(id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    path NOT NULL,
+    sha256 TEXT,
+    bytes INTEGER,
+    format TEXT,
+    width INTEGER,
+    height INTEGER,
+    status TEXT NOT NULL,
+    reason TEXT,
+    detail TEXT,
+    knn TEXT,
+    verdict TEXT,
+    p_fake REAL,
+    margin REAL,
+    real_similarity REAL,
+    fake_similarity REAL,
+    generator TEXT,
+    neighbour TEXT,
+    duplicate_of,
+    provenance TEXT NOT NULL,       -- JSON object
+    precision TEXT,
+    PRIMARY KEY (scan_id, position)
+) WITHOUT ROWID;
+CREATE INDEX verdicts_by_content ON verdicts(scan_id, sha256, position);
+
+CREATE TABLE neighbours (
+    scan_id INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    reference_id INTEGER NOT NULL REFERENCES "references"(id) ON DELETE CASCADE,
+    similarity REAL NOT NULL,
+    PRIMARY KEY (scan_id, position, rank),
+    FOREIGN KEY (scan_id, position) REFERENCES verdicts(scan_id, position) ON DELETE CASCADE
+) WITHOUT ROWID;
+
+-- FAISS files are derived: this says which bytes belong to which state of the truth.
+CREATE TABLE faiss_files (
+    name TEXT PRIMARY KEY,
+    watermark TEXT NOT NULL,        -- state of the truth that the file holds
+    sha256 TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+@MIGRATIONS()
+def m001_first_schema(db: Database) -> None:
+    """Everything."""
+    for statement in _SCHEMA_1.split(";\n"):
+        if statement.strip():
+            db.execute(statement)

@@ -1,0 +1,261 @@
+"""Scans on record: their rows as they were reported, and the recorder that writes them."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import uuid4
+
+from sqlite_utils import Database
+
+from .contents import ContentLike, ContentStore, FileIdentity, Recall
+from .database import writing
+from .errors import WorkspaceError
+from .galleries import GalleryInfo, now, reference_id
+from .paths import load_path, store_path
+
+
+class NeighbourLike(Protocol):
+    """A neighbour as far as it is stored."""
+
+    @property
+    def key(self) -> int:
+        """The reference's key."""
+
+    @property
+    def similarity(self) -> float:
+        """Cosine."""
+
+
+class RowLike(Protocol):
+    """A report's row, as far as it is stored; the engine's ``FileResult``."""
+
+    @property
+    def path(self) -> str:
+        """As found."""
+
+    @property
+    def duplicate_of(self) -> str | None:
+        """Path of the first file with the same bytes."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What the file says of its origin."""
+
+    @property
+    def neighbours(self) -> Sequence[NeighbourLike]:
+        """Evidence, nearest first."""
+
+
+_PLAIN = (
+    "sha256",
+    "bytes",
+    "format",
+    "width",
+    "height",
+    "status",
+    "reason",
+    "detail",
+    "knn",
+    "verdict",
+    "p_fake",
+    "margin",
+    "real_similarity",
+    "fake_similarity",
+    "generator",
+    "neighbour",
+    "precision",
+)
+"""Columns stored as they are."""
+
+_INSERT = (
+    "INSERT OR REPLACE INTO verdicts"  # noqa: S608
+    f" (scan_id, position, path, duplicate_of, provenance, {', '.join(_PLAIN)})"
+    f" VALUES (?, ?, ?, ?, ?{', ?' * len(_PLAIN)})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanInfo:
+    """A scan on record.
+
+    Attributes:
+        key: Number of the scan in this workspace, from 1.
+        uuid: Its identity anywhere.
+        started: ISO 8601, UTC.
+        finished: ISO 8601, UTC; None while it runs, or where it was killed.
+        state: ``running``, ``finished``, ``interrupted`` or ``failed``.
+        run: The run record.
+        summary: The counts; None where it was killed.
+    """
+
+    key: int
+    uuid: str
+    started: str
+    finished: str | None
+    state: str
+    run: Mapping[str, Any]
+    summary: Mapping[str, Any] | None
+
+
+class ScanRecorder(ContentStore):
+    """Writes one scan; the engine's ``Recorder``. Use it from one thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        encoder_key: int,
+        gallery: GalleryInfo,
+        run: Mapping[str, Any],
+        recall: Recall,
+    ) -> None:
+        super().__init__(database, encoder_key, gallery.preprocessing, recall)
+        self._position = 0
+        self.uuid = str(uuid4())
+        with writing(database) as connection:
+            self.key: int = connection.execute(
+                "INSERT INTO scans (uuid, started, state, gallery_id, generation, run)"
+                " VALUES (?, ?, 'running', ?, ?, ?) RETURNING id",
+                (self.uuid, now(), gallery.key, gallery.generation, json.dumps(run)),
+            ).fetchone()[0]
+
+    def first_path(self, sha256: str) -> str | None:
+        """The first recorded path of this scan with these bytes."""
+        row = self._connection.execute(
+            "SELECT path FROM verdicts WHERE scan_id = ? AND sha256 = ? ORDER BY position LIMIT 1",
+            (self.key, sha256),
+        ).fetchone()
+        return None if row is None else load_path(row[0])
+
+    def record(self, rows: Sequence[tuple[FileIdentity, ContentLike | None, RowLike]]) -> None:
+        """Store rows in one transaction; what is given twice in a row is stored once."""
+        with writing(self._database) as connection:
+            for position, (file, content, row) in enumerate(rows, self._position):
+                if content is not None:
+                    self.learn(file, content)
+                connection.execute(
+                    _INSERT,
+                    (
+                        self.key,
+                        position,
+                        store_path(row.path),
+                        None if row.duplicate_of is None else store_path(row.duplicate_of),
+                        json.dumps(row.provenance, sort_keys=True),
+                        *(getattr(row, column) for column in _PLAIN),
+                    ),
+                )
+                connection.executemany(
+                    "INSERT OR REPLACE INTO neighbours VALUES (?, ?, ?, ?, ?)",
+                    [
+                        (self.key, position, rank, n.key, n.similarity)
+                        for rank, n in enumerate(row.neighbours)
+                    ],
+                )
+        self._position += len(rows)
+
+    def finish(self, state: str, summary: Mapping[str, Any]) -> None:
+        """Close the scan: ``finished``, ``interrupted`` or ``failed``."""
+        with writing(self._database) as connection:
+            connection.execute(
+                "UPDATE scans SET state = ?, finished = ?, summary = ? WHERE id = ?",
+                (state, now(), json.dumps(summary), self.key),
+            )
+
+
+class Scans:
+    """The scans of a workspace."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self) -> list[ScanInfo]:
+        """Every scan, the newest last."""
+        return [_scan_info(row) for row in self._select("ORDER BY id")]
+
+    def info(self, which: str) -> ScanInfo:
+        """One scan, by number, by the beginning of its uuid, or ``latest``.
+
+        Raises:
+            WorkspaceError: There is none, or several begin so.
+        """
+        if which == "latest":
+            rows = self._select("ORDER BY id DESC LIMIT 1")
+        elif which.isdecimal() and len(which) < 8:
+            rows = self._select("WHERE id = ?", int(which))
+        else:
+            rows = self._select("WHERE substr(uuid, 1, ?) = ?", len(which), which)
+        if len(rows) != 1:
+            problem = "there is no scan" if not rows else "several scans begin with"
+            raise WorkspaceError(f"{problem} {which!r}", "see them with: code-report list")
+        return _scan_info(rows[0])
+
+    def rows(self, info: ScanInfo) -> Iterator[dict[str, Any]]:
+        """The rows of a scan in order, as mappings of the report's names; memory stays flat."""
+        neighbours = self._neighbours(info)
+        head = next(neighbours, None)
+        for row in self._database.conn.execute(
+            f"SELECT position, path, duplicate_of, provenance, {', '.join(_PLAIN)}"  # noqa: S608
+            " FROM verdicts WHERE scan_id = ? ORDER BY position",
+            (info.key,),
+        ):
+            position, path, duplicate_of, provenance, *plain = row
+            mine = []
+            while head is not None and head[0] <= position:
+                mine.append(head[1])
+                head = next(neighbours, None)
+            yield {
+                "path": load_path(path),
+                "duplicate_of": None if duplicate_of is None else load_path(duplicate_of),
+                "provenance": json.loads(provenance),
+                "neighbours": mine,
+                **dict(zip(_PLAIN, plain, strict=True)),
+            }
+
+    def _neighbours(self, info: ScanInfo) -> Iterator[tuple[int, dict[str, Any]]]:
+        for (
+            position,
+            key,
+            gallery,
+            ordinal,
+            label,
+            generator,
+            source,
+            similarity,
+        ) in self._database.conn.execute(
+            "SELECT n.position, r.id, g.name, r.ordinal, r.label, r.generator, r.source,"
+            ' n.similarity FROM neighbours n JOIN "references" r ON r.id = n.reference_id'
+            " JOIN galleries g ON g.id = r.gallery_id"
+            " WHERE n.scan_id = ? ORDER BY n.position, n.rank",
+            (info.key,),
+        ):
+            yield (
+                position,
+                {
+                    "key": key,
+                    "id": reference_id(gallery, ordinal),
+                    "label": label,
+                    "generator": generator,
+                    "source": source,
+                    "similarity": similarity,
+                },
+            )
+
+    def _select(self, tail: str, *values: str | int) -> list[sqlite3.Row]:
+        return self._database.conn.execute(
+            f"SELECT id, uuid, started, finished, state, run, summary FROM scans {tail}",  # noqa: S608
+            values,
+        ).fetchall()
+
+
+def _scan_info(row: sqlite3.Row) -> ScanInfo:
+    key, uuid, started, finished, state, run, summary = row
+    return ScanInfo(
+        key,
+        uuid,
+        started,
+        finished,
+        state,
+        json.loads(run),
+        None if summary is None else json.loads(summary),
+    )

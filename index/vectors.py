@@ -1,0 +1,112 @@
+"""Exact cosine search over keyed vectors, held in a FAISS flat index."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UnusableWorkspaceError
+
+RERANKED = 8
+"""Candidates beyond k that FAISS is asked for, so that rounding never decides who is nearest."""
+
+
+class VectorIndex:
+    """Unit vectors by key.
+
+    FAISS proposes k + 8 candidates in float32; their cosines are computed again in float64, so
+    that what is returned depends neither on the other queries of a call nor on FAISS's rounding.
+
+    Args:
+        dimension: Length D of a vector.
+        serialised: A FAISS file's bytes, from :meth:`serialise`.
+    """
+
+    def __init__(self, dimension: int, serialised: bytes | None = None) -> None:
+        faiss = _faiss()
+        if serialised is None:
+            self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
+        else:
+            self._index = faiss.deserialize_index(np.frombuffer(serialised, np.uint8))
+        self.dimension = dimension
+        self._refresh()
+
+    def _refresh(self) -> None:
+        faiss = _faiss()
+        self._flat = faiss.downcast_index(self._index.index)
+        self.keys: NDArray[np.int64] = faiss.vector_to_array(self._index.id_map).astype(np.int64)
+        count = len(self.keys) * self.dimension
+        self._units: NDArray[np.float32] = (
+            faiss.rev_swig_ptr(self._flat.get_xb(), count).reshape(-1, self.dimension)
+            if count
+            else np.empty((0, self.dimension), np.float32)
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def add(self, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Add vectors, (n, D) float32 of any length but zero, under new keys, (n,) int64."""
+        if len(keys):
+            self._index.add_with_ids(unit(vectors).astype(np.float32), keys.astype(np.int64))
+            self._refresh()
+
+    def remove(self, keys: Sequence[int]) -> None:
+        """Remove vectors by key; unknown keys are ignored."""
+        if keys:
+            self._index.remove_ids(np.asarray(keys, np.int64))
+            self._refresh()
+
+    def search(
+        self, vectors: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Find the k nearest by cosine.
+
+        Args:
+            vectors: Array of shape (Q, D), float32, any length but zero.
+            k: Neighbours wanted.
+
+        Returns:
+            Keys, shape (Q, k), -1 where there are fewer; cosines, shape (Q, k), float64, falling,
+            ties by key, -inf where there are fewer.
+        """
+        found_keys = np.full((len(vectors), k), -1, np.int64)
+        found = np.full((len(vectors), k), -np.inf)
+        wanted = min(k + RERANKED, len(self))
+        if not wanted or not len(vectors):
+            return found_keys, found
+        queries = unit(vectors)  # (Q, D) float64
+        _, rows = self._flat.search(queries.astype(np.float32), wanted)  # (Q, wanted)
+        candidates = self._units[rows].astype(np.float64)  # (Q, wanted, D)
+        cosines = np.matmul(candidates, queries[:, :, None])[:, :, 0]
+        cosines /= np.sqrt((candidates * candidates).sum(axis=2))
+        keys = self.keys[rows]
+        order = np.lexsort((keys, -cosines), axis=1)[:, :k]
+        width = order.shape[1]
+        found_keys[:, :width] = np.take_along_axis(keys, order, axis=1)
+        found[:, :width] = np.clip(np.take_along_axis(cosines, order, axis=1), -1.0, 1.0)
+        return found_keys, found
+
+    def serialise(self) -> bytes:
+        """The index as a FAISS file's bytes."""
+        data: bytes = _faiss().serialize_index(self._index).tobytes()
+        return data
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Scale vectors, (n, D), to length one, in float64."""
+    wide = vectors.astype(np.float64)
+    lengths: NDArray[np.float64] = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
+    return wide / lengths
+
+
+def _faiss():  # type: ignore[no-untyped-def]
+    try:
+        import faiss
+    except ImportError as error:
+        raise UnusableWorkspaceError(
+            "FAISS is not installed",
+            "pip install 'code-forensics[cpu]', or [gpu] on Linux with CUDA",
+        ) from error
+    faiss.cvar.distance_compute_blas_threshold = 1  # always BLAS: its default is 12 times slower
+    return faiss

@@ -1,0 +1,142 @@
+"""A workspace: one folder with the database, the FAISS files and the encoders of some cases."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from platformdirs import user_data_path
+
+from .contents import ContentStore, Recall
+from .database import connect, explained, writing
+from .encoders import Encoders
+from .errors import NoGalleryError, UnusableWorkspaceError
+from .faiss_files import FaissFiles
+from .galleries import Galleries, GalleryInfo
+from .scans import ScanRecorder, Scans
+
+DATABASE_NAME = "workspace.sqlite"
+
+
+def default_folder() -> Path:
+    """``$CODE_WORKSPACE``, else the platform's folder for user data."""
+    chosen = os.environ.get("CODE_WORKSPACE")
+    return Path(chosen) if chosen else user_data_path("code-forensics", appauthor=False)
+
+
+class Workspace:
+    """Galleries, encoders and scans in one folder.
+
+    Attributes:
+        folder: Where it lies.
+        galleries: Its galleries.
+        encoders: Its encoders.
+        scans: Its scans.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open a workspace, making it where it is missing.
+
+        Raises:
+            UnusableWorkspaceError: It cannot be opened or made.
+        """
+        self.folder = folder.expanduser().absolute()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnusableWorkspaceError(
+                f"cannot make the workspace {self.folder}: {error.strerror}",
+                "name another folder with --workspace",
+            ) from error
+        self._path = self.folder / DATABASE_NAME
+        self._database = connect(self._path)
+        files = FaissFiles(self._database, self.folder / "faiss")
+        self.galleries = Galleries(self._database, files)
+        self.encoders = Encoders(self._database, self.folder / "encoders")
+        self.scans = Scans(self._database)
+
+    def __enter__(self) -> "Workspace":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Within it, a failing database gives an error of one clear line."""
+        with explained(self._path):
+            yield
+
+    def choose_gallery(self, name: str | None = None) -> GalleryInfo:
+        """The named gallery, else the default one, else the only one.
+
+        Raises:
+            NoGalleryError: There is none, or several and no default.
+            GalleryError: There is none of that name.
+        """
+        if name is not None:
+            return self.galleries.info(name)
+        chosen = self.default_gallery()
+        names = self.galleries.names()
+        if chosen is not None and chosen in names:
+            return self.galleries.info(chosen)
+        if len(names) == 1:
+            return self.galleries.info(names[0])
+        if names:
+            raise NoGalleryError(
+                f"there are several galleries and no default: {', '.join(names)}",
+                f"choose one with --gallery, or for good: code-index default {names[0]}",
+            )
+        raise NoGalleryError(
+            f"the workspace {self.folder} holds no gallery to compare with",
+            "build one with: code-index build NAME --real DIR --fake DIR --weights CHECKPOINT;"
+            " or bring vectors with: code-index import NAME FILE.npz --weights CHECKPOINT",
+        )
+
+    def default_gallery(self) -> str | None:
+        """Name of the default gallery, if one is set."""
+        row = self._database.conn.execute(
+            "SELECT value FROM settings WHERE key = 'gallery'"
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_default_gallery(self, name: str) -> None:
+        """Make a gallery the one that scans use by default.
+
+        Raises:
+            GalleryError: There is none of that name.
+        """
+        self.galleries.info(name)
+        with writing(self._database) as connection:
+            connection.execute("INSERT OR REPLACE INTO settings VALUES ('gallery', ?)", (name,))
+
+    def recorder(
+        self, gallery: GalleryInfo, run: Mapping[str, Any], recall: Recall | None = None
+    ) -> ScanRecorder:
+        """Begin a scan against a gallery.
+
+        Args:
+            gallery: What is compared with.
+            run: The run record, JSON-able.
+            recall: How much of what is known may be used.
+        """
+        key = self.encoders.find(gallery.encoder_sha256).key
+        return ScanRecorder(self._database, key, gallery, run, recall or Recall())
+
+    def contents(
+        self, encoder_sha256: str, preprocessing: str, recall: Recall | None = None
+    ) -> ContentStore:
+        """Memory of contents, for building a gallery."""
+        key = self.encoders.find(encoder_sha256).key
+        return ContentStore(self._database, key, preprocessing, recall or Recall())

@@ -1,0 +1,407 @@
+"""Decoding against the published pipeline: the same crop, or a reason where that raises."""
+
+import io
+import re
+import struct
+import threading
+import warnings
+import zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from code_forensics.engine.decode import (
+    Decoded,
+    DecodeOptions,
+    Reason,
+    Undecodable,
+    decode,
+    decoder_versions,
+)
+from code_forensics.engine.formats import sniff, suffix_fits
+from code_forensics.engine.quiet import quiet_warnings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile
+
+AWKWARD = Path(__file__).parents[2].parent / "shared" / "data" / "awkward"
+SIZE = 224
+DEFAULT = DecodeOptions()
+
+# Every mode that a format of Pillow's can write; IM takes them all.
+WRITABLE = {
+    "IM": ("1", "L", "LA", "P", "PA", "I", "I;16", "F", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"),
+    "PNG": ("1", "L", "LA", "P", "I;16", "RGB", "RGBA"),
+    "TIFF": ("1", "L", "LA", "P", "PA", "I;16", "I", "F", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"),
+    "JPEG": ("L", "RGB", "CMYK"),
+    "BMP": ("1", "L", "P", "RGB", "RGBA"),
+    "GIF": ("1", "L", "P", "RGB"),
+    "WEBP": ("RGB", "RGBA"),
+    "PPM": ("1", "L", "I;16", "RGB", "F"),
+    "TGA": ("1", "L", "LA", "P", "RGB", "RGBA"),
+    "PCX": ("1", "L", "P", "RGB"),
+    "SGI": ("L", "RGB", "RGBA"),
+    "ICO": ("RGB", "RGBA"),
+    "JPEG2000": ("L", "LA", "I;16", "RGB", "RGBA", "YCbCr"),
+    "AVIF": ("RGB", "RGBA"),
+}
+Image.init()
+WRITABLE = {name: modes for name, modes in WRITABLE.items() if name in Image.SAVE}
+
+
+def published(data):
+    """The published inference up to its crop, on bytes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+    width, height = image.size
+    if width < SIZE or height < SIZE:
+        left, top = max(SIZE - width, 0) // 2, max(SIZE - height, 0) // 2
+        padded = Image.new("RGB", (max(width, SIZE), max(height, SIZE)))
+        padded.paste(image, (left, top))
+        image, (width, height) = padded, padded.size
+    top, left = round((height - SIZE) / 2.0), round((width - SIZE) / 2.0)
+    return np.asarray(image.crop((left, top, left + SIZE, top + SIZE)))
+
+
+def picture(mode, width, height, seed=0):
+    """A smooth image with some noise, so that every codec has something to do."""
+    rng = np.random.default_rng(seed)
+    if mode == "I;16":
+        return Image.fromarray(rng.integers(0, 1 << 16, (height, width), dtype=np.uint16))
+    coarse = rng.integers(0, 256, (height // 16 + 2, width // 16 + 2, 4), dtype=np.uint8)
+    image = Image.fromarray(coarse, "RGBA").resize((width, height), Image.Resampling.BICUBIC)
+    if mode in ("I", "F"):
+        levels = np.asarray(image.convert("L"), np.float32) * 1.7 - 40  # beyond 0 to 255 too
+        return Image.fromarray(levels.astype(np.int32 if mode == "I" else np.float32))
+    if mode == "PA":
+        paletted = image.convert("RGB").quantize(50).convert("PA")
+        paletted.putalpha(image.getchannel("A"))
+        return paletted
+    if mode == "LAB":
+        return Image.merge("LAB", image.split()[:3])
+    if mode in ("P", "CMYK", "YCbCr", "1"):
+        image = image.convert("RGB")
+    return image.convert(mode)
+
+
+def encode(image, file_format, **options):
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow means to drop IM
+        image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def same_answer(data, options=DEFAULT):
+    """Decode, and hold the answer against the published pipeline's."""
+    answer = decode(data, options)
+    try:
+        expected = published(data)
+    except Exception as error:
+        assert isinstance(answer, Undecodable), f"published pipeline: {error!r}"
+    else:
+        assert isinstance(answer, Decoded), answer
+        assert np.array_equal(answer.crop, expected)
+    return answer
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_crop_is_the_published_one_for_every_mode_and_size(data):
+    file_format = data.draw(st.sampled_from(sorted(WRITABLE)))
+    mode = data.draw(st.sampled_from(WRITABLE[file_format]))
+    side = st.one_of(st.integers(1, 40), st.integers(215, 235), st.integers(1, 500))
+    largest = 256 if file_format == "ICO" else 500
+    width, height = min(data.draw(side), largest), min(data.draw(side), largest)
+    options = {}
+    if file_format == "WEBP":
+        options = {"lossless": data.draw(st.booleans()), "method": 0}
+    if file_format == "AVIF":
+        options = {"speed": 10}
+    if file_format == "ICO":
+        options = {"sizes": [(width, height)]}
+    if file_format == "TIFF" and mode not in ("PA", "LAB"):
+        options = {"compression": data.draw(st.sampled_from([None, "tiff_lzw", "packbits"]))}
+    if file_format == "PNG" and mode == "P":
+        opaque = data.draw(st.sampled_from([None, 3, bytes(range(200))]))
+        options = {} if opaque is None else {"transparency": opaque}
+    answer = same_answer(encode(picture(mode, width, height), file_format, **options))
+    assert isinstance(answer, Decoded)
+    assert (answer.format, answer.width, answer.height) == (file_format, width, height)
+    assert answer.crop.shape == (SIZE, SIZE, 3)
+    assert answer.crop.dtype == np.uint8
+    assert answer.crop.flags.c_contiguous
+
+
+def test_more_modes_give_the_published_crop():
+    """Modes that a writer cannot choose: 16 bits in either byte order, tiles, HSV, odd depths."""
+    wide = np.random.default_rng(1).integers(0, 1 << 16, (300, 260), dtype=np.uint16)
+    tiff = io.BytesIO()
+    Image.frombytes("I;16B", (260, 300), wide.astype(">u2").tobytes()).save(tiff, "TIFF")
+    assert isinstance(same_answer(tiff.getvalue()), Decoded)
+    for maximum in (1, 15, 255, 1000, 65535):  # PPM rescales what is not 8 bits
+        raw = wide.astype(np.uint32) % (maximum + 1)
+        body = raw.astype(">u2" if maximum > 255 else "u1").tobytes()
+        assert isinstance(same_answer(b"P5 260 300 %d\n" % maximum + body), Decoded)
+
+
+def test_orientation_is_not_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = picture("RGB", 500, 300)
+    turned = decode(encode(upright, "JPEG", exif=exif))
+    assert isinstance(turned, Decoded)
+    assert (turned.width, turned.height) == (500, 300)
+    assert np.array_equal(turned.crop, published(encode(upright, "JPEG")))
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
+def test_first_frame_is_cropped_and_frames_are_counted(file_format):
+    frames = [picture("RGB", 260, 240, seed) for seed in range(4)]
+    data = encode(frames[0], file_format, save_all=True, append_images=frames[1:])
+    answer = same_answer(data)
+    assert isinstance(answer, Decoded)
+    assert (answer.format, answer.frames) == (file_format, 4)
+
+
+def test_heic_opens_without_a_registered_plugin():
+    pillow_heif = pytest.importorskip("pillow_heif")
+    image = picture("RGB", 301, 250)
+    file = io.BytesIO()
+    pillow_heif.from_pillow(image).save(file, quality=90)
+    answer = decode(file.getvalue())
+    assert isinstance(answer, Decoded)
+    heif = pillow_heif.open_heif(io.BytesIO(file.getvalue()))
+    pixels = np.asarray(heif.to_pillow())
+    assert (answer.format, answer.width, answer.height) == ("HEIF", 301, 250)
+    assert np.array_equal(answer.crop, pixels[13:237, 38:262])
+    assert "HEIF" not in Image.OPEN
+
+
+def png_header(width, height):
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b""))
+
+
+def png_with_text_bomb():
+    data = encode(picture("RGB", 30, 30), "PNG")
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(70 << 20), 9))
+    return data[:33] + text + data[33:]
+
+
+TRUNCATED = encode(picture("RGB", 300, 300), "PNG")[:20_000]
+JPEG = encode(picture("RGB", 400, 400), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "name"),
+    [
+        (b"", Reason.EMPTY, ""),
+        (b"just a text, named .jpg", Reason.NOT_AN_IMAGE, ""),
+        (b"BM" + b"W is a car maker", Reason.NOT_AN_IMAGE, ""),
+        (bytes(5000), Reason.NOT_AN_IMAGE, ""),
+        (TRUNCATED, Reason.TRUNCATED, "PNG"),
+        (JPEG[: len(JPEG) // 2], Reason.TRUNCATED, "JPEG"),
+        (JPEG[:30], Reason.TRUNCATED, "JPEG"),
+        (JPEG[:-900] + b"\xff\x42" + JPEG[-898:], Reason.CORRUPT, "JPEG"),
+        (
+            JPEG.replace(b"\x08\x01\x90\x01\x90", b"\x0c\x01\x90\x01\x90"),
+            Reason.UNSUPPORTED,
+            "JPEG",
+        ),
+        (JPEG.replace(b"\xff\xc0", b"\xff\xc3", 1), Reason.CORRUPT, "JPEG"),
+        (png_header(100_000, 100_000), Reason.TOO_MANY_PIXELS, "PNG"),
+        (png_with_text_bomb(), Reason.TOO_LARGE, "PNG"),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+            Reason.UNSUPPORTED,
+            "EPS",
+        ),
+        (b"\xff\x0a" + bytes(range(50)), Reason.UNSUPPORTED, "JPEG XL"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(50), Reason.UNSUPPORTED, "HDF5"),
+    ],
+)
+def test_reason(data, reason, name):
+    answer = decode(data)
+    assert isinstance(answer, Undecodable)
+    assert (answer.reason, answer.format) == (reason, name)
+    assert answer.detail.isascii()
+    assert answer.detail == "" or answer.detail.isprintable()
+    assert "0x" not in answer.detail  # no address: it would differ from run to run
+
+
+def test_bounds_are_the_callers_and_not_pillows(monkeypatch):
+    data = encode(picture("RGB", 500, 400), "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60_000)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(data))
+    assert isinstance(decode(data, DecodeOptions(max_pixels=200_000)), Decoded)
+    answer = decode(data, DecodeOptions(max_pixels=199_999))
+    assert isinstance(answer, Undecodable)
+    assert (answer.reason, answer.width, answer.height) == (Reason.TOO_MANY_PIXELS, 500, 400)
+    answer = decode(data, DecodeOptions(max_bytes=len(data) - 1))
+    assert isinstance(answer, Undecodable)
+    assert (answer.reason, answer.format) == (Reason.TOO_LARGE, "PNG")
+    assert isinstance(decode(data, DecodeOptions(max_bytes=len(data))), Decoded)
+    assert Image.MAX_IMAGE_PIXELS == 60_000
+
+
+def test_out_of_memory_is_a_reason(monkeypatch):
+    def exhausted(self):
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", exhausted)
+    answer = decode(encode(picture("RGB", 40, 30), "BMP"))
+    assert isinstance(answer, Undecodable)
+    assert (answer.reason, answer.width, answer.height) == (Reason.NO_MEMORY, 40, 30)
+
+
+def test_hostile_words_come_out_on_one_ascii_line(monkeypatch):
+    def shout(self):
+        raise OSError("\x1b[31mbad\r\nline \u202e\x7f<PIL.Thing object at 0x7f00>" + "x" * 500)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", shout)
+    answer = decode(encode(picture("RGB", 40, 30), "BMP"))
+    assert isinstance(answer, Undecodable)
+    assert re.fullmatch(r"OSError: \?\[31mbad line \\u202e\?the filex+", answer.detail)
+    assert len(answer.detail) <= 200
+
+
+def test_warnings_neither_escape_nor_fail_an_image():
+    """Here warnings are errors, and Pillow warns of transparency in bytes and of bad tags."""
+    palette = encode(picture("P", 240, 240), "PNG", transparency=bytes(range(250)))
+    tiff = bytearray(encode(picture("RGB", 240, 240), "TIFF"))
+    at = struct.unpack("<I", tiff[4:8])[0]
+    count = struct.unpack("<H", tiff[at : at + 2])[0]
+    tiff[at + 2 + 12 * count - 8 : at + 2 + 12 * count - 4] = struct.pack("<I", 99)
+    with pytest.warns(UserWarning):
+        Image.open(io.BytesIO(palette)).convert("RGB")
+    before = list(warnings.filters)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert isinstance(decode(palette), Decoded)
+        decode(bytes(tiff))
+    assert not caught
+    assert isinstance(decode(palette), Decoded)
+    assert list(warnings.filters) == before
+
+
+def test_quiet_threads_leave_the_filters_as_they_were():
+    before = list(warnings.filters)
+    entered, release = threading.Barrier(3), threading.Event()
+
+    def stay():
+        with quiet_warnings():
+            entered.wait(10)
+            release.wait(10)
+
+    threads = [threading.Thread(target=stay) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    entered.wait(10)
+    with quiet_warnings():
+        pass  # leaving must not take the filter from the two that are still inside
+    inside = list(warnings.filters)
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert len(inside) == len(before) + 1
+    assert list(warnings.filters) == before
+
+
+def test_threads_give_what_one_thread_gives():
+    files = [
+        encode(picture(mode, 300 + 7 * seed, 500 - 9 * seed, seed), name)
+        for seed in range(4)
+        for name, mode in (("JPEG", "RGB"), ("PNG", "P"), ("TIFF", "LAB"), ("WEBP", "RGB"))
+    ]
+    files += [file[: len(file) // 2] for file in files]
+    alone = [decode(file) for file in files]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(decode, files * 3))
+    for one, other in zip(alone * 3, together, strict=True):
+        if isinstance(one, Decoded):
+            assert isinstance(other, Decoded)
+            assert np.array_equal(one.crop, other.crop)
+        else:
+            assert one == other
+
+
+SEEDS = [
+    encode(picture(mode, 250, 231), name)
+    for name, mode in (
+        ("PNG", "P"), ("GIF", "P"), ("TIFF", "CMYK"), ("BMP", "RGB"), ("WEBP", "RGB"),
+        ("JPEG", "RGB"), ("ICO", "RGBA"), ("PPM", "L"), ("TGA", "RGB"),
+    )
+]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_damage_gives_the_published_answer(data):
+    file = bytearray(data.draw(st.sampled_from(SEEDS)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.one_of(st.integers(0, 60), st.integers(0, len(file))))
+        match data.draw(st.sampled_from(["cut", "flip", "drop", "insert"])):
+            case "cut":
+                del file[at:]
+            case "flip" if at < len(file):
+                file[at] ^= data.draw(st.integers(1, 255))
+            case "drop":
+                del file[at : at + data.draw(st.integers(1, 300))]
+            case "insert":
+                file[at:at] = data.draw(st.binary(max_size=50))
+    same_answer(bytes(file), DecodeOptions(max_pixels=Image.MAX_IMAGE_PIXELS or 1 << 28))
+
+
+@pytest.mark.skipif(not AWKWARD.is_dir(), reason="needs the shared folder of awkward files")
+@pytest.mark.parametrize("group", ["c2pa", "exif", "formats", "fuzzing", "pillow", "suites"])
+@pytest.mark.parametrize("region", [True, False])
+def test_awkward_files_give_the_published_answer(group, region):
+    files = [path for path in sorted((AWKWARD / group).rglob("*")) if path.is_file()]
+    assert files
+    counts = Counter()
+    for path in files:
+        data = path.read_bytes()
+        answer = decode(data, DecodeOptions(region=region))
+        if isinstance(answer, Decoded) and answer.format == "HEIF":
+            continue  # the published pipeline knows no HEIC
+        try:
+            expected = published(data)
+        except Exception as error:
+            assert isinstance(answer, Undecodable), f"{path.name}: {error!r}"
+            counts[answer.reason] += 1
+        else:
+            assert isinstance(answer, Decoded), f"{path.name}: {answer}"
+            assert np.array_equal(answer.crop, expected), path.name
+    assert set(counts) <= set(Reason)
+
+
+def test_suffixes_are_judged_by_content():
+    assert suffix_fits(".JPG", "JPEG")
+    assert suffix_fits(".jpeg", "MPO")
+    assert suffix_fits(".heic", "HEIF")
+    assert suffix_fits(".bmp", "DIB")
+    assert not suffix_fits(".jpg", "PNG")
+    assert not suffix_fits(".heic", "JPEG")
+    assert not suffix_fits("", "JPEG")
+
+
+def test_sniff_names_what_it_knows():
+    for name in ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP"):
+        assert sniff(encode(picture("RGB", 20, 20), name)) == name
+    assert sniff(b"plain") == ""
+
+
+def test_versions_name_the_decoders():
+    versions = decoder_versions()
+    assert versions["pillow"]
+    assert versions["libjpeg_turbo"]
+    assert all(isinstance(version, str) for version in versions.values())

@@ -1,0 +1,128 @@
+"""Leave-one-out scores against a plain loop, one reference at a time."""
+
+import numpy as np
+import pytest
+from code_forensics.engine import held_out_search
+from code_forensics.engine.leave_one_out import leave_one_out_scores
+from code_forensics.engine.scores import margins, nearest_similarities
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def by_hand(vectors, labels, sources, k, near):
+    """Similarities to each class and flags, from the definition, in float64."""
+    units = vectors.astype(np.float64)
+    units = units / np.linalg.norm(units, axis=1, keepdims=True)
+    found, kept = np.full((2, len(units), k), -np.inf), np.zeros(len(units), dtype=bool)
+    for i, unit in enumerate(units):
+        cosine = units @ unit
+        kept[i] = sources[i] == ""
+        for label in (0, 1):
+            left = [j for j in range(len(units)) if labels[j] == label and j != i]
+            other = [j for j in left if sources[i] == "" or sources[j] != sources[i]]
+            members = [j for j in range(len(units)) if labels[j] == label]
+            if all(sources[j] == sources[i] != "" for j in members):
+                kept[i] = True
+                other = left
+            if labels[i] == label:
+                other = [j for j in other if cosine[j] < near] or other
+            best = sorted((cosine[j] for j in other), reverse=True)[:k]
+            found[label, i, : len(best)] = best
+    return found, kept
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(4, 40),
+    k=st.integers(1, 5),
+    n_sources=st.integers(1, 5),
+    block=st.sampled_from([1, 400, 10**6]),
+)
+def test_equals_the_definition(seed, n, k, n_sources, block):
+    random = np.random.default_rng(seed)
+    vectors = random.normal(size=(n, 6)).astype(np.float32) * random.uniform(0.1, 9, (n, 1))
+    vectors = vectors.astype(np.float32)
+    copies = random.integers(n, size=(n // 3, 2))
+    vectors[copies[:, 0]] = vectors[copies[:, 1]]
+    labels = random.integers(2, size=n)
+    labels[:4] = 0, 0, 1, 1
+    sources = np.array(["", *"abcd"])[random.integers(n_sources, size=n)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(held_out_search, "_BLOCK_BYTES", block)
+        got = leave_one_out_scores(vectors, labels, sources, k, near_duplicate_similarity=0.9999)
+    want, kept = by_hand(vectors, labels, sources, k, 0.9999)
+    assert got.held_out.tolist() == list(range(n))
+    np.testing.assert_allclose(got.real_similarities, want[0], atol=2e-6)
+    np.testing.assert_allclose(got.fake_similarities, want[1], atol=2e-6)
+    assert got.source_kept.tolist() == kept.tolist()
+    assert not got.subsampled
+
+
+def test_without_known_sources_it_is_optimistic_and_with_them_it_is_not():
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(40, 4)).astype(np.float32)
+    labels = np.arange(40) % 2
+    assert leave_one_out_scores(vectors, labels, [""] * 40).optimistic
+    single = [f"{label}" for label in labels]
+    assert leave_one_out_scores(vectors, labels, single).optimistic
+    several = [f"{label}{i % 3}" for i, label in enumerate(labels)]
+    assert not leave_one_out_scores(vectors, labels, several).optimistic
+
+
+def test_a_copy_in_the_other_class_is_not_hidden():
+    vectors = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    vectors[11] = vectors[10]
+    vectors[12] = vectors[10]
+    scores = leave_one_out_scores(vectors, np.arange(20) % 2, [""] * 20)
+    assert scores.near_duplicates == 2  # rows 10 and 12, of the same class
+    assert scores.fake_similarities[10, 0] == pytest.approx(1, abs=1e-6)
+    assert scores.real_similarities[10, 0] < 0.999
+
+
+def test_a_large_gallery_is_represented_by_a_balanced_seeded_sample():
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(500, 4)).astype(np.float32)
+    labels = (np.arange(500) % 5 > 0).astype(int)
+    whole = leave_one_out_scores(vectors, labels, [""] * 500)
+    part = leave_one_out_scores(vectors, labels, [""] * 500, subsample=150, seed=3)
+    again = leave_one_out_scores(vectors, labels, [""] * 500, subsample=150, seed=3)
+    other = leave_one_out_scores(vectors, labels, [""] * 500, subsample=150, seed=4)
+    assert part.subsampled
+    assert np.bincount(part.labels).tolist() == [75, 75]
+    assert part.held_out.tolist() == again.held_out.tolist() != other.held_out.tolist()
+    # Held out from, not searched in, a sample: each score is the one that all of it gives.
+    np.testing.assert_allclose(part.margins(), whole.margins()[part.held_out], atol=1e-6)
+    few_reals = leave_one_out_scores(vectors, labels, [""] * 500, subsample=300)
+    assert np.bincount(few_reals.labels).tolist() == [100, 200]
+
+
+def test_references_that_nothing_is_left_for_are_not_scored():
+    vectors = np.eye(4, dtype=np.float32)
+    lone_real = leave_one_out_scores(vectors, [0, 1, 1, 1], [""] * 4)
+    assert lone_real.held_out.tolist() == [1, 2, 3]
+    assert len(leave_one_out_scores(vectors, [1, 1, 1, 1], [""] * 4).held_out) == 0
+    assert len(leave_one_out_scores(vectors[:0], [], []).held_out) == 0
+
+
+@pytest.mark.parametrize(
+    ("vectors", "labels", "sources"),
+    [
+        (np.eye(3, dtype=np.float32), [0, 1], ["", ""]),
+        (np.eye(2, dtype=np.float32), [0, 2], ["", ""]),
+        (np.full((2, 2), np.nan, dtype=np.float32), [0, 1], ["", ""]),
+    ],
+)
+def test_refuses_what_is_no_gallery(vectors, labels, sources):
+    with pytest.raises(ValueError):
+        leave_one_out_scores(vectors, labels, sources)
+
+
+def test_margin_is_the_difference_of_means_of_those_there_are():
+    real = [[0.5, 0.1, -np.inf], [0.2, 0.1, 0.0], [-np.inf] * 3]
+    fake = [[0.4, 0.3, 0.2], [0.9, 0.6, 0.3], [0.9, 0.6, 0.3]]
+    np.testing.assert_allclose(margins(real, fake), [-0.1, 0.7, np.nan])
+    np.testing.assert_allclose(margins(real, fake, 3), [0.0, 0.5, np.nan])
+    np.testing.assert_allclose(nearest_similarities(real, fake), [0.5, 0.9, 0.9])
+    with pytest.raises(ValueError):
+        margins(real, fake, 4)

@@ -1,0 +1,349 @@
+"""The training run: data, encoder, epochs of steps, probes, and the exported model."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..engine.encoder import Encoder, normalise
+from .catalogue import Catalogue
+from .checkpoint import MODEL_FOLDER, Progress, Trained, export_model, load_state, save_state
+from .config import TrainConfig
+from .dataset import open_catalogue
+from .distributed import Processes, processes
+from .errors import TrainingError
+from .loader import Batch, PairViews, batches
+from .loss import code_loss, derangement
+from .model import start_encoder
+from .probe import ProbeImages, load_probe_images, run_probes
+from .reconstructions import add_reconstructions
+from .record import DataFacts, EpochFigures, RunFolder, StepFigures
+from .sampling import PairSampler
+from .schedule import learning_rate, make_optimiser, set_learning_rate
+from .split import Split, split
+
+_AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Say = Callable[[str], None]
+
+
+class Outcome(Enum):
+    """How a run ended."""
+
+    FINISHED = "finished"
+    STOPPED_EARLY = "stopped early"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A run's end.
+
+    Attributes:
+        outcome: How it ended.
+        model: The exported model's folder, if one was written.
+        steps: Optimiser steps done.
+    """
+
+    outcome: Outcome
+    model: Path | None
+    steps: int
+
+
+def train(
+    data: str,
+    out: Path,
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    say: Say = lambda _: None,
+    encoder: Encoder | None = None,
+) -> Result:
+    """Train an encoder.
+
+    Args:
+        data: Shards, a folder tree or a CSV, see :func:`~.dataset.open_catalogue`.
+        out: The run folder.
+        config: All options.
+        resume: Go on with the run in ``out``, exactly as if it had not been interrupted.
+        say: Takes lines of progress for people.
+        encoder: Trained instead of the one that ``config.init`` describes.
+
+    Raises:
+        DataError: The data cannot be used.
+        CheckpointError: ``config.init`` cannot be used.
+        TrainingError: The run folder cannot be used, or the loss is not a number any more.
+    """
+    with processes(config.runtime.device) as group:
+        speak: Say = say if group.first else lambda _: None
+        catalogue, parts, probes, facts = _prepare(data, out, config, group, speak)
+        sampler = PairSampler(
+            catalogue, parts.training, config.seed, config.data.balance, config.reconstruct.share
+        )
+        encoder = (encoder or start_encoder(config.init, config.seed)).to(group.device)
+        trained = Trained(
+            encoder,
+            make_optimiser(encoder, config.schedule),
+            _average(encoder, config.schedule.ema),
+            torch.amp.GradScaler(group.device.type, enabled=config.precision == "float16"),
+        )
+        folder, progress = RunFolder(out), Progress()
+        if resume:
+            progress = load_state(out, trained, facts.digest, group.device)
+            if group.first:
+                folder.go_on(progress.step)
+        elif group.first:
+            folder.begin(config, facts)
+        group.wait()
+        run = _Run(config, group, folder, trained, progress, facts, probes, speak)
+        try:
+            return run.train(PairViews(catalogue, sampler, config))
+        finally:
+            folder.close()
+
+
+def _prepare(
+    data: str, out: Path, config: TrainConfig, group: Processes, say: Say
+) -> tuple[Catalogue, Split, ProbeImages | None, DataFacts]:
+    """Find the images, hold sources out, make reconstructions, crop the probes' images."""
+    if not group.first:
+        group.wait()  # remote shards are fetched by the first process
+    catalogue = open_catalogue(data, config.data.cache)
+    other = config.data.validation
+    validation = open_catalogue(other, config.data.cache) if other else catalogue
+    if group.first:
+        group.wait()
+    digest = catalogue.digest
+    share = 0.0 if other or config.probe.images == 0 else config.data.holdout_share
+    if config.reconstruct.autoencoders:
+        catalogue = add_reconstructions(
+            catalogue, config.reconstruct, out / "reconstructions", group, say
+        )  # fmt: skip
+    parts = split(catalogue, config.data.holdout, share)
+    held_out = np.arange(len(validation)) if other else parts.held_out
+    if not other:
+        held_out = held_out[~catalogue.reconstructed()[held_out]]  # judged on true fakes
+    probes = None
+    if group.first:
+        probes = load_probe_images(
+            catalogue, parts.training, validation if other else catalogue, held_out, config
+        )
+    facts = DataFacts(data, digest, len(parts.training), len(held_out), parts.sources)
+    where = f" of the sources {', '.join(parts.sources)}" if parts.sources else ""
+    say(f"{len(parts.training)} images to train on, {len(held_out)} held out{where}")
+    if config.probe.images and probes is None:
+        say("no probes: nothing of both classes is held out")
+    return catalogue, parts, probes, facts
+
+
+def _average(encoder: Encoder, decay: float) -> AveragedModel | None:
+    if not decay:
+        return None
+    return AveragedModel(
+        encoder,
+        multi_avg_fn=get_ema_multi_avg_fn(decay),  # type: ignore[no-untyped-call]
+    )
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run in progress in one process."""
+
+    config: TrainConfig
+    group: Processes
+    folder: RunFolder
+    trained: Trained
+    progress: Progress
+    facts: DataFacts
+    probes: ProbeImages | None
+    say: Say
+
+    def train(self, dataset: PairViews) -> Result:
+        """Run epochs until the end, an early stop, or an interruption."""
+        progress, schedule = self.progress, self.config.schedule
+        outcome = Outcome.FINISHED
+        with _interruptible() as interrupted:
+            model = self._distributed()
+            while not progress.finished and progress.step < schedule.epochs * schedule.steps:
+                epoch = progress.step // schedule.steps
+                if not self._train_epoch(epoch, model, dataset, interrupted):
+                    self._save()
+                    return Result(Outcome.INTERRUPTED, self._model(), progress.step)
+                self._end_epoch(epoch)
+                if progress.finished:
+                    outcome = Outcome.STOPPED_EARLY
+                self._save()
+        progress.finished = True
+        if self.group.first and progress.best_epoch < 0:  # no probes: the last weights
+            export_model(self.folder.path, self.trained.exported())
+        self._save()
+        self.group.wait()
+        return Result(outcome, self._model(), progress.step)
+
+    def _distributed(self) -> nn.Module:
+        if self.group.world == 1:
+            return self.trained.encoder
+        ids = [self.group.device.index] if self.group.device.type == "cuda" else None
+        return DistributedDataParallel(self.trained.encoder, device_ids=ids)
+
+    def _train_epoch(
+        self,
+        epoch: int,
+        model: nn.Module,
+        dataset: PairViews,
+        interrupted: Callable[[], bool],
+    ) -> bool:
+        """Run the epoch's remaining steps; False where the user interrupted."""
+        schedule, progress, group = self.config.schedule, self.progress, self.group
+        lr = learning_rate(epoch, schedule)
+        set_learning_rate(self.trained.optimiser, lr)
+        first, last = progress.step * schedule.accumulate, (epoch + 1) * schedule.steps
+        loader = batches(
+            dataset, self.config, first, last * schedule.accumulate, group
+        )  # fmt: skip
+        since, waited, views = time.perf_counter(), 0.0, 0
+        while progress.step < last:
+            micro = []
+            started = time.perf_counter()
+            for _ in range(schedule.accumulate):
+                micro.append(next(loader))
+                if group.first:
+                    self.folder.add_bad(micro[-1].bad)
+            waited += time.perf_counter() - started
+            own = self._step(model, micro)
+            loss, stop = group.total((own / group.world, float(interrupted())))
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss became {loss} at step {progress.step} (epoch {epoch}, lr {lr:.2g})",
+                    "resume from the last checkpoint with a lower schedule.lr or schedule.clip = 1",
+                )
+            progress.step += 1
+            progress.loss_sum += loss
+            views += sum(batch.views.shape[:3].numel() for batch in micro) * group.world
+            if progress.step % self.config.runtime.log_every == 0 or progress.step == last:
+                elapsed = max(time.perf_counter() - since, 1e-9)
+                figures = StepFigures(
+                    progress.step, epoch, loss, lr, views / elapsed, waited / elapsed
+                )
+                self._record(figures)
+                self.say(
+                    f"epoch {epoch} step {progress.step}: loss {loss:.4f}, lr {lr:.2g},"
+                    f" {figures.views_per_second:.0f} views/s, loader {figures.loader_share:.0%}"
+                )
+                since, waited, views = time.perf_counter(), 0.0, 0
+            if stop:
+                return False
+            if progress.step % self.config.runtime.save_every == 0 and progress.step < last:
+                self._save()
+        return True
+
+    def _step(self, model: nn.Module, micro: list[Batch]) -> float:
+        """One optimiser step; returns this process's mean loss, before the step."""
+        schedule, scaler, total = self.config.schedule, self.trained.scaler, 0.0
+        self.trained.optimiser.zero_grad(set_to_none=True)
+        for place, batch in enumerate(micro):
+            final = place == len(micro) - 1
+            alone = isinstance(model, DistributedDataParallel) and not final
+            with model.no_sync() if alone else nullcontext():  # type: ignore[operator]
+                loss = self._loss(model, batch.views, self.progress.step * len(micro) + place)
+                scaler.scale(loss / len(micro)).backward()  # type: ignore[no-untyped-call]
+            total += loss.item() / len(micro)
+        if schedule.clip:
+            scaler.unscale_(self.trained.optimiser)
+            nn.utils.clip_grad_norm_(self.trained.encoder.parameters(), schedule.clip)
+        if math.isfinite(total):  # weights are kept as they were where the loss is not a number
+            scaler.step(self.trained.optimiser)
+            scaler.update()
+            if self.trained.average is not None:
+                self.trained.average.update_parameters(self.trained.encoder)
+        return total
+
+    def _loss(self, model: nn.Module, views: Tensor, number: int) -> Tensor:
+        """The loss of one micro-batch; ``number`` seeds its derangements."""
+        options, group = self.config.loss, self.group
+        kind = _AUTOCAST[self.config.precision]
+        pixels = views.to(group.device, non_blocking=True).flatten(0, 2)  # (B * 8, 3, 224, 224)
+        with torch.autocast(group.device.type, dtype=kind, enabled=kind is not None):
+            features = model(normalise(pixels))
+        features = features.float().unflatten(0, views.shape[:3])  # (B, 2, 4, D)
+        rank = group.rank
+        if options.negatives == "gathered":
+            features, rank = group.gather(features), 0
+        partners = None
+        if options.positives == "class":
+            rng = np.random.default_rng((self.config.seed, 4, number, rank))
+            real, fake = (derangement(len(features), rng) for _ in range(2))
+            partners = (
+                torch.from_numpy(real).to(group.device), torch.from_numpy(fake).to(group.device)
+            )  # fmt: skip
+        return code_loss(features, partners, options.temperature)
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Judge the encoder, keep the best, and decide whether to stop."""
+        progress, probe = self.progress, self.config.probe
+        mean_loss = progress.loss_sum / self.config.schedule.steps
+        progress.loss_sum = 0.0
+        figures = None
+        if self.group.first and self.probes is not None:
+            figures = run_probes(self.trained.exported(), self.probes, self.group.device)
+            reached: float = getattr(figures, probe.stop_on)
+            progress.stale += 1
+            if reached > progress.best:
+                progress.best, progress.best_epoch, progress.stale = reached, epoch, 0
+                export_model(self.folder.path, self.trained.exported())
+            progress.finished = 0 < probe.patience <= progress.stale
+            self.say(
+                f"epoch {epoch}: {probe.stop_on} {reached:.3f} on held-out sources,"
+                f" best {progress.best:.3f} in epoch {progress.best_epoch}"
+            )
+        self._record(EpochFigures(progress.step, epoch, mean_loss, figures))
+        if self.group.first:
+            self.folder.draw_curves()
+        (stop,) = self.group.total((float(progress.finished),))
+        progress.finished = stop > 0
+
+    def _record(self, figures: StepFigures | EpochFigures) -> None:
+        if self.group.first:
+            self.folder.add(figures)
+
+    def _save(self) -> None:
+        if self.group.first:
+            save_state(self.folder.path, self.trained, self.progress, self.facts.digest)
+
+    def _model(self) -> Path | None:
+        folder = self.folder.path / MODEL_FOLDER
+        return folder if folder.is_dir() else None
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Let the step in flight finish on Ctrl-C or a termination; a second Ctrl-C ends at once."""
+    caught = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield caught.is_set
+        return
+
+    def remember(_signal: int, _frame: object) -> None:
+        if caught.is_set():
+            raise KeyboardInterrupt
+        caught.set()
+
+    before = {number: signal.signal(number, remember) for number in _SIGNALS}
+    try:
+        yield caught.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)

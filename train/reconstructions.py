@@ -1,0 +1,110 @@
+"""The reconstructions of all reals on disk, made once before training."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .catalogue import RECONSTRUCTION, Catalogue, CatalogueBuilder, Label, decode
+from .config import ReconstructOptions
+from .distributed import Processes
+from .equalise import centre
+from .files import write_atomically
+from .reconstruct import Autoencoder, load_autoencoder
+
+_LOG = logging.getLogger(__name__)
+
+
+def add_reconstructions(
+    catalogue: Catalogue,
+    options: ReconstructOptions,
+    folder: Path,
+    group: Processes,
+    say: Callable[[str], None],
+) -> Catalogue:
+    """Pass every real through every autoencoder, and add the results as fakes of its record.
+
+    A real is centre-cropped to at most ``options.side`` and to sides that the autoencoder takes;
+    the loader crops the real alike. Results are PNG, so that no compression is added. Those that
+    are there already are kept, so an interrupted run goes on.
+
+    Args:
+        catalogue: All images.
+        options: Autoencoders and sizes.
+        folder: Where ``NAME/NUMBER.png`` goes.
+        group: The run's processes; each makes its share.
+        say: Takes a line of progress.
+
+    Returns:
+        The catalogue with the reconstructions; the generator is named ``reconstruction:NAME``.
+    """
+    reals = catalogue.where(Label.REAL)
+    autoencoders = [load_autoencoder(where, group.device) for where in options.autoencoders]
+    for autoencoder in autoencoders:
+        target = folder / autoencoder.name
+        missing = [
+            int(n) for n in reals[group.rank :: group.world] if not (target / f"{n}.png").is_file()
+        ]
+        if missing:
+            say(f"reconstructing {len(missing)} images with {autoencoder.name}")
+            _reconstruct(catalogue, missing, autoencoder, options, target)
+    group.wait()
+    builder, records = CatalogueBuilder(), []
+    for autoencoder in autoencoders:
+        for number in reals:
+            file = folder / autoencoder.name / f"{number}.png"
+            if file.is_file():
+                source = catalogue.sources[catalogue.source[number]]
+                record = int(catalogue.record[number])
+                builder.add(
+                    str(file), Label.FAKE, generator=RECONSTRUCTION + autoencoder.name,
+                    source=source, record=record, size=file.stat().st_size,
+                )  # fmt: skip
+                records.append(record)
+    return catalogue.extended(builder.build(), np.array(records, dtype=np.int32))
+
+
+def _reconstruct(
+    catalogue: Catalogue,
+    numbers: list[int],
+    autoencoder: Autoencoder,
+    options: ReconstructOptions,
+    target: Path,
+) -> None:
+    waiting: dict[tuple[int, int], list[tuple[int, Image.Image]]] = {}  # by size
+
+    def flush(group: list[tuple[int, Image.Image]]) -> None:
+        pixels = torch.from_numpy(np.stack([np.asarray(image) for _, image in group]))
+        with torch.inference_mode():
+            images = pixels.to(autoencoder.device).permute(0, 3, 1, 2).float() / 255
+            made = autoencoder(images).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        for (number, _), array in zip(group, made, strict=True):
+            image = Image.fromarray(array)
+            write_atomically(
+                target / f"{number}.png", partial(image.save, format="PNG", compress_level=1)
+            )
+        group.clear()
+
+    for number in numbers:
+        try:
+            image = decode(catalogue.read(number))
+        except OSError as error:
+            _LOG.warning("passed over %s: %s", catalogue.describe(number), error)
+            continue
+        width, height = (
+            min(side, options.side) // autoencoder.multiple * autoencoder.multiple
+            for side in image.size
+        )
+        if min(width, height) < 1:
+            continue
+        group = waiting.setdefault((width, height), [])
+        group.append((number, centre(image, width, height)))
+        if len(group) >= options.batch:
+            flush(group)
+    for group in waiting.values():
+        if group:
+            flush(group)
