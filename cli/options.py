@@ -27,7 +27,7 @@ Workspace = Annotated[
     typer.Option(
         "--workspace",
         metavar="DIR",
-        help="Where galleries and scans lie; default: $CODE_WORKSPACE, else the user's data folder.",
+        help="Where galleries and scans lie; default: $CODE_WORKSPACE, else the user's data.",
         rich_help_panel="Workspace",
     ),
 ]

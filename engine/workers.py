@@ -59,5 +59,5 @@ class Workers(Generic[T]):
         while (job := self._jobs.get()) is not None:
             try:
                 self._done.put(job())
-            except BaseException as error:  # noqa: BLE001 - handed to the caller
+            except BaseException as error:
                 self._done.put(error)

@@ -1,6 +1,7 @@
 """Exact cosine search over keyed vectors, held in a FAISS flat index."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return wide / lengths
 
 
-def _faiss():  # type: ignore[no-untyped-def]
+def _faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
