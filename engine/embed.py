@@ -62,7 +62,7 @@ class Embedder:
                 padding = np.zeros((self.batch - len(part), CROP, CROP, 3), np.uint8)
                 batch = np.concatenate((part, padding))
             else:
-                batch = part
+                batch = np.ascontiguousarray(part)
             vectors[first : first + len(part)] = self._forward(batch)[: len(part)]
         return vectors
 

@@ -21,6 +21,7 @@ from .contracts import Content, Store
 from .decode import Decoded, DecodeOptions, Undecodable, decode
 from .discover import FoundFile
 from .judge import Hits
+from .provenance import read_provenance
 from .read import FreshContent, ReadFile, read_file
 from .workers import Workers
 
@@ -252,6 +253,7 @@ class Pipeline:
         def job() -> Callable[[], None]:
             started = time.perf_counter()
             decoded = decode(data, options)
+            work.content.provenance = read_provenance(data).as_dict()
             elapsed = time.perf_counter() - started
             return lambda: self._on_decoded(work, decoded, elapsed)
 

@@ -22,7 +22,8 @@ from .catalogue import Catalogue, CatalogueBuilder, Label
 from .errors import DataError
 
 _LOG = logging.getLogger(__name__)
-_MEMBER = re.compile(r"(?P<key>.*?)\.(?P<role>real|gen_(?P<slot>\d+))\.(?P<suffix>[a-z0-9]+)", re.S)
+_KEY = re.compile(r"(?:.*/)?[^./]*", re.S)  # WebDataset's: up to the file name's first dot
+_IMAGE = re.compile(r"\.(real|gen_\d+)\.(?!txt$|json$)[a-z0-9]+")
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _REMOTE = ("http://", "https://", "s3://")
 
@@ -115,23 +116,20 @@ def _records(shard: Path) -> Iterator[list[_Entry]]:
         for member in tar:
             if not member.isfile():
                 continue
-            match = _MEMBER.fullmatch(member.name)
-            key = match["key"] if match else member.name.removesuffix(".record.json")
+            found = _KEY.match(member.name)
+            key = found[0] if found else ""
+            image = _IMAGE.fullmatch(member.name, len(key))
             if key != current and entries:
                 yield sorted(entries, key=lambda e: (e.label, e.offset))
                 entries = []
             current = key
-            if match:
-                fake = match["slot"] is not None
+            if image:
+                role = image[1]
+                fake = role != "real"
+                label = Label.FAKE if fake else Label.REAL
+                generator = role if fake else ""
                 entries.append(
-                    _Entry(
-                        member.name,
-                        Label.FAKE if fake else Label.REAL,
-                        match["role"] if fake else "",
-                        match["role"] if fake else "real",
-                        member.offset_data,
-                        member.size,
-                    )
+                    _Entry(member.name, label, generator, role, member.offset_data, member.size)
                 )
             elif member.name.endswith(".record.json") and member.size < 1 << 20:
                 handle = tar.extractfile(member)

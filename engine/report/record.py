@@ -59,6 +59,9 @@ def inert_json(value: Any) -> Any:
 
 
 def provenance_text(provenance: Mapping[str, Any]) -> str:
-    """Provenance as a short list separated by semicolons, for one cell."""
-    findings = provenance.get("findings", [])
-    return "; ".join(f"{f['kind']}={f['value']}" for f in findings)
+    """Provenance as a short list separated by semicolons, without prompts and descriptions."""
+    return "; ".join(
+        f"{finding['kind']}: {finding['value'][:80].replace(';', ',')} ({finding['strength']})"
+        for finding in provenance.get("findings", ())
+        if finding["kind"] not in ("prompt", "description")
+    )

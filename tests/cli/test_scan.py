@@ -1,0 +1,331 @@
+"""``code-scan`` as a user runs it."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+from tests.conftest import SHARED, draw_photo
+
+BIN = Path(sys.executable).parent
+COLUMNS = (
+    "path,sha256,bytes,format,width,height,status,reason,knn,verdict,p_fake,margin,"
+    "real_similarity,fake_similarity,generator,neighbour,duplicate_of,provenance"
+)
+
+
+def run(*arguments: str | Path, code: int = 0, cwd: Path | None = None) -> str:
+    """Run a command, check its exit code, and give what it wrote on stdout."""
+    done = _run(*arguments, cwd=cwd)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def _run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / arguments[0]), *map(str, arguments[1:])]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, errors="replace")
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory, labelled: Path, small_checkpoint: Path) -> Path:
+    folder = tmp_path_factory.mktemp("workspace")
+    run(
+        *("code-index", "build", "mine", "--real", labelled / "real", "--fake", labelled / "fake"),
+        *("--weights", small_checkpoint, "--workspace", folder),
+    )
+    return folder
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A folder with everything that goes wrong, and two good files."""
+    folder = tmp_path / "seized"
+    good = draw_photo(folder / "b.jpg", 1)
+    (folder / "a-copy.jpg").write_bytes(good.read_bytes())
+    (folder / "cut.jpg").write_bytes(good.read_bytes()[:2000])
+    (folder / "empty.png").touch()
+    (folder / "text.jpg").write_text("this is no picture\n" * 50)
+    (folder / "loop").symlink_to(folder)
+    os.mkfifo(folder / "pipe.jpg")
+    os.symlink(folder / "nowhere", folder / "dangling.jpg")
+    (folder / "=cmd().png").write_bytes(draw_photo(tmp_path / "x.png", 2).read_bytes())
+    os.rename(draw_photo(tmp_path / "y.png", 3), os.fsencode(folder) + b"/\x1b[31m\xff\n.png")
+    return folder
+
+
+def test_csv_has_the_promised_columns_and_every_file_once(space: Path, broken: Path) -> None:
+    text = run("code-scan", broken, "--csv", "-", "--workspace", space)
+    assert text.splitlines()[0] == COLUMNS
+    found = {Path(row["path"]).name: row for row in rows(text)}
+    assert {name: (row["status"], row["reason"]) for name, row in found.items()} == {
+        "=cmd().png": ("scanned", ""),
+        "\\x1b[31m\\xff\\x0a.png": ("scanned", ""),
+        "a-copy.jpg": ("scanned", ""),
+        "b.jpg": ("duplicate", ""),
+        "cut.jpg": ("failed", "truncated"),
+        "dangling.jpg": ("skipped", "symlink"),
+        "empty.png": ("skipped", "empty"),
+        "loop": ("skipped", "symlink"),
+        "pipe.jpg": ("skipped", "special_file"),
+        "text.jpg": ("skipped", "not_an_image"),
+    }
+    assert found["b.jpg"]["duplicate_of"] == str(broken / "a-copy.jpg")
+    assert found["b.jpg"]["margin"] == found["a-copy.jpg"]["margin"]
+    assert found["cut.jpg"]["sha256"] and not found["cut.jpg"]["verdict"]
+
+
+def test_a_followed_symlink_loop_ends(space: Path, broken: Path) -> None:
+    text = run("code-scan", broken, "--follow-symlinks", "--csv", "-", "--workspace", space)
+    reasons = {Path(row["path"]).name: row["reason"] for row in rows(text)}
+    assert reasons["loop"] == "symlink_loop"
+    assert reasons["dangling.jpg"] == "vanished"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_a_row(space: Path, tmp_path: Path) -> None:
+    photo = draw_photo(tmp_path / "a.jpg", 1)
+    photo.chmod(0)
+    text = run("code-scan", tmp_path, "--csv", "-", "--workspace", space)
+    assert [(row["status"], row["reason"]) for row in rows(text)] == [("failed", "unreadable")]
+
+
+def test_json_validates_and_agrees_with_csv_and_jsonl(
+    space: Path, labelled: Path, broken: Path, tmp_path: Path
+) -> None:
+    run(
+        *("code-scan", labelled / "photos", broken, "--json", "r.json", "--csv", "r.csv"),
+        *("--jsonl", "r.jsonl", "--workspace", space),
+        cwd=tmp_path,
+    )
+    document = json.loads((tmp_path / "r.json").read_text())
+    schema = json.loads(
+        files("code_forensics.engine.report").joinpath("report.schema.json").read_text()
+    )
+    jsonschema.Draft202012Validator(schema).validate(document)
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert lines == document["files"]
+    table = rows((tmp_path / "r.csv").read_text())
+    assert [row["path"].lstrip("'") for row in table] == [file["path"] for file in lines]
+    assert [row["verdict"] or None for row in table] == [file["verdict"] for file in lines]
+    assert (
+        document["summary"]["files"] == len(lines) == sum(document["summary"]["by_status"].values())
+    )
+
+
+def test_the_vote_tells_smooth_from_rough(space: Path, labelled: Path) -> None:
+    text = run("code-scan", labelled / "photos", "--csv", "-", "--workspace", space)
+    votes = {Path(row["path"]).name: (row["knn"], row["verdict"]) for row in rows(text)}
+    assert votes == {f"rough{n}.png": ("real", "real") for n in range(5)} | {
+        f"smooth{n}.jpg": ("fake", "fake") for n in range(5)
+    }
+    assert {row["generator"] for row in rows(text) if row["knn"] == "fake"} <= {"alpha", "beta"}
+    for row in rows(text):
+        gap = float(row["fake_similarity"]) - float(row["real_similarity"])
+        assert float(row["margin"]) == pytest.approx(gap, abs=2e-6)
+        assert row["p_fake"] == ""
+
+
+def test_a_second_scan_opens_nothing_and_says_the_same(
+    space: Path, labelled: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    for file in sorted((labelled / "photos").glob("*.png")):
+        draw_photo(photos / file.name, hash(file.name) % 1000)
+    first = rows(run("code-scan", photos, "--csv", "-", "--workspace", space))
+    second = rows(run("code-scan", photos, "--csv", "-", "--workspace", space))
+    assert [row["status"] for row in second] == ["cached"] * len(first)
+    keep = [column for column in COLUMNS.split(",") if column != "status"]
+    assert [[row[c] for c in keep] for row in first] == [[row[c] for c in keep] for row in second]
+
+
+def test_the_scanned_tree_is_never_written_to(space: Path, labelled: Path) -> None:
+    photos = labelled / "photos"
+    before = {p: p.stat() for p in sorted(photos.rglob("*"))}
+    for path in (photos, photos / "sub"):
+        path.chmod(0o555)
+    try:
+        run("code-scan", photos, "--rehash", "--workspace", space)
+    finally:
+        for path in (photos, photos / "sub"):
+            path.chmod(0o755)
+    after = {p: p.stat() for p in sorted(photos.rglob("*"))}
+    assert {p: (s.st_mtime_ns, s.st_size, s.st_ino) for p, s in before.items()} == {
+        p: (s.st_mtime_ns, s.st_size, s.st_ino) for p, s in after.items()
+    }
+
+
+def test_a_workspace_and_reports_inside_the_tree_are_left_out(
+    labelled: Path, small_checkpoint: Path, tmp_path: Path
+) -> None:
+    draw_photo(tmp_path / "a.png", 1)
+    run(
+        *("code-index", "build", "mine", "--real", labelled / "real", "--fake", labelled / "fake"),
+        *("--weights", small_checkpoint, "--workspace", tmp_path / "ws"),
+    )
+    for _ in range(2):
+        arguments = ("--csv", tmp_path / "r.csv", "--workspace", tmp_path / "ws")
+        run("code-scan", tmp_path, *arguments)
+        assert [Path(row["path"]).name for row in rows((tmp_path / "r.csv").read_text())] == [
+            "a.png"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (("--include", "*.png"), ["rough0.png", "rough1.png"]),
+        (("--exclude", "*.png"), ["smooth0.jpg", "smooth1.jpg"]),
+        (("--exclude", "sub"), ["rough0.png", "rough1.png"]),
+        (("--exclude", "sub/*1*"), ["rough0.png", "rough1.png", "smooth0.jpg"]),
+        (("--no-recurse",), ["rough0.png", "rough1.png"]),
+    ],
+)
+def test_which_files_belong(
+    space: Path, tmp_path: Path, options: tuple[str, ...], names: list[str]
+) -> None:
+    for number in range(2):
+        draw_photo(tmp_path / f"rough{number}.png", number)
+        draw_photo(tmp_path / "sub" / f"smooth{number}.jpg", number)
+    text = run("code-scan", tmp_path, *options, "--csv", "-", "--workspace", space)
+    assert [Path(row["path"]).name for row in rows(text)] == names
+
+
+def test_exit_codes(
+    space: Path, labelled: Path, small_checkpoint: Path, tmp_path: Path, deit: Path
+) -> None:
+    photos = labelled / "photos"
+    run("code-scan", photos, "--fail-on", "fake", "--workspace", space, code=1)
+    run("code-scan", photos, "--fail-on", "inconclusive,error", "--workspace", space)
+    run("code-scan", photos, "--fail-on", "nonsense", "--workspace", space, code=2)
+    run("code-scan", tmp_path / "nowhere", "--workspace", space, code=2)
+    run("code-scan", photos, "--csv", tmp_path / "no" / "r.csv", "--workspace", space, code=2)
+    run("code-scan", photos, "--gallery", "no", "--workspace", space, code=2)
+    other = _run("code-scan", photos, "--weights", deit, "--workspace", space)
+    assert other.returncode == 2
+    assert "was made by encoder" in other.stderr
+    empty = _run("code-scan", photos, "--workspace", tmp_path / "ws")
+    assert empty.returncode == 2
+    assert "code-index build" in empty.stderr
+    assert "code-index import" in empty.stderr
+    assert len(empty.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in other.stderr + empty.stderr
+
+
+def test_several_galleries_want_a_choice(
+    labelled: Path, small_checkpoint: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        run(
+            *("code-index", "build", name, "--real", labelled / "real"),
+            *("--fake", f"g={labelled / 'fake'}", "--weights", small_checkpoint),
+            *("--workspace", tmp_path / "ws"),
+        )
+    photos = labelled / "photos"
+    refused = _run("code-scan", photos, "--workspace", tmp_path / "ws")
+    assert refused.returncode == 2
+    assert "one, two" in refused.stderr
+    run("code-index", "default", "two", "--workspace", tmp_path / "ws")
+    text = run("code-scan", photos, "--csv", "-", "--workspace", tmp_path / "ws")
+    assert {row["neighbour"].split(":")[0] for row in rows(text)} == {"two"}
+    assert {row["generator"] for row in rows(text) if row["knn"] == "fake"} == {"g"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_scan_keeps_its_work_and_goes_on(
+    space: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    for index in range(400):
+        draw_photo(tmp_path / f"{index:03}.jpg", index)
+    command = [str(BIN / "code-scan"), str(tmp_path), "--jsonl", "-", "--workspace", str(space)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    first = process.stdout.readline()  # the first results are recorded
+    process.send_signal(number)
+    rest, errors = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.fail("the scan was over before the signal came: draw more files")
+    assert process.returncode == 130, errors
+    assert "run the same command again" in errors
+    done = 1 + len(rest.splitlines())
+    assert json.loads(first)["status"] == "scanned"
+    again = rows(run("code-scan", tmp_path, "--csv", "-", "--workspace", space))
+    assert len(again) == 400
+    assert sum(row["status"] == "cached" for row in again) >= done
+
+
+@pytest.mark.slow
+def test_votes_equal_the_published_pipeline(deit: Path, tmp_path: Path) -> None:
+    """Two disjoint parts of the labelled images: one is the gallery, one is scanned."""
+    pytest.importorskip("sklearn")
+    data = SHARED / "data" / "train"
+    for label in ("real", "fake"):
+        for number, file in enumerate(sorted((data / label).rglob("*.jpg"))[::10]):
+            part = "gallery" if number % 2 else "scanned"
+            target = tmp_path / part / label / f"{file.parent.name}-{file.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(file)
+    script = SHARED / "reference" / "published_pipeline.py"
+    arrays = []
+    for label, number in (("real", 0), ("fake", 1)):
+        out = tmp_path / f"{label}.npz"
+        subprocess.run(
+            [
+                *(sys.executable, str(script), "--checkpoint", str(deit), "--label", str(number)),
+                *("--embed", str(tmp_path / "gallery" / label), "--out", str(out)),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        arrays.append(out)
+    import numpy as np
+
+    loaded = [np.load(out) for out in arrays]
+    gallery = tmp_path / "gallery.npz"
+    np.savez(gallery, **{n: np.concatenate([a[n] for a in loaded]) for n in ("vectors", "labels")})
+    subprocess.run(
+        [
+            *(sys.executable, str(script), "--checkpoint", str(deit), "--gallery", str(gallery)),
+            *("--images", str(tmp_path / "scanned"), "--out", str(tmp_path / "theirs.csv")),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    space = ("--workspace", tmp_path / "ws")
+    run("code-index", "import", "same", gallery, "--weights", deit, *space)
+    text = run("code-scan", tmp_path / "scanned", "--follow-symlinks", "--csv", "-", *space)
+    ours = {row["path"]: row["knn"] for row in rows(text)}
+    theirs = {
+        row["path"]: ("real", "fake")[int(row["label"])]
+        for row in rows((tmp_path / "theirs.csv").read_text())
+    }
+    assert len(ours) > 200
+    assert ours == theirs
+
+
+def test_help_is_quick_to_read() -> None:
+    started = time.perf_counter()
+    text = run("code-scan", "--help")
+    print(f"{time.perf_counter() - started:.2f} s")
+    for option in ("--gallery", "--workspace", "--weights", "--csv", "--json", "--fail-on"):
+        assert option in text
+
+
+def test_help_imports_neither_torch_nor_faiss() -> None:
+    code = (
+        "import sys; import code_forensics.cli.scan, code_forensics.cli.index,"
+        " code_forensics.cli.report; print([m for m in ('torch', 'faiss', 'PIL') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,186 @@
+"""The encoder against transformers' ViTModel and against stored vectors."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import SHARED, SMALL, draw_checkpoint
+
+from code_forensics.engine.checkpoint import (
+    Checkpoint,
+    build_encoder,
+    export_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from code_forensics.engine.embed import Embedder
+from code_forensics.engine.encoder import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    EncoderConfig,
+    fold_normalisation,
+    normalise,
+)
+from code_forensics.engine.errors import CheckpointError, DeviceError
+
+GOLDEN = Path(__file__).parent / "golden" / "small_encoder.npy"
+TOLERANCE = 1e-5
+
+
+def _crops(count: int) -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 256, (count, 224, 224, 3), dtype=np.uint8)
+
+
+def _published(folder: Path, crops: np.ndarray) -> np.ndarray:
+    """The published embedding: numpy normalisation, transformers, the CLS token."""
+    from transformers import ViTModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model = ViTModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32).eval()
+    mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
+    pixels = ((crops.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)
+    with torch.inference_mode():
+        return model(torch.from_numpy(pixels.copy())).last_hidden_state[:, 0].numpy()
+
+
+def test_equals_transformers_on_a_random_checkpoint(tmp_path: Path) -> None:
+    write_checkpoint(draw_checkpoint(EncoderConfig(layer_norm_eps=1e-6)), tmp_path)
+    crops = _crops(3)
+    ours = Embedder(read_checkpoint(tmp_path), "cpu").embed(crops)
+    assert np.abs(ours - _published(tmp_path, crops)).max() <= TOLERANCE
+
+
+def test_equals_transformers_on_deit(deit: Path) -> None:
+    from PIL import Image
+
+    files = sorted((SHARED / "data" / "train").glob("*/*/0000.jpg"))[:16]
+    crops = np.stack(
+        [np.asarray(Image.open(f).convert("RGB").crop((0, 0, 224, 224))) for f in files]
+    )
+    ours = Embedder(read_checkpoint(deit), "cpu").embed(crops)
+    assert np.abs(ours - _published(deit, crops)).max() <= TOLERANCE
+
+
+def test_equals_the_golden_vectors() -> None:
+    ours = Embedder(draw_checkpoint(SMALL), "cpu").embed(_crops(4))
+    assert np.abs(ours - np.load(GOLDEN)).max() <= TOLERANCE
+
+
+def test_normalise_equals_numpy_bit_by_bit() -> None:
+    ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
+    mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
+    expected = ((ramp.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)
+    assert np.array_equal(normalise(torch.from_numpy(ramp).permute(0, 3, 1, 2)).numpy(), expected)
+
+
+def test_companions_never_change_a_vector() -> None:
+    embedder = Embedder(draw_checkpoint(SMALL), "cpu")
+    crops = _crops(embedder.batch + 3)
+    together = embedder.embed(crops)
+    assert np.array_equal(together, embedder.embed(crops[::-1])[::-1])
+    assert np.array_equal(together[[5]], embedder.embed(crops[[5]]))
+
+
+def test_bfloat16_points_the_same_way() -> None:
+    checkpoint = draw_checkpoint(SMALL)
+    crops = _crops(4)
+    exact = Embedder(checkpoint, "cpu").embed(crops).astype(np.float64)
+    reduced = Embedder(checkpoint, "cpu", "bfloat16").embed(crops).astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(reduced, axis=1)
+    assert ((exact * reduced).sum(axis=1) / lengths).min() > 0.999
+
+
+def test_folding_is_the_same_function() -> None:
+    encoder = build_encoder(draw_checkpoint(SMALL)).double()
+    crops = torch.from_numpy(_crops(2)).permute(0, 3, 1, 2)
+    mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, dtype=torch.float64).view(1, 3, 1, 1)
+    with torch.inference_mode():
+        expected = encoder((crops.double() / 255 - mean) / std)
+        folded = fold_normalisation(encoder)(crops.double() - 128)
+    assert (expected - folded).abs().max() < 1e-12
+
+
+def test_export_round_trip() -> None:
+    checkpoint = draw_checkpoint(SMALL)
+    assert export_checkpoint(build_encoder(checkpoint)).weights == checkpoint.weights
+
+
+def test_identity_covers_weights_and_numerics() -> None:
+    checkpoint = draw_checkpoint(SMALL)
+    settings = json.loads(checkpoint.config)
+    other = Checkpoint(
+        checkpoint.weights, json.dumps({**settings, "layer_norm_eps": 1e-6}).encode(), ""
+    )
+    same = Checkpoint(
+        checkpoint.weights, json.dumps({**settings, "dropout": 0.5}).encode(), "elsewhere"
+    )
+    assert checkpoint.sha256 == same.sha256
+    assert checkpoint.sha256 != other.sha256
+    assert checkpoint.sha256 != draw_checkpoint(SMALL, seed=1).sha256
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("no weights", "holds no model.safetensors"),
+        ("no config", "holds no config.json"),
+        ("cut", "is damaged"),
+        ("garbage config", "config.json is damaged"),
+        ("another shape", "has shape"),
+        ("missing layer", "lacks encoder.layer.2"),
+        ("another architecture", "patch_size=32"),
+        ("nowhere", "there is no checkpoint"),
+    ],
+)
+def test_a_bad_checkpoint_gets_one_clear_line(
+    small_checkpoint: Path, tmp_path: Path, damage: str, message: str
+) -> None:
+    folder = tmp_path / "encoder"
+    shutil.copytree(small_checkpoint, folder)
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    settings = json.loads(config.read_text())
+    if damage == "no weights":
+        weights.unlink()
+    elif damage == "no config":
+        config.unlink()
+    elif damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    elif damage == "garbage config":
+        config.write_text("{")
+    elif damage == "another shape":
+        config.write_text(json.dumps({**settings, "hidden_size": 48}))
+    elif damage == "missing layer":
+        config.write_text(json.dumps({**settings, "num_hidden_layers": 3}))
+    elif damage == "another architecture":
+        config.write_text(json.dumps({**settings, "patch_size": 32}))
+    else:
+        folder = tmp_path / "nowhere"
+    with pytest.raises(CheckpointError) as caught:
+        build_encoder(read_checkpoint(folder))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="cannot fetch nobody/nothing"):
+        read_checkpoint("nobody/nothing")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")
+def test_cuda_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(DeviceError, match="no CUDA device"):
+        Embedder(draw_checkpoint(SMALL), "cuda")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_agrees_with_the_cpu() -> None:
+    checkpoint, crops = draw_checkpoint(SMALL), _crops(5)
+    gap = Embedder(checkpoint, "cuda").embed(crops) - Embedder(checkpoint, "cpu").embed(crops)
+    assert np.abs(gap).max() <= TOLERANCE

@@ -1,0 +1,56 @@
+"""Smoke test of an installed wheel: the README's first scan, without the development tools."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from code_forensics.engine.checkpoint import export_checkpoint, write_checkpoint
+from code_forensics.engine.encoder import Encoder
+
+
+def main() -> None:
+    """Build a gallery of drawn images, scan some, and read the report."""
+    bin_folder = Path(sys.executable).parent
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        torch.manual_seed(0)
+        write_checkpoint(export_checkpoint(Encoder()), folder / "encoder")
+        rng = np.random.default_rng(0)
+        for kind in ("real", "fake", "photos"):
+            (folder / kind).mkdir()
+            for number in range(3):
+                pixels = rng.integers(0, 256, (240, 260, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / kind / f"{number}.jpg")
+
+        def run(*arguments: str) -> str:
+            done = subprocess.run(
+                [str(bin_folder / arguments[0]), *arguments[1:]],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            return done.stdout
+
+        for command in ("code-scan", "code-index", "code-train", "code-report"):
+            assert "Usage" in run(command, "--help")
+        space = ("--workspace", "workspace")
+        run(
+            *("code-index", "build", "mine", "--real", "real", "--fake", "drawn=fake"),
+            *("--weights", "encoder", *space),
+        )
+        report = run("code-scan", "photos", "--csv", "-", *space).splitlines()
+        assert report[0].startswith("path,sha256,bytes,format"), report
+        assert [line.split(",")[6] for line in report[1:]] == ["scanned"] * 3, report
+        assert "mine" in run("code-index", "list", *space)
+        assert "finished" in run("code-report", "list", *space)
+    print("smoke test passed")
+
+
+if __name__ == "__main__":
+    main()
