@@ -27,14 +27,25 @@ def run(app: typer.Typer) -> None:
     try:
         with notices():
             app()
+    except SystemExit as leaving:
+        if leaving.code == EXIT_INTERRUPTED:
+            _leave_at_once()
+        raise
     except (EngineError, WorkspaceError) as error:
         fail(str(error), error.hint)
         sys.exit(EXIT_UNUSABLE)
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        _leave_at_once()
     except BrokenPipeError:  # the reader of our stdout has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_UNUSABLE)
+
+
+def _leave_at_once() -> None:
+    """Exit without waiting for threads: a decoder at work must not hold the user up."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_INTERRUPTED)
 
 
 @contextmanager

@@ -51,9 +51,9 @@ def read_npz(path: Path, dimension: int) -> ReadyVectors:
         FileFormatError: It is damaged, holds objects, or does not fit.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files if name in _NAMES}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise FileFormatError(f"cannot read {path}: {error}", _LAYOUT) from error
     vectors = _vectors(path, arrays.get("vectors"), dimension)
     labels = _labels(path, arrays.get("labels"), len(vectors))

@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from code_forensics.engine.checkpoint import (
     Checkpoint,
     export_checkpoint,
@@ -14,6 +12,7 @@ from code_forensics.engine.checkpoint import (
     write_checkpoint,
 )
 from code_forensics.engine.encoder import Encoder, EncoderConfig
+from PIL import Image
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 SMALL = EncoderConfig(
@@ -63,15 +62,19 @@ def deit() -> Path:
 
 @pytest.fixture(scope="session")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree real/, fake/GENERATOR/, photos/ of drawn pictures."""
+    """A tree real/, fake/GENERATOR/ of drawn pictures, and photos/: the same pixels in other files."""
     folder = tmp_path_factory.mktemp("labelled")
     for number in range(6):
         draw_photo(folder / "real" / f"{number}.jpg", number, smooth=1)
         generator = "alpha" if number % 2 else "beta"
         draw_photo(folder / "fake" / generator / f"{number}.png", 100 + number, smooth=16)
+    (folder / "photos" / "sub").mkdir(parents=True)
     for number in range(5):
-        draw_photo(folder / "photos" / f"rough{number}.png", 200 + number, smooth=1)
-        draw_photo(folder / "photos" / "sub" / f"smooth{number}.jpg", 300 + number, smooth=16)
+        generator = "alpha" if number % 2 else "beta"
+        with Image.open(folder / "real" / f"{number}.jpg") as image:
+            image.save(folder / "photos" / f"rough{number}.png")
+        with Image.open(folder / "fake" / generator / f"{number}.png") as image:
+            image.save(folder / "photos" / "sub" / f"smooth{number}.bmp")
     return folder
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-
 from code_forensics.engine.checkpoint import export_checkpoint, write_checkpoint
 from code_forensics.engine.encoder import Encoder
+from PIL import Image
 
 
 def main() -> None:

@@ -1,11 +1,9 @@
 """The training run: data, encoder, epochs of steps, probes, and the exported model."""
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -17,21 +15,18 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..engine.encoder import Encoder, normalise
-from .catalogue import Catalogue
 from .checkpoint import MODEL_FOLDER, Progress, Trained, export_model, load_state, save_state
 from .config import TrainConfig
-from .dataset import open_catalogue
+from .data import TrainingData, prepare_data
 from .distributed import Processes, processes
 from .errors import TrainingError
-from .loader import Batch, PairViews, batches
+from .interrupt import interruptible
+from .loader import Batch, batches
 from .loss import code_loss, derangement
 from .model import start_encoder
-from .probe import ProbeImages, load_probe_images, run_probes
-from .reconstructions import add_reconstructions
-from .record import DataFacts, EpochFigures, RunFolder, StepFigures
-from .sampling import PairSampler
+from .probe import run_probes
+from .record import EpochFigures, RunFolder, StepFigures
 from .schedule import learning_rate, make_optimiser, set_learning_rate
-from .split import Split, split
 
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Say = Callable[[str], None]
@@ -86,10 +81,7 @@ def train(
     """
     with processes(config.runtime.device) as group:
         speak: Say = say if group.first else lambda _: None
-        catalogue, parts, probes, facts = _prepare(data, out, config, group, speak)
-        sampler = PairSampler(
-            catalogue, parts.training, config.seed, config.data.balance, config.reconstruct.share
-        )
+        found = prepare_data(data, out, config, group, speak)
         encoder = (encoder or start_encoder(config.init, config.seed)).to(group.device)
         trained = Trained(
             encoder,
@@ -99,51 +91,17 @@ def train(
         )
         folder, progress = RunFolder(out), Progress()
         if resume:
-            progress = load_state(out, trained, facts.digest, group.device)
+            progress = load_state(out, trained, found.facts.digest, group.device)
             if group.first:
                 folder.go_on(progress.step)
         elif group.first:
-            folder.begin(config, facts)
+            folder.begin(config, found.facts)
         group.wait()
-        run = _Run(config, group, folder, trained, progress, facts, probes, speak)
+        run = _Run(config, group, folder, trained, progress, found, speak)
         try:
-            return run.train(PairViews(catalogue, sampler, config))
+            return run.train()
         finally:
             folder.close()
-
-
-def _prepare(
-    data: str, out: Path, config: TrainConfig, group: Processes, say: Say
-) -> tuple[Catalogue, Split, ProbeImages | None, DataFacts]:
-    """Find the images, hold sources out, make reconstructions, crop the probes' images."""
-    if not group.first:
-        group.wait()  # remote shards are fetched by the first process
-    catalogue = open_catalogue(data, config.data.cache)
-    other = config.data.validation
-    validation = open_catalogue(other, config.data.cache) if other else catalogue
-    if group.first:
-        group.wait()
-    digest = catalogue.digest
-    share = 0.0 if other or config.probe.images == 0 else config.data.holdout_share
-    if config.reconstruct.autoencoders:
-        catalogue = add_reconstructions(
-            catalogue, config.reconstruct, out / "reconstructions", group, say
-        )  # fmt: skip
-    parts = split(catalogue, config.data.holdout, share)
-    held_out = np.arange(len(validation)) if other else parts.held_out
-    if not other:
-        held_out = held_out[~catalogue.reconstructed()[held_out]]  # judged on true fakes
-    probes = None
-    if group.first:
-        probes = load_probe_images(
-            catalogue, parts.training, validation if other else catalogue, held_out, config
-        )
-    facts = DataFacts(data, digest, len(parts.training), len(held_out), parts.sources)
-    where = f" of the sources {', '.join(parts.sources)}" if parts.sources else ""
-    say(f"{len(parts.training)} images to train on, {len(held_out)} held out{where}")
-    if config.probe.images and probes is None:
-        say("no probes: nothing of both classes is held out")
-    return catalogue, parts, probes, facts
 
 
 def _average(encoder: Encoder, decay: float) -> AveragedModel | None:
@@ -164,25 +122,25 @@ class _Run:
     folder: RunFolder
     trained: Trained
     progress: Progress
-    facts: DataFacts
-    probes: ProbeImages | None
+    data: TrainingData
     say: Say
 
-    def train(self, dataset: PairViews) -> Result:
+    def train(self) -> Result:
         """Run epochs until the end, an early stop, or an interruption."""
         progress, schedule = self.progress, self.config.schedule
-        outcome = Outcome.FINISHED
-        with _interruptible() as interrupted:
+        total, outcome = schedule.epochs * schedule.steps, Outcome.FINISHED
+        with interruptible() as interrupted:
             model = self._distributed()
-            while not progress.finished and progress.step < schedule.epochs * schedule.steps:
+            while not progress.finished and progress.step < total:
                 epoch = progress.step // schedule.steps
-                if not self._train_epoch(epoch, model, dataset, interrupted):
-                    self._save()
-                    return Result(Outcome.INTERRUPTED, self._model(), progress.step)
-                self._end_epoch(epoch)
-                if progress.finished:
-                    outcome = Outcome.STOPPED_EARLY
+                stopped = self._train_epoch(epoch, model, interrupted)
+                if progress.step == (epoch + 1) * schedule.steps:
+                    self._end_epoch(epoch)
+                    if progress.finished:
+                        outcome = Outcome.STOPPED_EARLY
                 self._save()
+                if stopped and not progress.finished and progress.step < total:
+                    return Result(Outcome.INTERRUPTED, self._model(), progress.step)
         progress.finished = True
         if self.group.first and progress.best_epoch < 0:  # no probes: the last weights
             export_model(self.folder.path, self.trained.exported())
@@ -196,20 +154,14 @@ class _Run:
         ids = [self.group.device.index] if self.group.device.type == "cuda" else None
         return DistributedDataParallel(self.trained.encoder, device_ids=ids)
 
-    def _train_epoch(
-        self,
-        epoch: int,
-        model: nn.Module,
-        dataset: PairViews,
-        interrupted: Callable[[], bool],
-    ) -> bool:
-        """Run the epoch's remaining steps; False where the user interrupted."""
+    def _train_epoch(self, epoch: int, model: nn.Module, interrupted: Callable[[], bool]) -> bool:
+        """Run the epoch's remaining steps; whether the user interrupted."""
         schedule, progress, group = self.config.schedule, self.progress, self.group
         lr = learning_rate(epoch, schedule)
         set_learning_rate(self.trained.optimiser, lr)
         first, last = progress.step * schedule.accumulate, (epoch + 1) * schedule.steps
         loader = batches(
-            dataset, self.config, first, last * schedule.accumulate, group
+            self.data.pairs, self.config, first, last * schedule.accumulate, group
         )  # fmt: skip
         since, waited, views = time.perf_counter(), 0.0, 0
         while progress.step < last:
@@ -242,10 +194,10 @@ class _Run:
                 )
                 since, waited, views = time.perf_counter(), 0.0, 0
             if stop:
-                return False
+                return True
             if progress.step % self.config.runtime.save_every == 0 and progress.step < last:
                 self._save()
-        return True
+        return False
 
     def _step(self, model: nn.Module, micro: list[Batch]) -> float:
         """One optimiser step; returns this process's mean loss, before the step."""
@@ -294,8 +246,8 @@ class _Run:
         mean_loss = progress.loss_sum / self.config.schedule.steps
         progress.loss_sum = 0.0
         figures = None
-        if self.group.first and self.probes is not None:
-            figures = run_probes(self.trained.exported(), self.probes, self.group.device)
+        if self.group.first and self.data.probes is not None:
+            figures = run_probes(self.trained.exported(), self.data.probes, self.group.device)
             reached: float = getattr(figures, probe.stop_on)
             progress.stale += 1
             if reached > progress.best:
@@ -318,32 +270,8 @@ class _Run:
 
     def _save(self) -> None:
         if self.group.first:
-            save_state(self.folder.path, self.trained, self.progress, self.facts.digest)
+            save_state(self.folder.path, self.trained, self.progress, self.data.facts.digest)
 
     def _model(self) -> Path | None:
         folder = self.folder.path / MODEL_FOLDER
         return folder if folder.is_dir() else None
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Let the step in flight finish on Ctrl-C or a termination; a second Ctrl-C ends at once."""
-    caught = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield caught.is_set
-        return
-
-    def remember(_signal: int, _frame: object) -> None:
-        if caught.is_set():
-            raise KeyboardInterrupt
-        caught.set()
-
-    before = {number: signal.signal(number, remember) for number in _SIGNALS}
-    try:
-        yield caught.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+
 from tests.conftest import SHARED, draw_photo
 
 BIN = Path(sys.executable).parent
@@ -52,7 +53,7 @@ def space(tmp_path_factory: pytest.TempPathFactory, labelled: Path, small_checkp
 def broken(tmp_path: Path) -> Path:
     """A folder with everything that goes wrong, and two good files."""
     folder = tmp_path / "seized"
-    good = draw_photo(folder / "b.jpg", 1)
+    good = draw_photo(folder / "b.jpg", 9001)
     (folder / "a-copy.jpg").write_bytes(good.read_bytes())
     (folder / "cut.jpg").write_bytes(good.read_bytes()[:2000])
     (folder / "empty.png").touch()
@@ -60,8 +61,8 @@ def broken(tmp_path: Path) -> Path:
     (folder / "loop").symlink_to(folder)
     os.mkfifo(folder / "pipe.jpg")
     os.symlink(folder / "nowhere", folder / "dangling.jpg")
-    (folder / "=cmd().png").write_bytes(draw_photo(tmp_path / "x.png", 2).read_bytes())
-    os.rename(draw_photo(tmp_path / "y.png", 3), os.fsencode(folder) + b"/\x1b[31m\xff\n.png")
+    (folder / "=cmd().png").write_bytes(draw_photo(tmp_path / "x.png", 9002).read_bytes())
+    os.rename(draw_photo(tmp_path / "y.png", 9003), os.fsencode(folder) + b"/\x1b[31m\xff\n.png")
     return folder
 
 
@@ -124,11 +125,11 @@ def test_json_validates_and_agrees_with_csv_and_jsonl(
     )
 
 
-def test_the_vote_tells_smooth_from_rough(space: Path, labelled: Path) -> None:
+def test_near_copies_get_the_label_of_what_they_copy(space: Path, labelled: Path) -> None:
     text = run("code-scan", labelled / "photos", "--csv", "-", "--workspace", space)
     votes = {Path(row["path"]).name: (row["knn"], row["verdict"]) for row in rows(text)}
     assert votes == {f"rough{n}.png": ("real", "real") for n in range(5)} | {
-        f"smooth{n}.jpg": ("fake", "fake") for n in range(5)
+        f"smooth{n}.bmp": ("fake", "fake") for n in range(5)
     }
     assert {row["generator"] for row in rows(text) if row["knn"] == "fake"} <= {"alpha", "beta"}
     for row in rows(text):
@@ -141,8 +142,9 @@ def test_a_second_scan_opens_nothing_and_says_the_same(
     space: Path, labelled: Path, tmp_path: Path
 ) -> None:
     photos = tmp_path / "photos"
+    photos.mkdir()
     for file in sorted((labelled / "photos").glob("*.png")):
-        draw_photo(photos / file.name, hash(file.name) % 1000)
+        (photos / file.name).write_bytes(file.read_bytes())
     first = rows(run("code-scan", photos, "--csv", "-", "--workspace", space))
     second = rows(run("code-scan", photos, "--csv", "-", "--workspace", space))
     assert [row["status"] for row in second] == ["cached"] * len(first)
@@ -247,7 +249,7 @@ def test_an_interrupted_scan_keeps_its_work_and_goes_on(
     space: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     for index in range(400):
-        draw_photo(tmp_path / f"{index:03}.jpg", index)
+        draw_photo(tmp_path / f"{index:03}.jpg", 1000 * number + index)
     command = [str(BIN / "code-scan"), str(tmp_path), "--jsonl", "-", "--workspace", str(space)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.conftest import SHARED, SMALL, draw_checkpoint
-
 from code_forensics.engine.checkpoint import (
     Checkpoint,
     build_encoder,
@@ -25,6 +23,8 @@ from code_forensics.engine.encoder import (
     normalise,
 )
 from code_forensics.engine.errors import CheckpointError, DeviceError
+
+from tests.conftest import SHARED, SMALL, draw_checkpoint
 
 GOLDEN = Path(__file__).parent / "golden" / "small_encoder.npy"
 TOLERANCE = 1e-5

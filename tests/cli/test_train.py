@@ -1,0 +1,127 @@
+"""``code-train`` as a process: what it prints, what it leaves, and its exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COMMAND = (sys.executable, "-m", "code_forensics.cli.train")
+QUICK = ("--device", "cpu", "--workers", "0", "--batch", "2", "--set", "probe.images=0",
+         "--set", "runtime.log_every=1")  # fmt: skip
+
+
+def code_train(*arguments, cwd=None):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=cwd,
+        check=False, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for folder in ("real", "fake/gen"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        for number in range(3):
+            pixels = rng.integers(0, 256, (230, 230, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / folder / f"{number}.png")
+    return tmp_path / "data"
+
+
+def test_help_names_both_commands_and_loads_nothing_heavy():
+    done = code_train("--help")
+    assert done.returncode == 0
+    for word in ("--out", "--resume", "--reconstruct", "prepare"):
+        assert word in done.stdout
+    assert "--per-shard" in code_train("prepare", "--help").stdout
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, code_forensics.cli.train; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert not {"torch", "numpy", "PIL", "sklearn", "faiss"} & set(loaded)
+
+
+def test_print_config_gives_every_option_as_chosen():
+    done = code_train("--print-config", "--lr", "0.01", "--equalise", "--reconstruct", "a/b,c",
+                      "--set", 'loss.positives="instance"')  # fmt: skip
+    options = tomllib.loads(done.stdout)
+    assert options["schedule"]["lr"] == 0.01
+    assert options["schedule"]["epochs"] == 150
+    assert options["equalise"]["enabled"] is True
+    assert options["reconstruct"]["autoencoders"] == ["a/b", "c"]
+    assert options["loss"] == {"temperature": 0.1, "positives": "instance", "negatives": "process"}
+
+
+def test_a_configuration_file_is_read_and_overridden(tmp_path):
+    (tmp_path / "c.toml").write_text("[schedule]\nlr = 0.5\nepochs = 7\n", encoding="utf-8")
+    done = code_train("--config", tmp_path / "c.toml", "--lr", "0.25", "--print-config")
+    schedule = tomllib.loads(done.stdout)["schedule"]
+    assert (schedule["lr"], schedule["epochs"], schedule["steps"]) == (0.25, 7, 1700)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "DATA and --out RUN are needed"),
+        (("nowhere", "--out", "run"), "no training data at nowhere"),
+        (("nowhere", "--out", "run", "--resume"), "holds no run to resume"),
+        (("x", "--out", "run", "--set", "loss.positiv=1"), "unknown option 'positiv'"),
+        (("x", "--out", "run", "--set", "nonsense"), "is not TOML"),
+        (("x", "--out", "run", "--config", "none.toml"), "cannot read none.toml"),
+        (("x", "--out", "run", "--device", "mars"), "cannot use the device 'mars'"),
+        (("prepare", "nowhere", "--out", "shards"), "no training data at nowhere"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(arguments, says, tmp_path):
+    done = code_train(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_shards_are_made_and_trained_on_and_a_run_keeps_its_options(tree, tmp_path):
+    done = code_train("prepare", tree, "--out", tmp_path / "shards")
+    assert done.returncode == 0
+    assert "1 shards" in done.stderr
+    run = tmp_path / "run"
+    done = code_train(tmp_path / "shards", "--out", run, "--epochs", "1", "--steps", "2", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert f"the encoder is in {run / 'model'}" in done.stderr
+    assert (run / "model" / "config.json").is_file()
+    refused = code_train(tmp_path / "shards", "--out", run, "--resume", "--lr", "0.5")
+    assert refused.returncode == 2
+    assert "keeps the options" in refused.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_ctrl_c_saves_and_exits_130_then_resumes(tree, tmp_path):
+    run = tmp_path / "run"
+    arguments = [*COMMAND, str(tree), "--out", str(run), "--epochs", "1", "--steps", "3000", *QUICK]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 60
+        while not (run / "metrics.jsonl").is_file() and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "go on with --resume" in errors
+    assert (run / "checkpoint.pt").is_file()
+    resumed = subprocess.Popen([*COMMAND, str(tree), "--out", str(run), "--resume"],
+                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    before = len((run / "metrics.jsonl").read_text().splitlines())
+    while len((run / "metrics.jsonl").read_text().splitlines()) <= before:
+        assert resumed.poll() is None
+        time.sleep(0.05)
+    resumed.send_signal(signal.SIGINT)
+    resumed.communicate(timeout=60)
+    assert resumed.returncode == 130

@@ -1,0 +1,167 @@
+"""Galleries: search against numpy, atomic changes, and FAISS files that are never trusted."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from code_forensics.index.errors import GalleryError, UnusableWorkspaceError
+from code_forensics.index.galleries import NewReference
+from code_forensics.index.workspace import Workspace
+
+DIMENSION = 16
+
+
+def references(count: int, seed: int = 0) -> list[NewReference]:
+    rng = np.random.default_rng(seed)
+    return [
+        NewReference(
+            label,
+            "gen" if label == "fake" else "",
+            f"source{number % 3}",
+            rng.normal(size=DIMENSION).astype(np.float32),
+        )
+        for number in range(count)
+        for label in ("real", "fake")
+    ]
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    workspace = Workspace(tmp_path / "ws")
+    workspace.encoders.keep("e" * 64, b"weights", b"{}", DIMENSION, "test")
+    workspace.galleries.create("g", "e" * 64, "p/1", references(40), "build")
+    yield workspace
+    workspace.close()
+
+
+def expected(space: Workspace, label: str, queries: np.ndarray, k: int) -> list[list[str]]:
+    """Ids by brute force in float64, read from SQLite."""
+    pairs = [
+        (stored.id, vector)
+        for stored, vector in space.galleries.references(space.galleries.info("g"))
+        if stored.label == label
+    ]
+    matrix = np.stack([vector for _, vector in pairs]).astype(np.float64)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    order = np.argsort(-(queries @ matrix.T), axis=1)[:, :k]
+    return [[pairs[column][0] for column in row] for row in order]
+
+
+def found(space: Workspace, label: str, queries: np.ndarray, k: int) -> list[list[str]]:
+    gallery = space.galleries.open("g")
+    keys, cosines = gallery.search(label, queries.astype(np.float32), k)
+    assert (np.diff(cosines, axis=1) <= 0).all()
+    described = gallery.describe(keys.ravel().tolist())
+    return [[described[key].id for key in row] for row in keys.tolist()]
+
+
+def agree(space: Workspace) -> bool:
+    queries = np.random.default_rng(9).normal(size=(30, DIMENSION))
+    return all(
+        found(space, label, queries, 3) == expected(space, label, queries, 3)
+        for label in ("real", "fake")
+    )
+
+
+def test_search_equals_brute_force(space: Workspace) -> None:
+    assert agree(space)
+
+
+def test_a_row_depends_on_its_own_query_alone(space: Workspace) -> None:
+    queries = np.random.default_rng(3).normal(size=(50, DIMENSION)).astype(np.float32)
+    gallery = space.galleries.open("g")
+    together = gallery.search("real", queries, 2)[1]
+    alone = np.concatenate([gallery.search("real", q[None], 2)[1] for q in queries])
+    assert np.array_equal(together, alone)
+
+
+def test_a_class_with_fewer_references_than_k(space: Workspace) -> None:
+    keys, cosines = space.galleries.open("g").search("fake", np.ones((1, 16), np.float32), 45)
+    assert (keys[0, :40] >= 0).all() and (keys[0, 40:] == -1).all()
+    assert np.isneginf(cosines[0, 40:]).all()
+
+
+def test_adding_and_withdrawing_change_the_generation_and_the_answers(space: Workspace) -> None:
+    assert agree(space)
+    before = space.galleries.info("g")
+    space.galleries.add("g", references(10, seed=5), "add")
+    after = space.galleries.info("g")
+    assert (after.generation, after.reals) == (before.generation + 1, 50)
+    assert after.sha256 != before.sha256
+    assert agree(space)
+    count = space.galleries.withdraw("g", "remove", sources=["source1"])
+    assert count == sum(r.source == "source1" for r in references(40) + references(10))
+    assert space.galleries.info("g").reals == 50 - count // 2
+    assert agree(space)
+
+
+def test_an_add_that_fails_changes_nothing(space: Workspace) -> None:
+    def fails() -> object:
+        yield from references(2)
+        raise RuntimeError("pulled the plug")
+
+    before = space.galleries.info("g")
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        space.galleries.add("g", fails(), "add")
+    assert space.galleries.info("g") == before
+    assert agree(space)
+
+
+def test_a_class_is_never_left_empty(space: Workspace) -> None:
+    with pytest.raises(GalleryError, match="no fake reference"):
+        space.galleries.withdraw("g", "remove", generators=["gen"])
+    assert space.galleries.info("g").fakes == 40
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "bit", "swapped"])
+def test_a_damaged_faiss_file_is_rebuilt(
+    space: Workspace, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert agree(space)
+    file = space.folder / "faiss" / "gallery-1-real.faiss"
+    data = bytearray(file.read_bytes())
+    if damage == "missing":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(data[: len(data) // 2])
+    elif damage == "bit":
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    else:
+        shutil.copy(file.with_name("gallery-1-fake.faiss"), file)
+    with caplog.at_level(logging.WARNING):
+        assert agree(space)
+    assert "rebuilding it" in caplog.text
+    caplog.clear()
+    assert agree(space)
+    assert "rebuilding" not in caplog.text
+
+
+def test_names(space: Workspace) -> None:
+    with pytest.raises(GalleryError, match="already"):
+        space.galleries.create("g", "e" * 64, "p/1", references(1), "build")
+    for name in ("", "../x", "a b", "-x", "x" * 200):
+        with pytest.raises(GalleryError, match="cannot be"):
+            space.galleries.check_new(name)
+    with pytest.raises(GalleryError, match="there is no gallery 'h'"):
+        space.galleries.info("h")
+    space.galleries.remove("g")
+    assert space.galleries.names() == []
+    space.galleries.create("g", "e" * 64, "p/1", references(1), "build")
+
+
+def test_a_newer_workspace_is_refused(space: Workspace) -> None:
+    space._database.conn.execute(
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
+        " VALUES ('code_forensics', 'm999_future', 'now')"
+    )
+    with pytest.raises(UnusableWorkspaceError, match="newer version"):
+        Workspace(space.folder)
+
+
+def test_a_database_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "workspace.sqlite").write_bytes(b"this is no database" * 100)
+    with pytest.raises(UnusableWorkspaceError, match="damaged"):
+        Workspace(tmp_path)

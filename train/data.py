@@ -1,0 +1,85 @@
+"""The data of a run: images found, sources held out, reconstructions made, pairs to draw."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .config import TrainConfig
+from .dataset import open_catalogue
+from .distributed import Processes
+from .loader import PairViews
+from .probe import ProbeImages, load_probe_images
+from .reconstructions import add_reconstructions
+from .record import DataFacts
+from .sampling import PairSampler
+from .split import split
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a run learns from and is judged by.
+
+    Attributes:
+        pairs: The views of a draw, by the draw's number.
+        probes: Crops for the probes; None where there are none, and in all but one process.
+        facts: What is recorded about the data.
+    """
+
+    pairs: PairViews
+    probes: ProbeImages | None
+    facts: DataFacts
+
+
+def prepare_data(
+    data: str, out: Path, config: TrainConfig, group: Processes, say: Callable[[str], None]
+) -> TrainingData:
+    """Find the images, hold sources out, make reconstructions, crop the probes' images.
+
+    Args:
+        data: Shards, a folder tree or a CSV.
+        out: The run folder; reconstructions go there.
+        config: All options.
+        group: The run's processes, which share the work.
+        say: Takes lines of progress.
+
+    Raises:
+        DataError: The data cannot be used.
+    """
+    if not group.first:
+        group.wait()  # remote shards are fetched by the first process
+    catalogue = open_catalogue(data, config.data.cache)
+    other = config.data.validation
+    validation = open_catalogue(other, config.data.cache) if other else None
+    if group.first:
+        group.wait()
+    digest = catalogue.digest
+    if config.reconstruct.autoencoders:
+        catalogue = add_reconstructions(
+            catalogue, config.reconstruct, out / "reconstructions", group, say
+        )
+    share = 0.0 if other or config.probe.images == 0 else config.data.holdout_share
+    parts = split(catalogue, config.data.holdout, share)
+    # judged on true fakes: reconstructions of held-out reals are left aside
+    held_out = parts.held_out[~catalogue.reconstructed()[parts.held_out]]
+    if validation is not None:
+        held_out = np.arange(len(validation))
+    pairs = PairViews(
+        catalogue,
+        PairSampler(
+            catalogue, parts.training, config.seed, config.data.balance, config.reconstruct.share
+        ),
+        config,
+    )
+    where = f" of the sources {', '.join(parts.sources)}" if parts.sources else ""
+    say(f"{len(parts.training)} images to train on, {len(held_out)} held out{where}")
+    probes = None
+    if group.first:
+        probes = load_probe_images(
+            catalogue, parts.training, validation or catalogue, held_out, config
+        )
+        if config.probe.images and probes is None:
+            say("no probes: nothing of both classes is held out")
+    facts = DataFacts(data, digest, len(parts.training), len(held_out), parts.sources)
+    return TrainingData(pairs, probes, facts)

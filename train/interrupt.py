@@ -1,0 +1,29 @@
+"""Ctrl-C and termination between two steps, so that the step in flight is finished and saved."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Let the step in flight finish on Ctrl-C or a termination; a second Ctrl-C ends at once."""
+    caught = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield caught.is_set
+        return
+
+    def remember(_signal: int, _frame: object) -> None:
+        if caught.is_set():
+            raise KeyboardInterrupt
+        caught.set()
+
+    before = {number: signal.signal(number, remember) for number in _SIGNALS}
+    try:
+        yield caught.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
