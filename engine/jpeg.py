@@ -7,6 +7,7 @@ stop at different places, while the bits between intact markers always decode to
 (libjpeg resumes after a bad code, without an error).
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,10 @@ _SOF = (0xC0, 0xC1)  # baseline and extended sequential, Huffman coded
 _DHT, _SOS, _DQT, _DRI, _COM = 0xC4, 0xDA, 0xDB, 0xDD, 0xFE
 _APP = range(0xE0, 0xF0)
 _EOI = b"\xff\xd9"
+
+# In coded bits a zero is stuffed behind every 0xFF; anything else behind it makes a marker.
+_MARKER = re.compile(rb"\xff[^\x00]", re.DOTALL)
+_NOT_RESTART = re.compile(rb"\xff[^\x00\xd0-\xd7]", re.DOTALL)
 
 # Horizontal and vertical sampling of the first component, the other two being 1 x 1:
 # 4:4:4, 4:2:2, 4:2:0, 4:4:0 and 4:1:1.
@@ -97,12 +102,13 @@ def _is_only_scan(body: bytes, frame: Frame) -> bool:
 
 def _intact_scan(data: bytes, start: int, frame: Frame, interval: int) -> bool:
     """Whether coded data runs to EOI with exactly the restart markers that belong there."""
-    end = data.find(_EOI, start)
-    if end < 0:
+    end = (_NOT_RESTART if interval else _MARKER).search(data, start)
+    if end is None or end[0] != _EOI:
         return False
-    coded = np.frombuffer(data, np.uint8, end + 1 - start, start)  # EOI's first byte closes it
-    places = np.flatnonzero(coded[:-1] == 0xFF)
-    codes = coded[places + 1]
-    markers = codes[codes != 0]  # a zero is stuffed behind every 0xFF of the coded bits
-    expected = -(-frame.units // interval) - 1 if interval else 0
-    return markers.size == expected and bool((markers == 0xD0 + np.arange(markers.size) % 8).all())
+    if not interval:
+        return True
+    coded = np.frombuffer(data, np.uint8, end.start() + 1 - start, start)  # with EOI's first byte
+    codes = coded[np.flatnonzero(coded[:-1] == 0xFF) + 1]
+    restarts = codes[codes != 0]
+    expected = 0xD0 + np.arange(-(-frame.units // interval) - 1) % 8
+    return True

@@ -63,8 +63,9 @@ def prepare_data(
     parts = split(catalogue, config.data.holdout, share)
     # judged on true fakes: reconstructions of held-out reals are left aside
     held_out = parts.held_out[~catalogue.reconstructed()[parts.held_out]]
+    judged_on = catalogue
     if validation is not None:
-        held_out = np.arange(len(validation))
+        judged_on, held_out = validation, np.arange(len(validation))
     pairs = PairViews(
         catalogue,
         PairSampler(
@@ -76,9 +77,7 @@ def prepare_data(
     say(f"{len(parts.training)} images to train on, {len(held_out)} held out{where}")
     probes = None
     if group.first:
-        probes = load_probe_images(
-            catalogue, parts.training, validation or catalogue, held_out, config
-        )
+        probes = load_probe_images(catalogue, parts.training, judged_on, held_out, config)
         if config.probe.images and probes is None:
             say("no probes: nothing of both classes is held out")
     facts = DataFacts(data, digest, len(parts.training), len(held_out), parts.sources)

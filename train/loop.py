@@ -128,10 +128,10 @@ class _Run:
     def train(self) -> Result:
         """Run epochs until the end, an early stop, or an interruption."""
         progress, schedule = self.progress, self.config.schedule
-        total, outcome = schedule.epochs * schedule.steps, Outcome.FINISHED
+        outcome = Outcome.FINISHED
         with interruptible() as interrupted:
             model = self._distributed()
-            while not progress.finished and progress.step < total:
+            while not self._ended():
                 epoch = progress.step // schedule.steps
                 stopped = self._train_epoch(epoch, model, interrupted)
                 if progress.step == (epoch + 1) * schedule.steps:
@@ -139,7 +139,7 @@ class _Run:
                     if progress.finished:
                         outcome = Outcome.STOPPED_EARLY
                 self._save()
-                if stopped and not progress.finished and progress.step < total:
+                if stopped and not self._ended():
                     return Result(Outcome.INTERRUPTED, self._model(), progress.step)
         progress.finished = True
         if self.group.first and progress.best_epoch < 0:  # no probes: the last weights
@@ -147,6 +147,10 @@ class _Run:
         self._save()
         self.group.wait()
         return Result(outcome, self._model(), progress.step)
+
+    def _ended(self) -> bool:
+        schedule, progress = self.config.schedule, self.progress
+        return progress.finished or progress.step >= schedule.epochs * schedule.steps
 
     def _distributed(self) -> nn.Module:
         if self.group.world == 1:
