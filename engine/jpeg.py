@@ -111,4 +111,4 @@ def _intact_scan(data: bytes, start: int, frame: Frame, interval: int) -> bool:
     codes = coded[np.flatnonzero(coded[:-1] == 0xFF) + 1]
     restarts = codes[codes != 0]
     expected = 0xD0 + np.arange(-(-frame.units // interval) - 1) % 8
-    return True
+    return np.array_equal(restarts, expected)

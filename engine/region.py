@@ -54,7 +54,8 @@ class RegionDecoder:
             box: The part, inside the image.
 
         Returns:
-            Array of shape (box.height, box.width, 3), uint8, RGB; None where nvImageCodec refuses.
+            Array of shape (box.height, box.width, 3), uint8, RGB; None where nvImageCodec refuses:
+            on errors, and on images of more than 2**29 samples (179 MP in colour), its own limit.
         """
         codec = self._codec
         region = codec.Region((box.top, box.left), (box.bottom, box.right))

@@ -4,8 +4,6 @@ Draws are numbered over the whole run and over all processes, so that a run that
 has other worker processes, or is spread over several machines sees the same pairs.
 """
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,7 +61,7 @@ class PairSampler:
                 "there are no fakes to train on",
                 "put them under fake/GENERATOR/, or make them with --reconstruct",
             )
-        self._order = lru_cache(maxsize=2)(self._permutation)
+        self._known_order: tuple[int, Numbers] = (-1, self._reals)
 
     def draw(self, number: int, attempt: int) -> tuple[int, int]:
         """Draw a pair.
@@ -95,8 +93,12 @@ class PairSampler:
             return real, self._fakes.draw(rng)
         return self.draw(number, attempt + 1)  # a real whose reconstruction is missing
 
-    def _permutation(self, passes: int) -> Numbers:
-        return np.random.default_rng((self._seed, 1, passes)).permutation(len(self._reals))
+    def _order(self, passes: int) -> Numbers:
+        """The order of the reals in a pass; the last one asked for is kept."""
+        if self._known_order[0] != passes:
+            rng = np.random.default_rng((self._seed, 1, passes))
+            self._known_order = (passes, rng.permutation(len(self._reals)))
+        return self._known_order[1]
 
 
 class _ByRecord:

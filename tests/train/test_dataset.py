@@ -1,6 +1,7 @@
 import functools
 import http.server
 import io
+import pickle
 import tarfile
 import threading
 from dataclasses import replace
@@ -198,3 +199,11 @@ def test_equalised_pairs_come_out_alike(tmp_path, picture, small):
     dataset = PairViews(catalogue, PairSampler(catalogue, np.arange(2), seed=0), options)
     views = dataset[0].views.numpy()
     assert np.array_equal(views[0, 0], views[1, 0])
+
+
+def test_worker_processes_that_are_spawned_see_the_same(tree, small):
+    """Windows and macOS pickle the data set into their workers."""
+    catalogue = open_catalogue(str(tree))
+    dataset = PairViews(catalogue, PairSampler(catalogue, np.arange(32), seed=0), small)
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert np.array_equal(dataset[5].views.numpy(), copy[5].views.numpy())
