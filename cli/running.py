@@ -10,6 +10,7 @@ from types import FrameType
 import typer
 
 from ..engine.errors import EngineError
+from ..engine.quiet import native_messages_dropped
 from ..index.errors import WorkspaceError
 from .console import fail, notices
 
@@ -25,7 +26,7 @@ def run(app: typer.Typer) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with notices():
+        with notices(), native_messages_dropped():
             app()
     except SystemExit as leaving:
         if leaving.code == EXIT_INTERRUPTED:
