@@ -72,9 +72,8 @@ def train_command(
 
     Several processes: torchrun --nproc-per-node N -m code_forensics.cli.train DATA --out RUN
     """
-    from ..train.config import TrainConfig, from_toml, read_config, to_toml
+    from ..train.config import CONFIG_FILE, TrainConfig, from_toml, read_config, to_toml
     from ..train.errors import ConfigError, TrainingError
-    from ..train.record import CONFIG_FILE
 
     chosen: list[tuple[str, object]] = [
         ("seed", seed), ("init", init), ("precision", precision),

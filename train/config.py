@@ -13,6 +13,9 @@ from typing import Any
 
 from .errors import ConfigError
 
+CONFIG_FILE = "config.toml"
+"""Name of a run's configuration in its folder."""
+
 
 def _option(default: Any, note: str, *choices: str) -> Any:
     return field(default=default, metadata={"note": note, "choices": choices})

@@ -11,14 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .config import TrainConfig, to_toml
+from .config import CONFIG_FILE, TrainConfig, to_toml
 from .errors import TrainingError
 from .files import write_atomically
 from .loader import BadImage
 from .probe import Figures
 
 _LOG = logging.getLogger(__name__)
-CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.jsonl"
 _PACKAGES = ("code-forensics", "torch", "numpy", "pillow", "scikit-learn", "safetensors")
 

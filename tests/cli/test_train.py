@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# a Ctrl-C test must not wait for threads that wait for each other on a busy machine
+ENVIRONMENT = {**os.environ, "NO_COLOR": "1", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
 COMMAND = (sys.executable, "-m", "code_forensics.cli.train")
 QUICK = ("--device", "cpu", "--workers", "0", "--batch", "2", "--set", "probe.images=0",
          "--set", "runtime.log_every=1")  # fmt: skip
@@ -21,7 +23,7 @@ def code_train(*arguments, cwd=None):
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], cwd=cwd,
         check=False, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120", "OMP_NUM_THREADS": "1"},
+        env=ENVIRONMENT,
     )  # fmt: skip
 
 
@@ -107,7 +109,7 @@ def test_shards_are_made_and_trained_on_and_a_run_keeps_its_options(tree, tmp_pa
 def test_ctrl_c_saves_and_exits_130_then_resumes(tree, tmp_path):
     run = tmp_path / "run"
     arguments = [*COMMAND, str(tree), "--out", str(run), "--epochs", "1", "--steps", "3000", *QUICK]
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         until = time.monotonic() + 60
         while not (run / "metrics.jsonl").is_file() and time.monotonic() < until:
             time.sleep(0.05)
@@ -117,7 +119,7 @@ def test_ctrl_c_saves_and_exits_130_then_resumes(tree, tmp_path):
     assert "go on with --resume" in errors
     assert (run / "checkpoint.pt").is_file()
     resumed = subprocess.Popen([*COMMAND, str(tree), "--out", str(run), "--resume"],
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+                               stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)  # fmt: skip
     before = len((run / "metrics.jsonl").read_text().splitlines())
     while len((run / "metrics.jsonl").read_text().splitlines()) <= before:
         assert resumed.poll() is None

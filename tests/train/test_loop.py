@@ -25,6 +25,13 @@ from safetensors.torch import load_file
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
+@pytest.fixture(autouse=True)
+def _curves_once(request, monkeypatch):
+    """Drawing takes longer than training here: one test does it for all."""
+    if "run_folder" not in request.node.name:
+        monkeypatch.setattr(loop.RunFolder, "draw_curves", lambda _: None)
+
+
 def metrics(run, name="loss"):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [(line["step"], line[name]) for line in lines if name in line]
@@ -223,6 +230,7 @@ def test_the_average_follows_its_definition(tree, small, tiny_encoder, tmp_path)
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_reduced_precision_trains(precision, tree, small, tiny_encoder, tmp_path):
     config = replace(small, precision=precision, probe=replace(small.probe, images=0))
+    config = schedule(config, epochs=1, steps=2)
     train(str(tree), tmp_path / precision, config, encoder=tiny_encoder())
     train(
         str(tree), tmp_path / "full", replace(config, precision="float32"), encoder=tiny_encoder()
