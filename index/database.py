@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from .errors import UnusableWorkspaceError
-from .migrations import MIGRATIONS
+from .migrations import KNOWN, MIGRATIONS
 
 BUSY_SECONDS = 60.0
 """How long a write waits for another process before it gives up."""
@@ -33,8 +33,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> Database:
     database = Database(connection)
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")  # purged rows leave no bytes behind
-    known = {migration.name for migration in MIGRATIONS.pending(_EMPTY())}
-    newer = sorted({migration.name for migration in MIGRATIONS.applied(database)} - known)
+    newer = sorted({migration.name for migration in MIGRATIONS.applied(database)} - KNOWN)
     if newer:
         raise UnusableWorkspaceError(
             f"the workspace {path.parent} was made by a newer version of code-forensics"
@@ -47,10 +46,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> Database:
             MIGRATIONS.apply(database)
     connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
     return database
-
-
-def _EMPTY() -> Database:  # noqa: N802
-    return Database(memory=True)
 
 
 @contextmanager

@@ -169,3 +169,7 @@ def m001_first_schema(db: Database) -> None:
     for statement in _SCHEMA_1.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+KNOWN = frozenset({m001_first_schema.__name__})
+"""Names of all migrations; a workspace that has had others was made by a newer version."""
