@@ -192,7 +192,7 @@ class Pipeline:
                 else:
                     finish()
         finally:
-            self._pool.close()
+            self._pool.close(wait=not stop())
 
     def _has_room(self) -> bool:
         return not self._window or (

@@ -11,18 +11,23 @@ T = TypeVar("T")
 class Workers(Generic[T]):
     """Daemon threads that run jobs in order of submission.
 
-    Unlike ``concurrent.futures`` it never waits for a running job when it is closed: an interrupt
-    must not wait for a slow decoder. An exception in a job is a bug and is raised by :meth:`next`.
+    A thread is made ready with its first job, not before. An exception in a job is a bug and is
+    raised by :meth:`next`. A thread that is still inside native code when Python ends can take the
+    process down with it, so :meth:`close` waits for them all; who cannot wait ends the process
+    without Python's farewell (``os._exit``).
     """
 
     def __init__(self, threads: int, prepare: Callable[[], None] = lambda: None) -> None:
         self._jobs: SimpleQueue[Callable[[], T] | None] = SimpleQueue()
         self._done: SimpleQueue[T | BaseException] = SimpleQueue()
         self._prepare = prepare
-        self._threads = threads
         self.pending = 0
-        for number in range(threads):
-            threading.Thread(target=self._run, name=f"worker-{number}", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, job: Callable[[], T]) -> None:
         """Queue a job."""
@@ -44,20 +49,30 @@ class Workers(Generic[T]):
             raise result
         return result
 
-    def close(self) -> None:
-        """Drop the jobs that have not begun, and let the threads end."""
+    def close(self, wait: bool) -> None:
+        """Drop the jobs that have not begun, and let the threads end.
+
+        Args:
+            wait: Whether to wait for the jobs that have begun.
+        """
         try:
             while True:
                 self._jobs.get_nowait()
         except Empty:
             pass
-        for _ in range(self._threads):
+        for _ in self._threads:
             self._jobs.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
 
     def _run(self) -> None:
-        self._prepare()
+        ready = False
         while (job := self._jobs.get()) is not None:
             try:
+                if not ready:
+                    self._prepare()
+                    ready = True
                 self._done.put(job())
             except BaseException as error:
                 self._done.put(error)
