@@ -335,7 +335,7 @@ def _open(folder: Path | None) -> "Workspace":
 
 
 def _preprocessing() -> str:
-    from ..engine.decode import PREPROCESSING
+    from ..engine.decoding.decode import PREPROCESSING
 
     return PREPROCESSING
 

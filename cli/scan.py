@@ -130,7 +130,7 @@ def scan(
     interruption. Nothing under the paths is ever written to.
     """
     wanted = _fail_on(fail_on)
-    from ..engine.decode import PREPROCESSING
+    from ..engine.decoding.decode import PREPROCESSING
     from ..engine.discover import WalkOptions, walk
     from ..engine.pipeline import PipelineOptions, StageTimes
     from ..engine.report.as_json import jsonl_line

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .contracts import Gallery
 from .embed import Embedder
-from .judge import search_both
+from .judging.judge import search_both
 from .pipeline import Identified
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contracts import Content, Store
-from .decode import Decoded, DecodeOptions, Undecodable, decode
+from .decoding.decode import Decoded, DecodeOptions, Undecodable, decode
 from .discover import FoundFile
-from .judge import Hits
-from .provenance import read_provenance
+from .judging.judge import Hits
+from .provenance.read import read_provenance
 from .read import FreshContent, ReadFile, read_file
 from .workers import Workers
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from .decode import decoder_versions
+from .decoding.decode import decoder_versions
 from .embed import Embedder
 
 _PACKAGES = (

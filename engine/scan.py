@@ -11,7 +11,7 @@ from .discover import FoundFile, Walk
 from .embed import Embedder
 from .errors import InputError
 from .identify import EmbedAndSearch
-from .judge import Hits, Judgement, judge, search_both
+from .judging.judge import Hits, Judgement, judge, search_both
 from .pipeline import Item, Pipeline, PipelineOptions, StageTimes
 from .results import FileResult, Status
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from code_forensics.engine.attribution import (
+from code_forensics.engine.judging.attribution import (
     UNKNOWN,
     AttributionRule,
     attribute,

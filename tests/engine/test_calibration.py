@@ -4,16 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from code_forensics.engine.calibration import (
+from code_forensics.engine.errors import InputError
+from code_forensics.engine.judging.calibration import (
     Calibration,
     CalibrationStatus,
     fit_calibration,
     fit_logistic,
     posterior,
 )
-from code_forensics.engine.errors import InputError
-from code_forensics.engine.leave_one_out import LeaveOneOutScores
-from code_forensics.engine.likelihood_bounds import empirical_bounds
+from code_forensics.engine.judging.leave_one_out import LeaveOneOutScores
+from code_forensics.engine.judging.likelihood_bounds import empirical_bounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression

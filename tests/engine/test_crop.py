@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from code_forensics.engine.crop import centre_crop
+from code_forensics.engine.decoding.crop import centre_crop
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image

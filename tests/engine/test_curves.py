@@ -5,10 +5,10 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from code_forensics.engine.curves import reliability_curve, roc_curve, tippett_curve
 from code_forensics.engine.errors import InputError
-from code_forensics.engine.evaluation import Outcomes, measure
-from code_forensics.engine.plots import write_plots
+from code_forensics.engine.evaluation.curves import reliability_curve, roc_curve, tippett_curve
+from code_forensics.engine.evaluation.evaluate import Outcomes, measure
+from code_forensics.engine.evaluation.plots import write_plots
 from code_forensics.engine.results import Verdict
 from PIL import Image
 from sklearn.calibration import calibration_curve

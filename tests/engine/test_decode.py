@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from code_forensics.engine.decode import (
+from code_forensics.engine.decoding.decode import (
     Decoded,
     DecodeOptions,
     Reason,
@@ -20,7 +20,7 @@ from code_forensics.engine.decode import (
     decode,
     decoder_versions,
 )
-from code_forensics.engine.formats import sniff, suffix_fits
+from code_forensics.engine.decoding.formats import sniff, suffix_fits
 from code_forensics.engine.quiet import quiet_warnings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from code_forensics.engine import held_out_search
-from code_forensics.engine.leave_one_out import leave_one_out_scores
-from code_forensics.engine.scores import margins, nearest_similarities
+from code_forensics.engine.judging import held_out_search
+from code_forensics.engine.judging.leave_one_out import leave_one_out_scores
+from code_forensics.engine.judging.scores import margins, nearest_similarities
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from code_forensics.engine.bootstrap import intervals, resample_weights
-from code_forensics.engine.calibration import posterior
-from code_forensics.engine.evaluation import Outcomes, evaluate, measure
-from code_forensics.engine.metrics import rank, tpr_at_fpr
+from code_forensics.engine.evaluation.bootstrap import intervals, resample_weights
+from code_forensics.engine.evaluation.evaluate import Outcomes, evaluate, measure
+from code_forensics.engine.evaluation.metrics import rank, tpr_at_fpr
+from code_forensics.engine.judging.calibration import posterior
 from code_forensics.engine.results import Verdict
 from hypothesis import given, settings
 from hypothesis import strategies as st

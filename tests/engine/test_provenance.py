@@ -14,14 +14,20 @@ from typing import Any
 
 import pillow_heif
 import pytest
-from code_forensics.engine import provenance_tags as tags
-from code_forensics.engine.provenance import Finding, Kind, Provenance, Strength, read_provenance
-from code_forensics.engine.provenance_blocks import find_blocks
-from code_forensics.engine.provenance_generators import (
+from code_forensics.engine.provenance import tags
+from code_forensics.engine.provenance.blocks import find_blocks
+from code_forensics.engine.provenance.generators import (
     SourceType,
     front_end,
     known_program,
     source_type,
+)
+from code_forensics.engine.provenance.read import (
+    Finding,
+    Kind,
+    Provenance,
+    Strength,
+    read_provenance,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -415,7 +421,7 @@ def test_changed_pixels_break_the_manifest(form: str, signer: Any) -> None:
 
 
 def test_without_the_package_a_manifest_is_asserted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("code_forensics.engine.provenance_c2pa._context", lambda: None)
+    monkeypatch.setattr("code_forensics.engine.provenance.c2pa_manifest._context", lambda: None)
     box = (
         b"\0\0\0\x28jumb" + b"\0\0\0\x1ejumdc2pa\0\x11\0\x10\x80\0\0\xaa\0\x38\x9b\x71\x03c2pa\0\0"
     )

@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from code_forensics.engine import region
-from code_forensics.engine.decode import Decoded, DecodeOptions, Undecodable, decode
-from code_forensics.engine.jpeg import intact_frame
+from code_forensics.engine.decoding import region
+from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, Undecodable, decode
+from code_forensics.engine.decoding.jpeg import intact_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -242,7 +242,7 @@ QUIET = """
 import io, os, sys
 from PIL import Image
 environment = dict(os.environ)
-from code_forensics.engine.decode import decode
+from code_forensics.engine.decoding.decode import decode
 assert not any(name.startswith("nvidia") for name in sys.modules)
 file = io.BytesIO()
 Image.effect_noise((600, 500), 60).convert("RGB").save(file, "JPEG")
@@ -258,7 +258,7 @@ if hasattr(os, "fork"):
 DROPPED = """
 import io, os, sys
 from PIL import Image
-from code_forensics.engine.decode import decode
+from code_forensics.engine.decoding.decode import decode
 from code_forensics.engine.quiet import native_messages_dropped
 file = io.BytesIO()
 Image.effect_noise((600, 500), 60).convert("RGB").save(file, "JPEG")

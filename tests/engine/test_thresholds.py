@@ -6,16 +6,16 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from code_forensics.engine.calibration import CalibrationStatus, fit_calibration
-from code_forensics.engine.conformal import Exchangeable, lower_threshold, upper_threshold
-from code_forensics.engine.leave_one_out import LeaveOneOutScores, leave_one_out_scores
-from code_forensics.engine.results import Verdict
-from code_forensics.engine.thresholds import (
+from code_forensics.engine.judging.calibration import CalibrationStatus, fit_calibration
+from code_forensics.engine.judging.conformal import Exchangeable, lower_threshold, upper_threshold
+from code_forensics.engine.judging.leave_one_out import LeaveOneOutScores, leave_one_out_scores
+from code_forensics.engine.judging.thresholds import (
     Inconclusive,
     ThresholdOptions,
     decide,
     fit_thresholds,
 )
+from code_forensics.engine.results import Verdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

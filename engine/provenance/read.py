@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from . import provenance_tags as tags
-from .provenance_blocks import Blocks, find_blocks, photoshop_iptc
-from .provenance_c2pa import Validation, validate
-from .provenance_generators import front_end, known_program, source_type
-from .provenance_tags import TiffTags, read_iptc, read_tiff, xmp_text, xmp_values
+from . import tags
+from .blocks import Blocks, find_blocks, photoshop_iptc
+from .c2pa_manifest import Validation, validate
+from .generators import front_end, known_program, source_type
+from .tags import TiffTags, read_iptc, read_tiff, xmp_text, xmp_values
 
 MAX_VALUE = 300
 MAX_FINDINGS = 40

@@ -10,7 +10,7 @@ import re
 import struct
 from dataclasses import dataclass, field
 
-from .provenance_blocks import text_of
+from .blocks import text_of
 
 MAX_ENTRIES = 512
 MAX_VALUE = 64 << 10

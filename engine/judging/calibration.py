@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import InputError
+from ..errors import InputError
 from .leave_one_out import LeaveOneOutScores
 from .likelihood_bounds import empirical_bounds
 from .scores import FAKE, REAL, Floats

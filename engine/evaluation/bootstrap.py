@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .scores import FAKE, REAL, Floats, Integers
+from ..judging.scores import FAKE, REAL, Floats, Integers
 
 _CHUNK = 2_000_000  # weights held at once
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .calibration import posterior
+from ..judging.calibration import posterior
+from ..judging.scores import FAKE, REAL, Floats, Integers
 from .metrics import ECE_BINS, rank
-from .scores import FAKE, REAL, Floats, Integers
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, features
 
+from ..quiet import quiet_warnings
 from .crop import CropBox, centre_crop
 from .formats import ALLOWED, open_image, sniff
-from .quiet import quiet_warnings
 from .region import read_region, region_version
 
 PREPROCESSING = "code-centre224-rgb/1"

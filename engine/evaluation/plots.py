@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import InputError
+from ..judging.scores import FAKE, REAL, Floats
 from .curves import reliability_curve, roc_curve, tippett_curve
-from .errors import InputError
-from .evaluation import Outcomes
-from .scores import FAKE, REAL, Floats
+from .evaluate import Outcomes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

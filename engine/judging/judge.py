@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .contracts import Gallery, Reference
-from .results import Label, Neighbour, Verdict
+from ..contracts import Gallery, Reference
+from ..results import Label, Neighbour, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..judging.scores import FAKE, REAL, Booleans, Floats, Integers
+from ..results import Verdict
 from . import metrics
 from .bootstrap import count_units, intervals
-from .results import Verdict
-from .scores import FAKE, REAL, Booleans, Floats, Integers
 
 RESAMPLES = 1000
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .calibration import posterior
-from .scores import FAKE, REAL, Booleans, Floats, Integers
+from ..judging.calibration import posterior
+from ..judging.scores import FAKE, REAL, Booleans, Floats, Integers
 
 ECE_BINS = 15
 """Equal-width bins of the expected calibration error, as in Guo et al. (ICML 2017)."""

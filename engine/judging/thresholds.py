@@ -6,10 +6,10 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from ..results import Verdict
 from .calibration import Calibration, CalibrationStatus
 from .conformal import ConformalThreshold, Exchangeable, lower_threshold, upper_threshold
 from .leave_one_out import LeaveOneOutScores
-from .results import Verdict
 from .scores import FAKE, REAL, Booleans, Floats, Integers
 
 

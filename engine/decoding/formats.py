@@ -121,7 +121,7 @@ def suffix_fits(suffix: str, name: str) -> bool:
 
     Args:
         suffix: With its dot, in any case.
-        name: The format, as :class:`~code_forensics.engine.decode.Decoded` names it.
+        name: The format, as :class:`~code_forensics.engine.decoding.decode.Decoded` names it.
     """
     suffix = suffix.lower()
     if name in ("HEIF", "AVIF") and suffix in (
