@@ -58,6 +58,40 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class CropScore:
+    """One crop of several: which part of the picture looks how.
+
+    Attributes:
+        left: Of the crop in the picture as stored, in pixels; negative where it is padded.
+        top: As `left`.
+        size: Side of the crop, in pixels.
+        score: Its score, as the file's.
+        p_fake: Its calibrated probability of "generated"; None where uncalibrated.
+    """
+
+    left: int
+    top: int
+    size: int
+    score: float
+    p_fake: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeScore:
+    """The answer after a change that should not matter.
+
+    Attributes:
+        change: What was changed, a stable code such as ``jpeg_75``.
+        score: The score after it.
+        verdict: The verdict after it.
+    """
+
+    change: str
+    score: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class FileResult:
     """One row of a report.
 
@@ -83,6 +117,14 @@ class FileResult:
         detail: The decoder's own words behind the reason.
         precision: Arithmetic of the embedding, ``float32`` or ``bfloat16``.
         neighbours: The k nearest references of each class, nearest first.
+        score: Mean cosine to the k nearest fake references minus that to the k nearest real
+            ones, in [-2, 2]; what is calibrated. The margin, where k is 1 and one crop is taken.
+        log10_lr: Calibrated log10 likelihood ratio of "generated"; None where uncalibrated.
+        attribution: The generator that the nearest fakes vote for, or ``unknown``, where the
+            verdict is fake.
+        attribution_certainty: The winner's share of that vote, in [0, 1].
+        crops: Each crop's part, where several are taken.
+        probe: Answers under harmless changes, where asked for.
     """
 
     path: str
@@ -106,12 +148,19 @@ class FileResult:
     detail: str | None = None
     precision: str | None = None
     neighbours: tuple[Neighbour, ...] = ()
+    score: float | None = None
+    log10_lr: float | None = None
+    attribution: str | None = None
+    attribution_certainty: float | None = None
+    crops: tuple[CropScore, ...] = ()
+    probe: tuple[ProbeScore, ...] = ()
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "FileResult":
         """Rebuild a result from a stored row, a mapping of this class's field names.
 
-        Enumerations may be given by value; ``neighbours`` are mappings of Neighbour's fields.
+        Enumerations may be given by value; ``neighbours``, ``crops`` and ``probe`` are
+        sequences of mappings of their classes' fields.
         """
         values = {f.name: row[f.name] for f in fields(cls) if f.name in row}
         values["status"] = Status(row["status"])
@@ -127,6 +176,10 @@ class FileResult:
                 similarity=n["similarity"],
             )
             for n in row["neighbours"]
+        )
+        values["crops"] = tuple(CropScore(**crop) for crop in row["crops"])
+        values["probe"] = tuple(
+            ProbeScore(p["change"], p["score"], Verdict(p["verdict"])) for p in row["probe"]
         )
         return cls(**values)
 

@@ -166,10 +166,39 @@ CREATE TABLE faiss_files (
 @MIGRATIONS()
 def m001_first_schema(db: Database) -> None:
     """Everything."""
-    for statement in _SCHEMA_1.split(";\n"):
+    _execute(db, _SCHEMA_1)
+
+
+_SCHEMA_2 = """
+-- What a gallery's own references say of its scores: opaque here, the engine writes and reads it.
+CREATE TABLE assessments (
+    gallery_id INTEGER NOT NULL REFERENCES galleries(id) ON DELETE CASCADE,
+    generation INTEGER NOT NULL,
+    k INTEGER NOT NULL,
+    document BLOB NOT NULL,
+    PRIMARY KEY (gallery_id, generation, k)
+);
+
+ALTER TABLE verdicts ADD COLUMN score REAL;
+ALTER TABLE verdicts ADD COLUMN log10_lr REAL;
+ALTER TABLE verdicts ADD COLUMN attribution TEXT;
+ALTER TABLE verdicts ADD COLUMN attribution_certainty REAL;
+ALTER TABLE verdicts ADD COLUMN crops TEXT NOT NULL DEFAULT '[]';   -- JSON array
+ALTER TABLE verdicts ADD COLUMN probe TEXT NOT NULL DEFAULT '[]';   -- JSON array
+"""
+
+
+@MIGRATIONS()
+def m002_calibrated_verdicts(db: Database) -> None:
+    """Calibration of galleries; scores, likelihood ratios, crops and probes of verdicts."""
+    _execute(db, _SCHEMA_2)
+
+
+def _execute(db: Database, script: str) -> None:
+    for statement in script.split(";\n"):
         if statement.strip():
             db.execute(statement)
 
 
-KNOWN = frozenset({m001_first_schema.__name__})
+KNOWN = frozenset({m001_first_schema.__name__, m002_calibrated_verdicts.__name__})
 """Names of all migrations; a workspace that has had others was made by a newer version."""

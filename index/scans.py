@@ -3,8 +3,8 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from sqlite_utils import Database
@@ -14,6 +14,9 @@ from .database import writing
 from .errors import WorkspaceError
 from .galleries import GalleryInfo, now, reference_id
 from .paths import load_path, store_path
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class NeighbourLike(Protocol):
@@ -47,6 +50,14 @@ class RowLike(Protocol):
     def neighbours(self) -> Sequence[NeighbourLike]:
         """Evidence, nearest first."""
 
+    @property
+    def crops(self) -> "Sequence[DataclassInstance]":
+        """Each crop's part."""
+
+    @property
+    def probe(self) -> "Sequence[DataclassInstance]":
+        """Answers under harmless changes."""
+
 
 _PLAIN = (
     "sha256",
@@ -66,13 +77,17 @@ _PLAIN = (
     "generator",
     "neighbour",
     "precision",
+    "score",
+    "log10_lr",
+    "attribution",
+    "attribution_certainty",
 )
 """Columns stored as they are."""
 
 _INSERT = (
     "INSERT OR REPLACE INTO verdicts"  # noqa: S608
-    f" (scan_id, position, path, duplicate_of, provenance, {', '.join(_PLAIN)})"
-    f" VALUES (?, ?, ?, ?, ?{', ?' * len(_PLAIN)})"
+    f" (scan_id, position, path, duplicate_of, provenance, crops, probe, {', '.join(_PLAIN)})"
+    f" VALUES (?, ?, ?, ?, ?, ?, ?{', ?' * len(_PLAIN)})"
 )
 
 
@@ -142,6 +157,8 @@ class ScanRecorder(ContentStore):
                         store_path(row.path),
                         None if row.duplicate_of is None else store_path(row.duplicate_of),
                         json.dumps(row.provenance, sort_keys=True),
+                        _json_list(row.crops),
+                        _json_list(row.probe),
                         *(getattr(row, column) for column in _PLAIN),
                     ),
                 )
@@ -195,11 +212,11 @@ class Scans:
         neighbours = self._neighbours(info)
         head = next(neighbours, None)
         for row in self._database.conn.execute(
-            f"SELECT position, path, duplicate_of, provenance, {', '.join(_PLAIN)}"  # noqa: S608
-            " FROM verdicts WHERE scan_id = ? ORDER BY position",
+            "SELECT position, path, duplicate_of, provenance, crops, probe,"  # noqa: S608
+            f" {', '.join(_PLAIN)} FROM verdicts WHERE scan_id = ? ORDER BY position",
             (info.key,),
         ):
-            position, path, duplicate_of, provenance, *plain = row
+            position, path, duplicate_of, provenance, crops, probe, *plain = row
             mine = []
             while head is not None and head[0] <= position:
                 mine.append(head[1])
@@ -208,6 +225,8 @@ class Scans:
                 "path": load_path(path),
                 "duplicate_of": None if duplicate_of is None else load_path(duplicate_of),
                 "provenance": json.loads(provenance),
+                "crops": json.loads(crops),
+                "probe": json.loads(probe),
                 "neighbours": mine,
                 **dict(zip(_PLAIN, plain, strict=True)),
             }
@@ -246,6 +265,10 @@ class Scans:
             f"SELECT id, uuid, started, finished, state, run, summary FROM scans {tail}",  # noqa: S608
             values,
         ).fetchall()
+
+
+def _json_list(items: "Sequence[DataclassInstance]") -> str:
+    return json.dumps([asdict(item) for item in items])
 
 
 def _scan_info(row: sqlite3.Row) -> ScanInfo:

@@ -26,6 +26,11 @@ COLUMNS = (
     "neighbour",
     "duplicate_of",
     "provenance",
+    "score",
+    "log10_lr",
+    "attribution",
+    "attribution_certainty",
+    "precision",
 )
 """In this order for good: later versions append."""
 

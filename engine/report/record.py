@@ -1,6 +1,7 @@
 """A row as the plain objects that JSON knows, every text inert."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from .. import inert
@@ -40,6 +41,12 @@ def file_object(result: FileResult) -> dict[str, Any]:
             }
             for n in result.neighbours
         ],
+        "score": result.score,
+        "log10_lr": result.log10_lr,
+        "attribution": _value(result.attribution),
+        "attribution_certainty": result.attribution_certainty,
+        "crops": [asdict(crop) for crop in result.crops],
+        "probe": [asdict(probe) for probe in result.probe],
     }
 
 

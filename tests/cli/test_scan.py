@@ -19,7 +19,8 @@ from tests.conftest import SHARED, draw_photo
 BIN = Path(sys.executable).parent
 COLUMNS = (
     "path,sha256,bytes,format,width,height,status,reason,knn,verdict,p_fake,margin,"
-    "real_similarity,fake_similarity,generator,neighbour,duplicate_of,provenance"
+    "real_similarity,fake_similarity,generator,neighbour,duplicate_of,provenance,"
+    "score,log10_lr,attribution,attribution_certainty,precision"
 )
 
 
