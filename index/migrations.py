@@ -183,8 +183,9 @@ ALTER TABLE verdicts ADD COLUMN score REAL;
 ALTER TABLE verdicts ADD COLUMN log10_lr REAL;
 ALTER TABLE verdicts ADD COLUMN attribution TEXT;
 ALTER TABLE verdicts ADD COLUMN attribution_certainty REAL;
-ALTER TABLE verdicts ADD COLUMN crops TEXT NOT NULL DEFAULT '[]';   -- JSON array
-ALTER TABLE verdicts ADD COLUMN probe TEXT NOT NULL DEFAULT '[]';   -- JSON array
+-- JSON arrays
+ALTER TABLE verdicts ADD COLUMN crops TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE verdicts ADD COLUMN probe TEXT NOT NULL DEFAULT '[]';
 """
 
 
