@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import doctor, evaluate, import_export, pull, search, upkeep
 from . import options as opt
 from .running import EXIT_INTERRUPTED, interruptible, run
 
@@ -59,7 +60,12 @@ def build(
     An interrupted build goes on where it stopped when the command is run again; the gallery
     appears when it is complete. Vectors of references are always float32.
     """
-    from .session import EncoderChoice, encoder_for_build, keep_encoder
+    from .session import (
+        EncoderChoice,
+        assessment_of_gallery,
+        encoder_for_build,
+        keep_encoder,
+    )
 
     folders = _folders(real, fake)
     with _open(workspace) as space, space.guarded():
@@ -70,6 +76,7 @@ def build(
         usable = _embed(space, folders, embedder, files)
         references = _references(space, embedder, usable)
         info = space.galleries.create(name, embedder.sha256, _preprocessing(), references, "build")
+        assessment_of_gallery(space, info)
     _say_what_is_there("built", info.name, info.reals, info.fakes)
 
 
@@ -87,7 +94,7 @@ def add(
     workspace: opt.Workspace = None,
 ) -> None:
     """Add references to a gallery: all of them, or after an error or Ctrl-C none."""
-    from .session import EncoderChoice, embedder_of_gallery
+    from .session import EncoderChoice, assessment_of_gallery, embedder_of_gallery
 
     folders = _folders(real, fake)
     with _open(workspace) as space, space.guarded():
@@ -97,30 +104,8 @@ def add(
         files = _Files(include, exclude, follow_symlinks, workers, quiet)
         usable = _embed(space, folders, embedder, files)
         info = space.galleries.add(name, _references(space, embedder, usable), "add")
+        assessment_of_gallery(space, info)
     _say_what_is_there("now holds", info.name, info.reals, info.fakes)
-
-
-@app.command("import")
-def import_(
-    name: Name,
-    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Ready vectors.")],
-    weights: opt.Weights = None,
-    workspace: opt.Workspace = None,
-) -> None:
-    """Make a gallery from ready vectors (vectors, labels, and perhaps generators, sources)."""
-    from ..index.ready_vectors import read_npz
-    from .session import EncoderChoice, encoder_for_build, keep_encoder
-
-    with _open(workspace) as space, space.guarded():
-        space.galleries.check_new(name)
-        choice = EncoderChoice(weights, opt.DeviceChoice.CPU, opt.PrecisionChoice.FLOAT32)
-        embedder, checkpoint = encoder_for_build(space, choice)
-        ready = read_npz(file, embedder.dimension)
-        keep_encoder(space, embedder, checkpoint)
-        info = space.galleries.create(
-            name, embedder.sha256, _preprocessing(), ready.references(), f"import {file.name}"
-        )
-    _say_what_is_there("imported", info.name, info.reals, info.fakes)
 
 
 @app.command("list")
@@ -344,6 +329,14 @@ def _say_what_is_there(what: str, name: str, reals: int, fakes: int) -> None:
     from .console import say
 
     say(f"{what} {name}: {reals} real and {fakes} fake references")
+
+
+doctor.register(app)
+evaluate.register(app)
+import_export.register(app)
+pull.register(app)
+search.register(app)
+upkeep.register(app)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from ..engine.inert import for_terminal
+from ..engine.judging.in_words import limits_in_words
 from ..engine.pipeline import StageTimes
 from ..engine.report.interface import Report
 from ..engine.results import FileResult, Summary
@@ -42,7 +43,8 @@ def summary(
     counted: Summary,
     gallery: GalleryInfo,
     scan: int,
-    worst: Sequence[tuple[float, int, FileResult]],
+    judging: Mapping[str, Any],
+    worst: Sequence[FileResult],
     to_stderr: bool,
 ) -> None:
     """Print what a scan found."""
@@ -73,21 +75,27 @@ def summary(
     console.print(
         f"gallery {gallery.name}: {gallery.reals} real and {gallery.fakes} fake references"
     )
+    for sentence in limits_in_words(judging):
+        console.print(sentence, style="dim")
     if worst:
         _most_suspicious(worst, to_stderr)
 
 
-def _most_suspicious(worst: Sequence[tuple[float, int, FileResult]], to_stderr: bool) -> None:
+def _most_suspicious(worst: Sequence[FileResult], to_stderr: bool) -> None:
     console = stderr() if to_stderr else stdout()
     table = Table(title="most suspicious", title_justify="left", box=None)
-    table.add_column("margin", justify="right")
+    table.add_column("verdict")
+    table.add_column("p_fake", justify="right")
+    table.add_column("score", justify="right")
     table.add_column("generator")
     table.add_column("nearest")
     table.add_column("file", overflow="fold")
-    for margin, _, result in worst:
+    for result in worst:
         table.add_row(
-            f"{margin:+.4f}",
-            for_terminal(result.generator or "", 30),
+            str(result.verdict),
+            "" if result.p_fake is None else f"{result.p_fake:.3f}",
+            "" if result.score is None else f"{result.score:+.4f}",
+            for_terminal(result.attribution or result.generator or "", 30),
             for_terminal(result.neighbour or "", 40),
             for_terminal(result.path),
         )

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import options as opt
+from . import sign
 from .running import run
 
 app = typer.Typer(
@@ -72,6 +73,9 @@ def export(
         for target, write in formats:
             with outputs.whole(target) as stream:
                 write(render.report(space.scans, info), stream)
+
+
+sign.register(app)
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """``code-scan``: scan files and directories for AI-generated images."""
 
-import heapq
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..engine.results import FileResult, Status, Summary, Verdict
+from ..engine.results import MostSuspicious, Status, Summary
+from . import judging
 from . import options as opt
 from .running import EXIT_INTERRUPTED, EXIT_MATCHED, interruptible, run
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from ..engine.report.interface import Format
 
 app = typer.Typer(add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-
-SUSPICIOUS = 10
-"""Files that the summary names."""
 
 
 class FailOn(StrEnum):
@@ -59,10 +56,10 @@ def scan(
             rich_help_panel="Judging",
         ),
     ] = None,
-    k: Annotated[
-        int,
-        typer.Option("-k", min=1, help="References in the vote.", rich_help_panel="Judging"),
-    ] = 1,
+    k: judging.K = 1,
+    target_fpr: judging.TargetFpr = 0.01,
+    target_fnr: judging.TargetFnr = 0.01,
+    prior: judging.Prior = 0.5,
     csv: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write CSV; - is stdout.", rich_help_panel="Reports"),
@@ -141,7 +138,7 @@ def scan(
     from ..index.workspace import Workspace, default_folder
     from . import outputs, render
     from .progress import meter
-    from .session import EncoderChoice, embedder_of_gallery
+    from .session import EncoderChoice, embedder_of_gallery, judge_of_gallery
 
     formats = _formats(csv, json_file)
     targets = [*formats, *([jsonl] if jsonl else [])]
@@ -172,10 +169,13 @@ def scan(
             "note": note,
         }
         identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
-        record = run_record(arguments, identity, embedder, PREPROCESSING, k)
+        judge = judge_of_gallery(
+            space, info, judging.judge_options(k, target_fpr, target_fnr, prior)
+        )
+        record = run_record(arguments, identity, embedder, PREPROCESSING, judge)
         recorder = space.recorder(info, record, Recall(rehash, retry_failed, reembed))
         summary, times = Summary(), StageTimes()
-        worst: list[tuple[float, int, FileResult]] = []
+        worst = MostSuspicious()
         lines = stack.enter_context(outputs.growing(jsonl)) if jsonl else None
         stopped = stack.enter_context(interruptible())
         state = "failed"
@@ -184,19 +184,17 @@ def scan(
                 for result in run_scan(
                     files,
                     space.galleries.open(info.name),
+                    judge,
                     recorder,
                     embedder,
-                    ScanOptions(k, PipelineOptions(workers)),
+                    ScanOptions(pipeline=PipelineOptions(workers)),
                     times,
                     stopped,
                 ):
                     summary.add(result)
                     if lines is not None:
                         lines.write(jsonl_line(result))
-                    if result.verdict is Verdict.FAKE:
-                        heapq.heappush(worst, (result.margin or 0.0, -summary.files, result))
-                        if len(worst) > SUSPICIOUS:
-                            heapq.heappop(worst)
+                    worst.add(result)
                     progress.advance(render.counts(summary))
             state = "interrupted" if stopped() else "finished"
         finally:
@@ -211,7 +209,7 @@ def scan(
                 write(render.report(space.scans, scan_info), stream)
     if not quiet:
         to_stderr = outputs.STDOUT in targets
-        render.summary(summary, info, recorder.key, sorted(worst, reverse=True), to_stderr)
+        render.summary(summary, info, recorder.key, record["judging"], worst.rows(), to_stderr)
         if stats:
             render.stage_times(times, to_stderr)
     if any(what.matches(summary) for what in wanted):

@@ -2,14 +2,23 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..engine.checkpoint import Checkpoint, read_checkpoint
 from ..engine.embed import Embedder
-from ..engine.errors import CheckpointError
+from ..engine.errors import CheckpointError, InputError
+from ..engine.judging.assessment import Assessment, assess
+from ..engine.judging.judge import Judge, JudgeOptions
+from ..engine.results import Label
 from ..engine.scan import require_same_encoder
 from ..index.errors import WorkspaceError
 from ..index.galleries import GalleryInfo
 from ..index.workspace import Workspace
+from .console import say
 from .options import DeviceChoice, PrecisionChoice
+
+LARGE = 2000
+"""References from which fitting takes long enough to be announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +53,35 @@ def embedder_of_gallery(
     return Embedder(checkpoint, choice.device.value, "float32")
 
 
+def judge_of_gallery(workspace: Workspace, gallery: GalleryInfo, options: JudgeOptions) -> Judge:
+    """What decides by a gallery; its assessment is fitted where none is kept for its state."""
+    return Judge(assessment_of_gallery(workspace, gallery, options.k), options)
+
+
+def assessment_of_gallery(workspace: Workspace, gallery: GalleryInfo, k: int = 1) -> Assessment:
+    """What a gallery's references say of its scores: as kept, else fitted and kept."""
+    kept = workspace.galleries.assessment(gallery, k)
+    if kept is not None:
+        try:
+            return Assessment.from_bytes(kept)
+        except InputError as error:
+            say(f"{error}: fitting it again", "yellow")
+    if gallery.reals + gallery.fakes >= LARGE:
+        say(f"calibrating {gallery.name} on its own references (once for each change)")
+    references = list(workspace.galleries.references(gallery))
+    assessment = assess(
+        np.stack([vector for _, vector in references]),
+        [int(reference.label == Label.FAKE) for reference, _ in references],
+        [reference.source for reference, _ in references],
+        [reference.generator for reference, _ in references],
+        k,
+    )
+    workspace.galleries.keep_assessment(gallery, k, assessment.to_bytes())
+    return assessment
+
+
 def encoder_for_build(workspace: Workspace, choice: EncoderChoice) -> tuple[Embedder, Checkpoint]:
-    """The encoder for a new gallery: ``--weights``, else the only one that the workspace keeps.
+    """The encoder for a new gallery: ``--weights``, else the pulled one, else the only one kept.
 
     Raises:
         WorkspaceError: There is none, or there are several.
@@ -54,6 +90,9 @@ def encoder_for_build(workspace: Workspace, choice: EncoderChoice) -> tuple[Embe
         checkpoint = read_checkpoint(choice.weights)
     else:
         kept = workspace.encoders.all()
+        pulled = workspace.pulls.latest()
+        if pulled is not None:
+            kept = [encoder for encoder in kept if encoder.sha256 == pulled.encoder_sha256] or kept
         if len(kept) != 1:
             problem = "keeps no encoder" if not kept else "keeps several encoders"
             raise WorkspaceError(

@@ -11,9 +11,9 @@ from .contracts import Content, Store
 from .discover import FoundFile, WalkOptions, walk
 from .embed import Embedder
 from .identify import EmbedOnly
+from .ledger import COMMIT_ROWS, COMMIT_SECONDS
 from .pipeline import Pipeline, PipelineOptions, StageTimes
 from .results import Label
-from .scan import COMMIT_ROWS, COMMIT_SECONDS
 
 
 class LearningStore(Store, Protocol):

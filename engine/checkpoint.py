@@ -97,26 +97,46 @@ def _looks_like_hub_id(text: str) -> bool:
 
 
 def _read_from_hub(text: str, revision: str | None) -> Checkpoint:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    """Fetch a checkpoint by way of the hub library's cache, or in offline mode from that alone."""
+    from huggingface_hub import errors, hf_hub_download
 
     repo, _, pinned = text.partition("@")
     try:
-        folder = Path(
-            snapshot_download(
-                repo,
-                revision=revision or pinned or None,
-                allow_patterns=[WEIGHTS_NAME, CONFIG_NAME],
-            )
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        wanted = revision or pinned or None
+        folder = Path(hf_hub_download(repo, WEIGHTS_NAME, revision=wanted)).parent
+        hf_hub_download(repo, CONFIG_NAME, revision=folder.name)  # of the same commit
+    except (
+        OSError, ValueError, KeyError, TypeError,
+        errors.HTTPError,  # type: ignore[attr-defined]
+    ) as error:  # fmt: skip
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         raise CheckpointError(
             f"cannot fetch {text} from the hub: {reason}",
             "check the name and the network, or give --weights a local folder",
         ) from error
     local = read_checkpoint(folder)
+    for name, data in ((WEIGHTS_NAME, local.weights), (CONFIG_NAME, local.config)):
+        if not _as_stated(folder / name, data):
+            raise CheckpointError(
+                f"{name} of {text} in {folder} is not what the hub stated",
+                "delete that folder and fetch it again",
+            )
     return Checkpoint(local.weights, local.config, repo, revision=folder.name)
+
+
+def _as_stated(path: Path, data: bytes) -> bool:
+    """Whether a file of the cache has the hash that the hub stated, which its link's target names.
+
+    That is a SHA-256, or for small files git's SHA-1 of a blob. Where links are not allowed the
+    cache does not say it, and the library's own check of the size is all there is.
+    """
+    stated = path.resolve().name if path.is_symlink() else ""
+    if len(stated) == 64:
+        return hashlib.sha256(data).hexdigest() == stated
+    if len(stated) == 40:
+        blob = b"blob %d\0" % len(data) + data
+        return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == stated
+    return True
 
 
 def parse_config(data: bytes, origin: str) -> EncoderConfig:

@@ -102,7 +102,7 @@ class Content(Protocol):
 
     @property
     def vector(self) -> NDArray[np.float32] | None:
-        """The embedding, shape (D,)."""
+        """The embedding, shape (D,); of several views (V, D), that of the centre crop first."""
 
     @property
     def precision(self) -> str | None:
@@ -128,5 +128,8 @@ class Recorder(Store, Protocol):
     def first_path(self, sha256: str) -> str | None:
         """The first recorded path of this scan with these bytes."""
 
-    def record(self, rows: Sequence[tuple[FoundFile, Content | None, FileResult]]) -> None:
-        """Store results and what was learnt of their contents, in one durable transaction."""
+    def record(self, rows: Sequence[tuple[FoundFile | None, Content | None, FileResult]]) -> None:
+        """Store results and what was learnt of their contents, in one durable transaction.
+
+        Rows without a file were made from stored vectors: nothing is learnt from them.
+        """

@@ -1,50 +1,81 @@
 """Embed crops: fixed-shape batches on one device, in one precision."""
 
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from .checkpoint import Checkpoint, build_encoder
-from .encoder import CROP, PIXEL_CENTRE, fold_normalisation, normalise
+from .encoder import CROP, PIXEL_CENTRE, Encoder, fold_normalisation, normalise
 from .errors import DeviceError
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
-CPU_BATCH = 16  # the fastest per core when measured (tests/benchmarks), and a short last batch
+CPU_BATCH = 16
+"""Crops that a call takes well on the CPU: several passes, so that one search serves them all."""
+
 CUDA_BATCH = 256
+
+CPU_PASS: dict[Precision, int] = {"float32": 4, "bfloat16": 8}
+"""Images per forward pass on the CPU: what runs through the layers fits the second-level cache."""
+
+
+class Runner(Protocol):
+    """Runs an encoder over crops; thread-safe."""
+
+    def __call__(self, crops: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
+        """Embed crops, (n, 224, 224, 3) uint8, any n, into vectors, (n, D) float32."""
 
 
 class Embedder:
     """An encoder that is ready to embed.
 
-    Batches have one shape, the last one padded with black, so that an image's companions never
-    change its vector. On the CPU a call uses the calling thread alone (see :meth:`single_thread`):
-    parallelism comes from several threads that call at once, which is faster than splitting one
-    batch and makes results independent of the number of cores. Calls are thread-safe.
+    Passes have one shape, the last one padded with black, so that an image's companions never
+    change its vector. On the CPU parallelism comes from several threads that call at once, each
+    with ``torch.set_num_threads(1)``: faster than splitting one batch. On CUDA calls from several
+    threads share two staging buffers. Calls are thread-safe.
 
     Attributes:
         sha256: Identity of the encoder.
         dimension: Length D of an embedding.
-        batch: Images per pass.
+        batch: Crops that one call takes best.
         device: Where it runs.
-        precision: ``float32``, or ``bfloat16`` weights and activations.
+        precision: ``float32``, or weights and activations in ``bfloat16`` or ``float16``.
     """
 
     def __init__(
         self, checkpoint: Checkpoint, device: Device = "auto", precision: Precision = "float32"
     ) -> None:
+        """Build the encoder.
+
+        Raises:
+            CheckpointError: The files are damaged or do not describe a CoDE encoder.
+            DeviceError: The device is not there, or cannot compute in that precision.
+        """
         self.sha256 = checkpoint.sha256
         self.device = resolve_device(device)
         self.precision: Precision = precision
-        self.batch = CUDA_BATCH if self.device.type == "cuda" else CPU_BATCH
-        encoder = build_encoder(checkpoint)
+        require_precision(self.device, precision)
+        with _one_thread():
+            encoder = build_encoder(checkpoint)
         self.dimension = encoder.config.hidden_size
-        if precision == "bfloat16":
-            encoder = fold_normalisation(encoder).to(torch.bfloat16)
-        self._encoder = encoder.to(self.device)
+        if precision != "float32":
+            encoder = fold_normalisation(encoder).to(_DTYPES[precision])
+        encoder = encoder.to(self.device)
+        self._run: Runner
+        if self.device.type == "cuda":
+            from .embed_cuda import cuda_runner
+
+            self.batch = CUDA_BATCH
+            self._run = cuda_runner(Forward(encoder), self.device, CUDA_BATCH, self.dimension)
+        else:
+            self.batch = CPU_BATCH
+            self._run = CpuRunner(Forward(encoder), CPU_PASS[precision])
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed crops.
@@ -56,25 +87,68 @@ class Embedder:
             Array of shape (n, D), float32, not unit length.
         """
         vectors = np.empty((len(crops), self.dimension), np.float32)
-        for first in range(0, len(crops), self.batch):
-            part = crops[first : first + self.batch]
-            if len(part) < self.batch:
-                padding = np.zeros((self.batch - len(part), CROP, CROP, 3), np.uint8)
-                batch = np.concatenate((part, padding))
-            else:
-                batch = np.ascontiguousarray(part)
-            vectors[first : first + len(part)] = self._forward(batch)[: len(part)]
+        self._run(crops, vectors)
         return vectors
 
-    def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            pixels = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
-            if self.precision == "bfloat16":
-                images = (pixels.to(torch.bfloat16) - PIXEL_CENTRE).contiguous()
-            else:
-                images = normalise(pixels.contiguous())
-            vectors: NDArray[np.float32] = self._encoder(images).float().cpu().numpy()
-        return vectors
+
+class Forward:
+    """From pixels to vectors on the device of the encoder."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.dtype = encoder.patch.weight.dtype
+        self._encoder: nn.Module = encoder
+        if encoder.patch.weight.device.type == "cpu" and self.dtype is torch.bfloat16:
+            from .fused import FusedEncoder, fusible
+
+            self._encoder = FusedEncoder(encoder) if fusible(encoder) else encoder
+
+    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
+        """Embed crops, (B, 224, 224, 3) uint8, to (B, D) float32."""
+        pixels = crops.permute(0, 3, 1, 2)
+        if self.dtype is torch.float32:
+            images = normalise(pixels.contiguous())
+        else:
+            images = (pixels.to(self.dtype) - PIXEL_CENTRE).contiguous()
+        vectors: torch.Tensor = self._encoder(images)
+        return vectors.float()
+
+
+class CpuRunner:
+    """Runs passes of one shape in the calling thread."""
+
+    def __init__(self, forward: Forward, size: int) -> None:
+        self._forward = forward
+        self._size = size
+
+    def __call__(self, crops: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
+        """See :class:`Runner`."""
+        with torch.inference_mode():
+            for first in range(0, len(crops), self._size):
+                part = np.ascontiguousarray(crops[first : first + self._size])
+                count = len(part)
+                if count < self._size:
+                    black = np.zeros((self._size - count, CROP, CROP, 3), np.uint8)
+                    part = np.concatenate((part, black))
+                done = self._forward(torch.from_numpy(part))
+                vectors[first : first + count] = done[:count].numpy()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Spare several hundred small tensors the waking of a thread for each core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+_DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 def resolve_device(device: Device) -> torch.device:
@@ -91,3 +165,30 @@ def resolve_device(device: Device) -> torch.device:
             "use --device cpu, or install a CUDA build of torch and its driver",
         )
     return torch.device(device)
+
+
+def require_precision(device: torch.device, precision: Precision) -> None:
+    """Refuse a precision that a device cannot compute in.
+
+    Raises:
+        DeviceError: ``float16`` on the CPU, or ``bfloat16`` on a GPU without it.
+    """
+    if precision == "float16" and device.type == "cpu":
+        raise DeviceError("float16 is for CUDA alone", "use --precision bfloat16 or float32")
+    if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError("this GPU has no bfloat16", "use --precision float16 or float32")
+
+
+def bfloat16_is_native(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware, and so faster than float32.
+
+    On the CPU: AVX512_BF16 or AMX. Elsewhere bfloat16 is emulated and slower than float32.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = getattr(torch.cpu, "get_capabilities", None)  # not before torch 2.10
+    if capabilities is not None:
+        known = capabilities()
+        return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe is not None and probe())

@@ -52,18 +52,27 @@ class Block(nn.Module):
         self.fc1 = nn.Linear(width, config.intermediate_size)
         self.fc2 = nn.Linear(config.intermediate_size, width)
 
-    def attend(self, x: Tensor) -> Tensor:
-        """Multi-head self-attention, (B, N, D) -> (B, N, D)."""
+    def attend(self, x: Tensor, outputs: int) -> Tensor:
+        """Multi-head self-attention of the first M tokens to all, (B, N, D) -> (B, M, D)."""
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, N, d)
-        y = F.scaled_dot_product_attention(q, k, v)  # (B, H, N, d)
-        out: Tensor = self.proj(y.transpose(1, 2).reshape(batch, tokens, width))
+        y = F.scaled_dot_product_attention(q[:, :, :outputs], k, v)  # (B, H, M, d)
+        out: Tensor = self.proj(y.transpose(1, 2).reshape(batch, outputs, width))
         return out
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
-        x = x + self.attend(self.norm1(x))
+    def forward(self, x: Tensor, outputs: int | None = None) -> Tensor:
+        """Transform tokens.
+
+        Args:
+            x: Tensor of shape (B, N, D).
+            outputs: How many tokens M to compute, from the first; None is all.
+
+        Returns:
+            Tensor of shape (B, M, D).
+        """
+        outputs = x.shape[1] if outputs is None else outputs
+        x = x[:, :outputs] + self.attend(self.norm1(x), outputs)
         out: Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
         return out
 
@@ -93,9 +102,10 @@ class Encoder(nn.Module):
         """
         x = self.patch(images).flatten(2).transpose(1, 2)  # (B, N - 1, D)
         x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1) + self.positions
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x)
-        out: Tensor = self.norm(x[:, 0])  # the norm is per token, so the others need none
+        x = self.blocks[-1](x, outputs=1)  # only the class token is wanted
+        out: Tensor = self.norm(x[:, 0])
         return out
 
 
@@ -116,7 +126,7 @@ def normalise(crops: Tensor) -> Tensor:
     scale = torch.full((1, 1, 1, 1), 255.0, device=crops.device)
     mean = torch.tensor(IMAGENET_MEAN, device=crops.device).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD, device=crops.device).view(1, 3, 1, 1)
-    return (crops.float() / scale - mean) / std
+    return crops.float().div_(scale).sub_(mean).div_(std)
 
 
 PIXEL_CENTRE = 128

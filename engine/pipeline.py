@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .contracts import Content, Store
 from .decoding.decode import Decoded, DecodeOptions, Undecodable, decode
 from .discover import FoundFile
-from .judging.judge import Hits
+from .judging.hits import Hits
 from .provenance.read import read_provenance
 from .read import FreshContent, ReadFile, read_file
 from .workers import Workers

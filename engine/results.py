@@ -1,5 +1,6 @@
 """What the scanner says of one file: the columns of every report."""
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -182,6 +183,32 @@ class FileResult:
             ProbeScore(p["change"], p["score"], Verdict(p["verdict"])) for p in row["probe"]
         )
         return cls(**values)
+
+
+class MostSuspicious:
+    """The files of a scan that a person should look at first, kept while it runs.
+
+    Files called fake, the likeliest first; then undecided ones that the plain vote calls fake.
+    """
+
+    def __init__(self, wanted: int = 10) -> None:
+        self._wanted = wanted
+        self._seen = 0
+        self._heap: list[tuple[bool, float, int, FileResult]] = []
+
+    def add(self, result: FileResult) -> None:
+        """Consider one row."""
+        self._seen += 1
+        called = result.verdict is Verdict.FAKE
+        if called or (result.verdict is Verdict.INCONCLUSIVE and result.knn is Label.FAKE):
+            entry = (called, result.score or 0.0, -self._seen, result)
+            heapq.heappush(self._heap, entry)
+            if len(self._heap) > self._wanted:
+                heapq.heappop(self._heap)
+
+    def rows(self) -> list[FileResult]:
+        """The files, the most suspicious first."""
+        return [result for *_, result in sorted(self._heap, reverse=True)]
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from .decoding.decode import decoder_versions
 from .embed import Embedder
+from .judging.judge import Judge
 
 _PACKAGES = (
     "code-forensics",
@@ -47,7 +48,7 @@ def run_record(
     gallery: GalleryIdentity,
     embedder: Embedder,
     preprocessing: str,
-    k: int,
+    judge: Judge,
 ) -> dict[str, Any]:
     """Describe a run, JSON-able.
 
@@ -56,7 +57,7 @@ def run_record(
         gallery: What was compared with.
         embedder: What embedded.
         preprocessing: Identity of the steps before the encoder.
-        k: Size of the vote.
+        judge: What decides.
     """
     return {
         "tool": "code-forensics",
@@ -76,7 +77,8 @@ def run_record(
         },
         "preprocessing": preprocessing,
         "decoders": decoder_versions(),
-        "k": k,
+        "k": judge.options.k,
+        "judging": judge.record(),
         "packages": package_versions(),
         "host": {
             "system": platform.platform(),

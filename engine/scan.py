@@ -6,48 +6,38 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .contracts import Content, Gallery, Recorder
-from .discover import FoundFile, Walk
+from .contracts import Gallery, Recorder
+from .discover import Walk
 from .embed import Embedder
 from .errors import InputError
 from .identify import EmbedAndSearch
-from .judging.judge import Hits, Judgement, judge, search_both
+from .judging.hits import Hits, search_both
+from .judging.judge import Judge, Judgement, Query
+from .ledger import Ledger
 from .pipeline import Item, Pipeline, PipelineOptions, StageTimes
-from .results import FileResult, Status
-
-COMMIT_ROWS = 256
-COMMIT_SECONDS = 0.5
-
-SKIPPED = frozenset(
-    {
-        "empty",
-        "not_an_image",
-        "special_file",
-        "symlink",
-        "symlink_loop",
-        "too_large",
-        "too_many_pixels",
-    }
-)
-"""Reasons that make a file ``skipped``: it is no image, or a bound that the user sets says no."""
+from .results import FileResult
 
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """What is asked of a scan.
+    """How a scan runs.
 
     Attributes:
-        k: References in the vote, and kept as evidence of each class.
+        exact: The same encoder in float32, where the embedder is of another precision: what that
+            cannot settle is embedded again.
+        band: How far a score from a vector that is not float32 may lie from the float32 one.
         pipeline: How it runs.
     """
 
-    k: int = 1
+    exact: Embedder | None = None
+    band: float = 0.0
     pipeline: PipelineOptions = field(default_factory=PipelineOptions)
 
 
 def scan(
     files: Walk,
     gallery: Gallery,
+    judge: Judge,
     recorder: Recorder,
     embedder: Embedder,
     options: ScanOptions | None = None,
@@ -63,6 +53,7 @@ def scan(
     Args:
         files: From :func:`code_forensics.engine.discover.walk`.
         gallery: What to compare with.
+        judge: Decides, by that gallery's assessment.
         recorder: Memory of what is known, and keeper of the results.
         embedder: The encoder that made the gallery.
         options: See there.
@@ -74,7 +65,7 @@ def scan(
     """
     options, times = options or ScanOptions(), times or StageTimes()
     require_same_encoder("", gallery.encoder_sha256, embedder.sha256)
-    return _scan(files, gallery, recorder, embedder, options, times, stop)
+    return _scan(files, gallery, judge, recorder, embedder, options, times, stop)
 
 
 def require_same_encoder(gallery: str, of_gallery: str, given: str) -> None:
@@ -99,19 +90,21 @@ def require_same_encoder(gallery: str, of_gallery: str, given: str) -> None:
 def _scan(
     files: Walk,
     gallery: Gallery,
+    judge: Judge,
     recorder: Recorder,
     embedder: Embedder,
     options: ScanOptions,
     times: StageTimes,
     stop: Callable[[], bool],
 ) -> Iterator[FileResult]:
-    identify = EmbedAndSearch(embedder, gallery, options.k)
+    identify = EmbedAndSearch(embedder, gallery, judge, options.exact, options.band)
     pipeline = Pipeline(recorder, identify, options.pipeline, times)
-    ledger = _Ledger(recorder, times)
+    ledger = Ledger(recorder, times)
     try:
         for burst in pipeline.run(files, stop):
-            judgements = _judge(burst, gallery, options.k, times)
-            for item, judgement in zip(burst, judgements, strict=True):
+            for item, judgement in zip(
+                burst, _judge(burst, gallery, judge, options.band, times), strict=True
+            ):
                 ledger.add(item, judgement)
             if ledger.due:
                 yield from ledger.commit()
@@ -121,98 +114,29 @@ def _scan(
 
 
 def _judge(
-    burst: Sequence[Item], gallery: Gallery, k: int, times: StageTimes
+    burst: Sequence[Item], gallery: Gallery, judge: Judge, band: float, times: StageTimes
 ) -> list[Judgement | None]:
     """Judge the files of a burst that have a vector; search first where it is a stored one."""
-    hits: list[Hits | None] = [item.hits for item in burst]
     started = time.perf_counter()
+    hits: list[Hits | None] = [item.hits for item in burst]
     stored = [
-        (row, item.content.vector)
+        (row, np.atleast_2d(item.content.vector))
         for row, item in enumerate(burst)
         if hits[row] is None and item.content is not None and item.content.vector is not None
     ]
     if stored:
-        found = search_both(gallery, np.stack([vector for _, vector in stored]), k)
-        for position, (row, _) in enumerate(stored):
-            hits[row] = found[position]
-    keys = sorted({key for hit in hits if hit is not None for key in hit.keys()})  # noqa: SIM118
-    references = gallery.describe(keys)
-    judgements = [None if hit is None else judge(hit, references, k) for hit in hits]
+        found = search_both(gallery, np.concatenate([views for _, views in stored]), judge.depth)
+        first = 0
+        for row, views in stored:
+            hits[row] = found[first : first + len(views)]
+            first += len(views)
+    queries = {
+        row: Query.of(item.content, found, band)
+        for row, (item, found) in enumerate(zip(burst, hits, strict=True))
+        if item.content is not None and found is not None
+    }
+    judgements: list[Judgement | None] = [None] * len(burst)
+    for row, judgement in zip(queries, judge.judge(list(queries.values()), gallery), strict=True):
+        judgements[row] = judgement
     times.search += time.perf_counter() - started
     return judgements
-
-
-class _Ledger:
-    """Turns finished files into rows and commits them in batches."""
-
-    def __init__(self, recorder: Recorder, times: StageTimes) -> None:
-        self._recorder = recorder
-        self._times = times
-        self._rows: list[tuple[FoundFile, Content | None, FileResult]] = []
-        self._first: dict[str, str] = {}  # SHA-256 -> path, of the rows not yet committed
-        self._committed = time.monotonic()
-
-    @property
-    def due(self) -> bool:
-        late = time.monotonic() - self._committed >= COMMIT_SECONDS
-        return len(self._rows) >= COMMIT_ROWS or (late and bool(self._rows))
-
-    def add(self, item: Item, judgement: Judgement | None) -> None:
-        file, content = item.file, item.content
-        reason = file.reason or (content.reason if content else None)
-        if judgement is None:
-            status = Status.SKIPPED if reason in SKIPPED else Status.FAILED
-            result = self._row(file, content, status, reason=reason)
-        else:
-            assert content is not None
-            first = self._first.get(content.sha256) or self._recorder.first_path(content.sha256)
-            if first is None:
-                self._first[content.sha256] = file.path
-                status = Status.SCANNED if item.embedded else Status.CACHED
-            else:
-                status = Status.DUPLICATE if item.opened else Status.CACHED
-            result = self._row(file, content, status, judgement=judgement, duplicate_of=first)
-        self._rows.append((file, content, result))
-
-    def commit(self) -> list[FileResult]:
-        rows, self._rows = self._rows, []
-        if rows:
-            started = time.perf_counter()
-            self._recorder.record(rows)
-            self._times.record += time.perf_counter() - started
-            self._first.clear()
-        self._committed = time.monotonic()
-        return [result for _, _, result in rows]
-
-    @staticmethod
-    def _row(
-        file: FoundFile,
-        content: Content | None,
-        status: Status,
-        reason: str | None = None,
-        judgement: Judgement | None = None,
-        duplicate_of: str | None = None,
-    ) -> FileResult:
-        return FileResult(
-            path=file.path,
-            sha256=content.sha256 if content else None,
-            bytes=file.bytes,
-            format=content.format if content else None,
-            width=content.width if content else None,
-            height=content.height if content else None,
-            status=status,
-            reason=judgement.reason if judgement else reason,
-            knn=judgement.knn if judgement else None,
-            verdict=judgement.verdict if judgement else None,
-            p_fake=judgement.p_fake if judgement else None,
-            margin=judgement.margin if judgement else None,
-            real_similarity=judgement.real_similarity if judgement else None,
-            fake_similarity=judgement.fake_similarity if judgement else None,
-            generator=judgement.generator if judgement else None,
-            neighbour=(judgement.neighbours[0].id if judgement and judgement.neighbours else None),
-            duplicate_of=duplicate_of,
-            provenance=content.provenance if content else {},
-            detail=file.detail or (content.detail if content else None),
-            precision=content.precision if content and judgement else None,
-            neighbours=judgement.neighbours if judgement else (),
-        )

@@ -201,10 +201,9 @@ class ContentStore:
 
     def learn(self, file: FileIdentity, content: ContentLike) -> None:
         """Remember a file and its content; the caller holds a transaction."""
-        if isinstance(content, KnownContent):
-            key = self._key(content.sha256)
-        else:
-            key = self._upsert(content)
+        known = self._key(content.sha256) if isinstance(content, KnownContent) else None
+        # What was known may have been purged since it was looked up: then it is stored again.
+        key = self._upsert(content) if known is None else known
         self._connection.execute(
             "INSERT INTO files (path, bytes, mtime_ns, inode, device, content_id)"
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET bytes = excluded.bytes,"
@@ -220,20 +219,19 @@ class ContentStore:
             ),
         )
 
-    def _key(self, sha256: str) -> int:
+    def _key(self, sha256: str) -> int | None:
         row = self._connection.execute(
             "SELECT id FROM contents WHERE sha256 = ?", (sha256,)
         ).fetchone()
-        key: int = row[0]
-        return key
+        return None if row is None else int(row[0])
 
     def _upsert(self, content: ContentLike) -> int:
         provenance = json.dumps(content.provenance, sort_keys=True)
-        self._connection.execute(
+        (key,) = self._connection.execute(
             "INSERT INTO contents (sha256, bytes, format, width, height, decoder, provenance)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET"
             " format = excluded.format, width = excluded.width, height = excluded.height,"
-            " decoder = excluded.decoder, provenance = excluded.provenance",
+            " decoder = excluded.decoder, provenance = excluded.provenance RETURNING id",
             (
                 content.sha256,
                 content.bytes,
@@ -243,21 +241,23 @@ class ContentStore:
                 content.decoder,
                 provenance,
             ),
-        )
-        key = self._key(content.sha256)
+        ).fetchone()
         preprocessing = self._scope["preprocessing"]
         if content.vector is not None:
+            # A copy of the file brings the same vector again: it keeps its id, for FAISS's sake.
             self._connection.execute(
                 "INSERT OR REPLACE INTO embeddings"
                 " (content_id, encoder_id, preprocessing, precision, vector)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (
-                    key,
-                    self._scope["encoder"],
-                    preprocessing,
-                    content.precision,
-                    content.vector.astype("<f4").tobytes(),
-                ),
+                " SELECT :content, :encoder, :preprocessing, :precision, :vector"
+                " WHERE NOT EXISTS (SELECT 1 FROM embeddings WHERE content_id = :content"
+                " AND encoder_id = :encoder AND preprocessing = :preprocessing"
+                " AND precision = :precision AND vector = :vector)",
+                {
+                    **self._scope,
+                    "content": key,
+                    "precision": content.precision,
+                    "vector": content.vector.astype("<f4").tobytes(),
+                },
             )
             self._connection.execute(
                 "DELETE FROM failures WHERE content_id = ? AND preprocessing = ?",
@@ -269,4 +269,4 @@ class ContentStore:
                 " VALUES (?, ?, ?, ?)",
                 (key, preprocessing, content.reason, content.detail),
             )
-        return key
+        return int(key)

@@ -33,6 +33,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> Database:
     database = Database(connection)
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")  # purged rows leave no bytes behind
+    connection.execute("PRAGMA trusted_schema = OFF")  # a restored database may be a stranger's
     newer = sorted({migration.name for migration in MIGRATIONS.applied(database)} - KNOWN)
     if newer:
         raise UnusableWorkspaceError(
@@ -55,11 +56,23 @@ def writing(database: Database) -> Iterator[sqlite3.Connection]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
+        connection.execute("COMMIT")  # this too fails where the disk is full
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
+
+
+@contextmanager
+def reading(database: Database) -> Iterator[sqlite3.Connection]:
+    """One transaction that only reads, so that all it sees is of one moment."""
+    connection: sqlite3.Connection = database.conn
+    connection.execute("BEGIN")
+    try:
+        yield connection
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 @contextmanager

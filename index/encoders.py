@@ -4,13 +4,15 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from sqlite_utils import Database
 
 from .database import writing
 from .errors import UnusableWorkspaceError
-from .faiss_files import sync_folder
+from .faiss_files import file_lease, sync_folder
 from .galleries import now
+from .leases import Leases
 
 _FILES = ("model.safetensors", "config.json")
 
@@ -35,11 +37,16 @@ class StoredEncoder:
 
 
 class Encoders:
-    """The encoders of a workspace."""
+    """The encoders of a workspace.
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    Attributes:
+        folder: Where the copies lie, each in a folder named by its hash.
+    """
+
+    def __init__(self, database: Database, folder: Path, leases: Leases) -> None:
         self._database = database
-        self._folder = folder
+        self.folder = folder
+        self._leases = leases
 
     def keep(
         self,
@@ -51,10 +58,10 @@ class Encoders:
         revision: str = "",
     ) -> StoredEncoder:
         """Keep a copy of an encoder, durably; one that is kept already is left alone."""
-        folder = self._folder / sha256
+        folder = self.folder / sha256
         try:
             for name, data in zip(_FILES, (weights, config), strict=True):
-                _write_once(folder / name, data)
+                self._write_once(folder / name, data)
         except OSError as error:
             raise UnusableWorkspaceError(
                 f"cannot keep a copy of the encoder in {folder}: {error.strerror}",
@@ -88,22 +95,24 @@ class Encoders:
 
     def _stored(self, row: tuple[int, str, str, str]) -> StoredEncoder:
         key, sha256, origin, revision = row
-        return StoredEncoder(key, sha256, origin, revision, self._folder / sha256)
+        return StoredEncoder(key, sha256, origin, revision, self.folder / sha256)
 
-
-def _write_once(path: Path, data: bytes) -> None:
-    if path.is_file() and path.stat().st_size == len(data):
-        with path.open("rb") as handle:
-            if hashlib.file_digest(handle, "sha256").digest() == hashlib.sha256(data).digest():
-                return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    def _write_once(self, path: Path, data: bytes) -> None:
+        if path.is_file() and path.stat().st_size == len(data):
+            with path.open("rb") as handle:
+                if hashlib.file_digest(handle, "sha256").digest() == hashlib.sha256(data).digest():
+                    return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        token = str(uuid4())
+        temporary = path.with_name(f"{path.name}.{token}.tmp")
+        self._leases.take(file_lease(token))
+        try:
+            with temporary.open("wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+            self._leases.give_back(file_lease(token))

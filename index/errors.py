@@ -3,6 +3,7 @@
 WorkspaceError
 ├── FileFormatError     a file to import is damaged, unsafe, or not of a kind that can be read
 ├── GalleryError        a gallery is missing, exists already, or cannot take what is given
+├── HubError            the hub cannot be reached, or gives other bytes than it states
 ├── NoGalleryError      nothing says which gallery to use
 └── UnusableWorkspaceError  the folder or its database cannot be opened, read or written
 """
@@ -26,6 +27,10 @@ class FileFormatError(WorkspaceError):
 
 class GalleryError(WorkspaceError):
     """A gallery is missing, exists already, or cannot take what is given."""
+
+
+class HubError(WorkspaceError):
+    """The hub cannot be reached, or gives other bytes than it states."""
 
 
 class NoGalleryError(GalleryError):

@@ -1,7 +1,9 @@
 """Galleries: labelled references under a name, changed in atomic generations."""
 
 import hashlib
+import logging
 import re
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ from .faiss_files import FaissFiles
 from .paths import load_path, store_path
 from .vectors import VectorIndex
 
+_LOG = logging.getLogger(__name__)
 LABELS = ("real", "fake")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -82,6 +85,22 @@ class GalleryInfo:
     reals: int
     fakes: int
     created: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedReference:
+    """A file of a scan on record that the gallery holds.
+
+    Attributes:
+        path: As it was scanned.
+        sha256: Of its content.
+        similarity: Largest cosine to a reference of this gallery; None where only other
+            galleries met it.
+    """
+
+    path: str
+    sha256: str
+    similarity: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +297,7 @@ class Galleries:
             info = self.info(name)
             connection.execute("UPDATE galleries SET removed = ? WHERE id = ?", (now(), info.key))
             for label in LABELS:
-                self._files.drop(_file_name(info.key, label))
+                self._files.drop(faiss_name(info.key, label))
             connection.execute("DELETE FROM settings WHERE key = 'gallery' AND value = ?", (name,))
 
     def open(self, name: str) -> OpenGallery:
@@ -302,6 +321,59 @@ class Galleries:
                 reference_id(info.name, row[0]), row[1], row[2], row[3], path, row[5]
             )
             yield stored, np.frombuffer(row[6], "<f4")
+
+    def scanned(self, info: GalleryInfo, similarity: float) -> tuple[int, list[ScannedReference]]:
+        """Look for files of scans on record that a gallery holds.
+
+        Args:
+            info: The gallery.
+            similarity: Cosine from which a scan against this gallery counts as having met itself.
+
+        Returns:
+            How many files all scans have judged, and those with the bytes of a reference in
+            force, or with such a cosine; each once.
+        """
+        connection = self._database.conn
+        (total,) = connection.execute(
+            "SELECT COUNT(DISTINCT path) FROM verdicts WHERE knn IS NOT NULL"
+        ).fetchone()
+        rows = connection.execute(
+            "SELECT v.path, v.sha256, MAX(CASE WHEN s.gallery_id = :gallery"
+            " THEN MAX(v.real_similarity, v.fake_similarity) END) FROM verdicts v"
+            " JOIN scans s ON s.id = v.scan_id WHERE v.knn IS NOT NULL AND (v.sha256 IN"
+            ' (SELECT sha256 FROM "references" WHERE gallery_id = :gallery AND removed IS NULL)'
+            " OR (s.gallery_id = :gallery"
+            " AND MAX(v.real_similarity, v.fake_similarity) >= :similarity))"
+            " GROUP BY v.path, v.sha256 ORDER BY v.path",
+            {"gallery": info.key, "similarity": similarity},
+        )
+        return total, [ScannedReference(load_path(row[0]), row[1], row[2]) for row in rows]
+
+    def assessment(self, info: GalleryInfo, k: int) -> bytes | None:
+        """What was kept with :meth:`keep_assessment` for this generation and k, if anything."""
+        row = self._database.conn.execute(
+            "SELECT document FROM assessments WHERE gallery_id = ? AND generation = ? AND k = ?",
+            (info.key, info.generation, k),
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def keep_assessment(self, info: GalleryInfo, k: int, document: bytes) -> None:
+        """Keep what was fitted on a gallery; what was fitted on earlier generations goes.
+
+        A workspace that cannot be written to is no error: it is fitted again next time.
+        """
+        try:
+            with writing(self._database) as connection:
+                connection.execute(
+                    "DELETE FROM assessments WHERE gallery_id = ? AND generation < ?",
+                    (info.key, info.generation),
+                )
+                connection.execute(
+                    "INSERT OR REPLACE INTO assessments VALUES (?, ?, ?, ?)",
+                    (info.key, info.generation, k, document),
+                )
+        except sqlite3.OperationalError as error:
+            _LOG.warning("cannot keep the calibration of %s (%s)", info.name, error)
 
     def check_new(self, name: str) -> None:
         """Refuse a name that cannot be given to a new gallery.
@@ -347,22 +419,8 @@ class Galleries:
     def _seal(self, key: int, generation: int, action: str) -> None:
         """Close a change: hash what is in force and count it."""
         connection = self._database.conn
-        digest = hashlib.sha256()
-        encoder, preprocessing = connection.execute(
-            "SELECT e.sha256, g.preprocessing FROM galleries g"
-            " JOIN encoders e ON e.id = g.encoder_id WHERE g.id = ?",
-            (key,),
-        ).fetchone()
-        digest.update(f"{encoder}\n{preprocessing}\n".encode())
-        counts = dict.fromkeys(LABELS, 0)
-        for row in connection.execute(
-            'SELECT ordinal, label, generator, source, vector FROM "references"'
-            " WHERE gallery_id = ? AND removed IS NULL ORDER BY ordinal",
-            (key,),
-        ):
-            digest.update("\x1f".join(map(str, row[:4])).encode() + b"\n" + row[4])
-            counts[row[1]] += 1
-        for label, count in counts.items():
+        sealed = seal(connection, key, generation)
+        for label, count in (("real", sealed.reals), ("fake", sealed.fakes)):
             if not count:
                 raise GalleryError(
                     f"the gallery would hold no {label} reference",
@@ -370,13 +428,13 @@ class Galleries:
                 )
         connection.execute(
             "INSERT INTO gallery_generations VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (key, generation, digest.hexdigest(), counts["real"], counts["fake"], action, now()),
+            (key, generation, sealed.sha256, sealed.reals, sealed.fakes, action, now()),
         )
         connection.execute("UPDATE galleries SET generation = ? WHERE id = ?", (generation, key))
 
     def _index(self, info: GalleryInfo, label: str) -> VectorIndex:
         """The FAISS index of one class: what the file holds, and what has changed since."""
-        name = _file_name(info.key, label)
+        name = faiss_name(info.key, label)
         loaded = self._files.load(name, info.dimension)
         watermark = str(info.generation)
         if loaded is not None and loaded.watermark == watermark:
@@ -407,7 +465,44 @@ class Galleries:
         return index
 
 
-def _file_name(key: int, label: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What a gallery is at one generation.
+
+    Attributes:
+        sha256: Over encoder, preprocessing and every reference in force.
+        reals: References labelled real.
+        fakes: References labelled fake.
+    """
+
+    sha256: str
+    reals: int
+    fakes: int
+
+
+def seal(connection: sqlite3.Connection, key: int, generation: int) -> Seal:
+    """Compute the seal of a gallery from the references in force at a generation."""
+    digest = hashlib.sha256()
+    encoder, preprocessing = connection.execute(
+        "SELECT e.sha256, g.preprocessing FROM galleries g"
+        " JOIN encoders e ON e.id = g.encoder_id WHERE g.id = ?",
+        (key,),
+    ).fetchone()
+    digest.update(f"{encoder}\n{preprocessing}\n".encode())
+    counts = dict.fromkeys(LABELS, 0)
+    for row in connection.execute(
+        'SELECT ordinal, label, generator, source, vector FROM "references"'
+        " WHERE gallery_id = ? AND added <= ? AND (removed IS NULL OR removed > ?)"
+        " ORDER BY ordinal",
+        (key, generation, generation),
+    ):
+        digest.update("\x1f".join(map(str, row[:4])).encode() + b"\n" + row[4])
+        counts[row[1]] += 1
+    return Seal(digest.hexdigest(), counts["real"], counts["fake"])
+
+
+def faiss_name(key: int, label: str) -> str:
+    """Name of the FAISS file of one class of a gallery."""
     return f"gallery-{key}-{label}"
 
 

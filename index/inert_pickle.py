@@ -215,7 +215,7 @@ class _Machine:
         elif key in _MAKERS:
             self.push(_MAKERS[key])
         else:
-            shown = ascii(key.replace(" ", ".")[:120])
+            shown = ascii(key.replace(" ", ".")[:120])[:120]
             raise FileFormatError(f"refused the name {shown} in a pickle", REFUSED)
 
     def apply(self) -> None:

@@ -195,11 +195,61 @@ def m002_calibrated_verdicts(db: Database) -> None:
     _execute(db, _SCHEMA_2)
 
 
+_SCHEMA_3 = """
+-- What was downloaded from a hub, and what the hub stated of it: other bytes are refused later.
+CREATE TABLE pulls (
+    repo TEXT PRIMARY KEY,
+    revision TEXT NOT NULL,         -- as asked for: branch, tag or commit
+    commit_hash TEXT NOT NULL,      -- what it was resolved to
+    encoder_sha256 TEXT NOT NULL,
+    pulled TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE pulled_files (
+    repo TEXT NOT NULL REFERENCES pulls(repo) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    stated TEXT NOT NULL,           -- by the hub: a SHA-256, or git's SHA-1 of a blob
+    PRIMARY KEY (repo, name)
+) WITHOUT ROWID;
+
+-- Classifiers beside the galleries: safetensors, opaque here, the engine writes and reads them.
+CREATE TABLE heads (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    encoder_id INTEGER NOT NULL REFERENCES encoders(id),
+    sha256 TEXT NOT NULL,           -- of the document
+    origin TEXT NOT NULL,
+    document BLOB NOT NULL,
+    added TEXT NOT NULL,
+    removed TEXT                    -- kept for the evidence of old scans
+);
+CREATE UNIQUE INDEX heads_by_kind ON heads(encoder_id, kind) WHERE removed IS NULL;
+
+ALTER TABLE verdicts ADD COLUMN classifier TEXT;
+ALTER TABLE verdicts ADD COLUMN classifier_score REAL;
+"""
+
+
+@MIGRATIONS()
+def m003_pulled_files_and_heads(db: Database) -> None:
+    """What came from a hub; classifiers beside nearest neighbours."""
+    _execute(db, _SCHEMA_3)
+
+
 def _execute(db: Database, script: str) -> None:
     for statement in script.split(";\n"):
         if statement.strip():
             db.execute(statement)
 
 
-KNOWN = frozenset({m001_first_schema.__name__, m002_calibrated_verdicts.__name__})
+KNOWN = frozenset(
+    {
+        m001_first_schema.__name__,
+        m002_calibrated_verdicts.__name__,
+        m003_pulled_files_and_heads.__name__,
+    }
+)
 """Names of all migrations; a workspace that has had others was made by a newer version."""

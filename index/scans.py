@@ -13,6 +13,7 @@ from .contents import ContentLike, ContentStore, FileIdentity, Recall
 from .database import writing
 from .errors import WorkspaceError
 from .galleries import GalleryInfo, now, reference_id
+from .leases import Leases
 from .paths import load_path, store_path
 
 if TYPE_CHECKING:
@@ -124,10 +125,13 @@ class ScanRecorder(ContentStore):
         gallery: GalleryInfo,
         run: Mapping[str, Any],
         recall: Recall,
+        leases: Leases,
     ) -> None:
         super().__init__(database, encoder_key, gallery.preprocessing, recall)
         self._position = 0
+        self._leases = leases
         self.uuid = str(uuid4())
+        leases.take(scan_lease(self.uuid))  # before anyone can see the scan
         with writing(database) as connection:
             self.key: int = connection.execute(
                 "INSERT INTO scans (uuid, started, state, gallery_id, generation, run)"
@@ -138,16 +142,20 @@ class ScanRecorder(ContentStore):
     def first_path(self, sha256: str) -> str | None:
         """The first recorded path of this scan with these bytes."""
         row = self._connection.execute(
-            "SELECT path FROM verdicts WHERE scan_id = ? AND sha256 = ? ORDER BY position LIMIT 1",
+            # Left to itself SQLite walks the whole scan, because that is in order already.
+            "SELECT path FROM verdicts INDEXED BY verdicts_by_content"
+            " WHERE scan_id = ? AND sha256 = ? ORDER BY position LIMIT 1",
             (self.key, sha256),
         ).fetchone()
         return None if row is None else load_path(row[0])
 
-    def record(self, rows: Sequence[tuple[FileIdentity, ContentLike | None, RowLike]]) -> None:
-        """Store rows in one transaction; what is given twice in a row is stored once."""
+    def record(
+        self, rows: Sequence[tuple[FileIdentity | None, ContentLike | None, RowLike]]
+    ) -> None:
+        """Store rows, and what was learnt of files that have one, in one transaction."""
         with writing(self._database) as connection:
             for position, (file, content, row) in enumerate(rows, self._position):
-                if content is not None:
+                if file is not None and content is not None:
                     self.learn(file, content)
                 connection.execute(
                     _INSERT,
@@ -178,13 +186,15 @@ class ScanRecorder(ContentStore):
                 "UPDATE scans SET state = ?, finished = ?, summary = ? WHERE id = ?",
                 (state, now(), json.dumps(summary), self.key),
             )
+        self._leases.give_back(scan_lease(self.uuid))
 
 
 class Scans:
     """The scans of a workspace."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, leases: Leases) -> None:
         self._database = database
+        self._leases = leases
 
     def all(self) -> list[ScanInfo]:
         """Every scan, the newest last."""
@@ -206,6 +216,27 @@ class Scans:
             problem = "there is no scan" if not rows else "several scans begin with"
             raise WorkspaceError(f"{problem} {which!r}", "see them with: code-report list")
         return _scan_info(rows[0])
+
+    def alive(self) -> list[ScanInfo]:
+        """The scans that a living process is writing."""
+        running = self._select("WHERE state = 'running' ORDER BY id")
+        return [s for s in map(_scan_info, running) if self._leases.held(scan_lease(s.uuid))]
+
+    def close_killed(self) -> list[ScanInfo]:
+        """Mark the scans as interrupted whose process has died without a word.
+
+        Returns:
+            Those scans, as they were.
+        """
+        with writing(self._database) as connection:
+            alive = {info.key for info in self.alive()}
+            running = map(_scan_info, self._select("WHERE state = 'running' ORDER BY id"))
+            killed = [info for info in running if info.key not in alive]
+            connection.executemany(
+                "UPDATE scans SET state = 'interrupted' WHERE id = ?",
+                [(info.key,) for info in killed],
+            )
+        return killed
 
     def rows(self, info: ScanInfo) -> Iterator[dict[str, Any]]:
         """The rows of a scan in order, as mappings of the report's names; memory stays flat."""
@@ -265,6 +296,11 @@ class Scans:
             f"SELECT id, uuid, started, finished, state, run, summary FROM scans {tail}",  # noqa: S608
             values,
         ).fetchall()
+
+
+def scan_lease(uuid: str) -> str:
+    """Name of the lease that the process of a scan holds."""
+    return f"scan-{uuid}"
 
 
 def _json_list(items: "Sequence[DataclassInstance]") -> str:

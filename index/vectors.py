@@ -46,6 +46,11 @@ class VectorIndex:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def units(self) -> NDArray[np.float32]:
+        """The vectors at length one, (n, D), in the order of `keys`; a view into FAISS."""
+        return self._units
+
     def add(self, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Add vectors, (n, D) float32 of any length but zero, under new keys, (n,) int64."""
         if len(keys):

@@ -6,18 +6,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from uuid import uuid4
 
 from platformdirs import user_data_path
 
+from .backup import DATABASE_NAME, ENCODERS_NAME, BackedUp, write_backup
 from .contents import ContentStore, Recall
 from .database import connect, explained, writing
 from .encoders import Encoders
 from .errors import NoGalleryError, UnusableWorkspaceError
 from .faiss_files import FaissFiles
+from .findings import CheckResult
 from .galleries import Galleries, GalleryInfo
+from .heads import Heads
+from .leases import Leases
+from .pull_record import Pulls
+from .purge import BUILD_LEASE, Purger
+from .scanned_vectors import ScannedVectors
 from .scans import ScanRecorder, Scans
-
-DATABASE_NAME = "workspace.sqlite"
+from .verify import Identify, Parts, Verifier
 
 
 def default_folder() -> Path:
@@ -34,6 +41,9 @@ class Workspace:
         galleries: Its galleries.
         encoders: Its encoders.
         scans: Its scans.
+        heads: Its classifiers beside the galleries.
+        pulls: What was pulled from hubs.
+        scanned: The vectors of all images that it has seen.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,10 +62,14 @@ class Workspace:
             ) from error
         self._path = self.folder / DATABASE_NAME
         self._database = connect(self._path)
-        files = FaissFiles(self._database, self.folder / "faiss")
-        self.galleries = Galleries(self._database, files)
-        self.encoders = Encoders(self._database, self.folder / "encoders")
-        self.scans = Scans(self._database)
+        self._leases = Leases(self.folder / "leases")
+        self._files = FaissFiles(self._database, self.folder / "faiss", self._leases)
+        self.galleries = Galleries(self._database, self._files)
+        self.encoders = Encoders(self._database, self.folder / ENCODERS_NAME, self._leases)
+        self.scans = Scans(self._database, self._leases)
+        self.heads = Heads(self._database)
+        self.pulls = Pulls(self._database)
+        self.scanned = ScannedVectors(self._database, self._files)
 
     def __enter__(self) -> "Workspace":
         return self
@@ -69,7 +83,8 @@ class Workspace:
         self.close()
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database, and give up what this object holds."""
+        self._leases.close()
         self._database.close()
 
     @contextmanager
@@ -79,7 +94,7 @@ class Workspace:
             yield
 
     def choose_gallery(self, name: str | None = None) -> GalleryInfo:
-        """The named gallery, else the default one, else the only one.
+        """The named gallery, else the default one, else the only one, else the pulled one.
 
         Raises:
             NoGalleryError: There is none, or several and no default.
@@ -93,6 +108,9 @@ class Workspace:
             return self.galleries.info(chosen)
         if len(names) == 1:
             return self.galleries.info(names[0])
+        pulled = self.pulls.gallery()
+        if pulled is not None:
+            return self.galleries.info(pulled.name)
         if names:
             raise NoGalleryError(
                 f"there are several galleries and no default: {', '.join(names)}",
@@ -132,11 +150,38 @@ class Workspace:
             recall: How much of what is known may be used.
         """
         key = self.encoders.find(gallery.encoder_sha256).key
-        return ScanRecorder(self._database, key, gallery, run, recall or Recall())
+        return ScanRecorder(self._database, key, gallery, run, recall or Recall(), self._leases)
+
+    def verify(self, identify: Identify, files: bool = False) -> Iterator[CheckResult]:
+        """Check everything that the workspace holds, and repair what is derived.
+
+        Args:
+            identify: Computes an encoder's identity from its folder.
+            files: Also read every scanned file again.
+
+        Yields:
+            What each check found, when it is done.
+        """
+        parts = Parts(
+            self.galleries, self.scans, self.encoders, self.scanned, self._files, self._leases
+        )
+        return Verifier(self._database, parts, identify).run(files)
+
+    def purger(self) -> Purger:
+        """What removes things for good."""
+        return Purger(self._database, self.scans, self._files, self._leases)
+
+    def backup(self, target: Path) -> BackedUp:
+        """Write a copy of everything that is not derived; see :func:`backup.write_backup`."""
+        return write_backup(self._database, self.folder / ENCODERS_NAME, target)
 
     def contents(
         self, encoder_sha256: str, preprocessing: str, recall: Recall | None = None
     ) -> ContentStore:
-        """Memory of contents, for building a gallery."""
+        """Memory of contents, for building a gallery.
+
+        Until the workspace is closed, nothing is purged that the build may count on.
+        """
         key = self.encoders.find(encoder_sha256).key
+        self._leases.take(f"{BUILD_LEASE}{uuid4()}")
         return ContentStore(self._database, key, preprocessing, recall or Recall())

@@ -17,7 +17,8 @@ def resample_weights(
     Args:
         labels: Shape (N,): 0 real, 1 fake.
         sources: Source codes, shape (N,): whole sources are drawn, so that intervals widen where
-            images of one source are alike; -1 is a source of its own. None draws items.
+            images of one source are alike; -1 is a source of its own. None draws items, and so
+            does a class of a single source: its interval then speaks of that source alone.
         resamples: How many to draw.
         seed: The draws are a function of it, the labels and the sources.
 
@@ -63,8 +64,27 @@ def intervals(
     return ends
 
 
+def unanimous_interval(share: float, count: int) -> tuple[float, float] | None:
+    """Give the exact 95 % interval of a share of 0 or 1, where a bootstrap has no spread.
+
+    Clopper & Pearson (Biometrika 26, 1934), for independent items; where items of a source are
+    alike it is too narrow still.
+
+    Args:
+        share: In [0, 1].
+        count: Items that it is a share of.
+
+    Returns:
+        None for a share between, or of nothing.
+    """
+    if not count or 0.0 < share < 1.0:
+        return None
+    end = float(0.025 ** (1.0 / count))
+    return (end, 1.0) if share == 1.0 else (0.0, 1.0 - end)
+
+
 def count_units(labels: Integers, sources: Integers | None, label: int) -> int:
-    """Count what is drawn within a class: its items, or its sources."""
+    """Count what is drawn within a class: its items, or its sources where there are several."""
     return int(_units(labels, sources, label).max(initial=-1)) + 1
 
 
@@ -74,6 +94,8 @@ def _units(labels: Integers, sources: Integers | None, label: int) -> Integers:
     if sources is None:
         return np.arange(len(members))
     codes = sources[members].copy()
+    if len(codes) and codes[0] >= 0 and (codes == codes[0]).all():
+        return np.arange(len(members))
     unknown = codes < 0
     codes[unknown] = codes.max(initial=0) + 1 + np.arange(int(unknown.sum()))
     numbered: Integers = np.unique(codes, return_inverse=True)[1].astype(np.int64)

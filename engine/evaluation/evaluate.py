@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..judging.scores import FAKE, REAL, Booleans, Floats, Integers
 from ..results import Verdict
 from . import metrics
-from .bootstrap import count_units, intervals
+from .bootstrap import count_units, intervals, unanimous_interval
 
 RESAMPLES = 1000
 
@@ -120,7 +120,7 @@ class Evaluation:
 
     Attributes:
         overall: Over all items.
-        by_generator: Each generator's fakes against all reals, by name; the empty name is the
+        by_generator: Each generator's fakes against reals, by name; the empty name is the
             fakes without one.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
@@ -138,6 +138,7 @@ def evaluate(
     outcomes: Outcomes,
     generators: npt.ArrayLike,
     *,
+    groups: npt.ArrayLike | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
@@ -146,17 +147,22 @@ def evaluate(
     Args:
         outcomes: What the scan said.
         generators: Generators of the items, shape (N,), strings; ignored for reals.
+        groups: Shape (N,), strings: a generator's fakes are compared with the reals of their own
+            groups, as benchmarks by generator have them, or with all reals where these have none.
         resamples: Of the bootstrap; 0 leaves the intervals out.
         seed: Of the bootstrap.
     """
     names = np.asarray(generators).astype(str)
+    parts = np.full(len(names), "") if groups is None else np.asarray(groups).astype(str)
     real = outcomes.labels == REAL
-    by_generator = {
-        str(name): measure(
-            outcomes.select(real | ((names == name) & ~real)), resamples=resamples, seed=seed
-        )
-        for name in np.unique(names[~real])
-    }
+
+    def against_its_reals(name: str) -> Metrics:
+        fakes = (names == name) & ~real
+        own = real & np.isin(parts, parts[fakes])
+        chosen = fakes | (own if own.any() else real)
+        return measure(outcomes.select(chosen), resamples=resamples, seed=seed)
+
+    by_generator = {str(name): against_its_reals(name) for name in np.unique(names[~real])}
     overall = measure(outcomes, resamples=resamples, seed=seed)
     return Evaluation(overall, by_generator, resamples, seed, outcomes.sources is not None)
 
@@ -175,7 +181,7 @@ def measure(outcomes: Outcomes, *, resamples: int = RESAMPLES, seed: int = 0) ->
     labels = outcomes.labels
     n_real, n_fake = int((labels == REAL).sum()), int((labels == FAKE).sum())
     values = _as_fields(_statistics(outcomes, np.ones((1, len(labels))))[0])
-    ends: Mapping[str, Interval | None] = {}
+    ends: dict[str, Interval | None] = {}
     present = [label for label, n in ((REAL, n_real), (FAKE, n_fake)) if n]
     enough = all(count_units(labels, outcomes.sources, label) > 1 for label in present)
     if resamples and present and enough:
@@ -188,10 +194,23 @@ def measure(outcomes: Outcomes, *, resamples: int = RESAMPLES, seed: int = 0) ->
         )
         lows, highs = _as_fields(low), _as_fields(high)
         ends = {name: _interval(lows[name], highs[name]) for name in _NAMES}
+        counts = {REAL: n_real, FAKE: n_fake, None: len(labels)}
+        for name, label in _SHARES.items():
+            value = values[name]
+            exact = None if value is None else unanimous_interval(value, counts[label])
+            ends[name] = exact or ends[name]
     return Metrics(**values, n_real=n_real, n_fake=n_fake, ci95=Intervals(**ends))
 
 
 _NAMES = tuple(field.name for field in fields(Intervals))
+_SHARES = {
+    "accuracy_real": REAL,
+    "accuracy_fake": FAKE,
+    "abstained": None,
+    "false_positive_rate": REAL,
+    "false_negative_rate": FAKE,
+}
+"""Metrics that are a share of one class, or of all."""
 
 
 def _as_fields(values: Floats) -> dict[str, float | None]:

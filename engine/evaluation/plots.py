@@ -1,6 +1,7 @@
 """Plots of an evaluation as SVG or PNG: ROC, DET, Tippett, reliability. Needs matplotlib."""
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -38,12 +39,9 @@ def write_plots(
     Raises:
         InputError: matplotlib is not installed, a format is unknown, or a class is missing.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise InputError(
-            "plots need matplotlib", "install it: pip install 'code-forensics[plots]'"
-        ) from error
+    require_matplotlib()
+    import matplotlib as mpl
+
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise InputError(f"cannot plot as {unknown[0]}", f"choose of {', '.join(FORMATS)}")
@@ -60,6 +58,18 @@ def write_plots(
                 figure.savefig(path, format=kind, dpi=150, metadata=metadata)
                 written.append(path)
     return tuple(written)
+
+
+def require_matplotlib() -> None:
+    """Refuse to plot, before any work, where matplotlib is missing.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise InputError(
+            "plots need matplotlib", "install it: pip install 'code-forensics[evaluate]'"
+        )
 
 
 def _figures(outcomes: Outcomes) -> Iterator[tuple[str, "Figure"]]:

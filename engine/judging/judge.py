@@ -1,112 +1,311 @@
 """Decide from the nearest references: the one replaceable step between search and record."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contracts import Gallery, Reference
-from ..results import Label, Neighbour, Verdict
+from ..contracts import Content, Gallery, Reference
+from ..results import CropScore, Label, Neighbour, ProbeScore, Verdict
+from .assessment import Assessment
+from .attribution import attribute
+from .calibration import posterior
+from .hits import Hits, vote
+from .scores import Booleans, Floats, margins, nearest_similarities
+from .thresholds import Decisions, Inconclusive, ThresholdOptions, decide
+
+EVIDENCE = 3
+"""References of each class that are kept as evidence, at least; k where that is more."""
+
+SIZE = 224
+"""Side below which a picture is too small to be decided, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hits:
-    """The k nearest references of each class, for one query or for Q of them.
+class JudgeOptions:
+    """How verdicts are reached.
 
     Attributes:
-        real_keys: Array of shape (..., k), int64; -1 where the class has fewer references.
-        real: Their cosines, shape (..., k), float64, falling; -inf where there is none.
-        fake_keys: As `real_keys`, for the other class.
-        fake: As `real`.
+        k: References in the plain vote, and per class behind a score.
+        prior: Probability of "generated" before looking, in (0, 1), behind ``p_fake``.
+        thresholds: The error rates asked for.
     """
 
-    real_keys: NDArray[np.int64]
-    real: NDArray[np.float64]
-    fake_keys: NDArray[np.int64]
-    fake: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.real_keys)
-
-    def __getitem__(self, row: int) -> "Hits":
-        return Hits(self.real_keys[row], self.real[row], self.fake_keys[row], self.fake[row])
-
-    def keys(self) -> list[int]:
-        """All keys that stand for a reference."""
-        both = np.concatenate((self.real_keys.ravel(), self.fake_keys.ravel()))
-        return [int(key) for key in np.unique(both) if key >= 0]
+    k: int = 1
+    prior: float = 0.5
+    thresholds: ThresholdOptions = field(default_factory=ThresholdOptions)
 
 
-def search_both(gallery: Gallery, vectors: NDArray[np.float32], k: int) -> Hits:
-    """Search each class on its own, so that a gallery's imbalance cancels.
+@dataclass(frozen=True, slots=True)
+class CropPlace:
+    """Where a crop lies in the picture as stored: left and top in pixels, and its side."""
 
-    Args:
-        gallery: What to search.
-        vectors: Array of shape (Q, D), float32.
-        k: Neighbours wanted of each class.
+    left: int
+    top: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is known of one picture.
+
+    Attributes:
+        hits: One row a view, K references of each class: the centre crop first, then further
+            crops, then the probe's changes.
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels.
+        band: How far a score may lie from the float32 one; 0 for float32.
+        crops: Places of the crops, the centre first; empty where there is only the centre.
+        changes: Names of the probe's changes.
     """
-    real_keys, real = gallery.search(Label.REAL, vectors, k)
-    fake_keys, fake = gallery.search(Label.FAKE, vectors, k)
-    return Hits(real_keys, real, fake_keys, fake)
+
+    hits: Hits
+    width: int
+    height: int
+    band: float = 0.0
+    crops: tuple[CropPlace, ...] = ()
+    changes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, content: Content, hits: Hits, band: float) -> "Query":
+        """What is known of a content with an embedding.
+
+        Args:
+            content: The content.
+            hits: One row a view.
+            band: Of vectors that are not float32.
+        """
+        return cls(
+            hits,
+            content.width or 0,
+            content.height or 0,
+            0.0 if content.precision == "float32" else band,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The answer for one file, and the evidence for it."""
+    """The answer for one picture, and the evidence for it; see ``FileResult``."""
 
     knn: Label
     verdict: Verdict
     reason: str | None
     p_fake: float | None
+    log10_lr: float | None
+    score: float | None
     margin: float | None
     real_similarity: float | None
     fake_similarity: float | None
     generator: str | None
+    attribution: str | None
+    attribution_certainty: float | None
     neighbours: tuple[Neighbour, ...]
+    crops: tuple[CropScore, ...]
+    probe: tuple[ProbeScore, ...]
 
 
-def judge(hits: Hits, references: Mapping[int, Reference], k: int) -> Judgement:
-    """Judge one query by the plain published vote.
+class Judge:
+    """Turns hits into verdicts, by a gallery's assessment.
 
-    Args:
-        hits: Of one query, arrays of shape (k,).
-        references: The references behind the hits' keys.
-        k: Size of the vote. Ties go to real, as in scikit-learn.
+    Several crops are judged by the mean of their scores, which keeps the scale of the
+    calibration; the vote, the similarities and the evidence stay those of the centre crop.
+
+    Attributes:
+        options: As given.
+        thresholds: Fitted for the options' error rates.
+        depth: References of each class that it needs to see.
     """
-    neighbours = _neighbours(hits, references)
-    nearest = neighbours[:k]
-    fakes = sum(n.label is Label.FAKE for n in nearest)
-    knn = Label.FAKE if 2 * fakes > len(nearest) else Label.REAL
-    real, fake = _similarity(hits.real), _similarity(hits.fake)
-    generator = next((n.generator for n in neighbours if n.label is Label.FAKE), "")
-    verdict = Verdict(knn)
-    return Judgement(
-        knn=knn,
-        verdict=verdict,
-        reason=None,
-        p_fake=None,
-        margin=None if real is None or fake is None else fake - real,
-        real_similarity=real,
-        fake_similarity=fake,
-        generator=(generator or None) if verdict is Verdict.FAKE else None,
-        neighbours=neighbours,
+
+    def __init__(self, assessment: Assessment, options: JudgeOptions | None = None) -> None:
+        self.options = options or JudgeOptions()
+        if assessment.calibration.k != self.options.k:
+            raise ValueError("the assessment was fitted for another k")
+        self._assessment = assessment
+        self.thresholds = assessment.thresholds(self.options.thresholds)
+        self._evidence = max(self.options.k, EVIDENCE)
+        self.depth = max(self._evidence, assessment.attribution.k)
+
+    def record(self) -> dict[str, Any]:
+        """Everything that verdicts depend on beside the gallery, JSON-able, for the run record."""
+        return {
+            "k": self.options.k,
+            "prior": self.options.prior,
+            "target_fpr": self.options.thresholds.target_fpr,
+            "target_fnr": self.options.thresholds.target_fnr,
+            "calibration": self._assessment.calibration.as_dict(),
+            "thresholds": asdict(self.thresholds),
+            "attribution": asdict(self._assessment.attribution),
+        }
+
+    def settled(self, hits: Hits, band: float) -> Booleans:
+        """Tell which answers cannot change within a band.
+
+        Args:
+            hits: Of Q single queries, shape (Q, K).
+            band: How far a score, and a cosine, may lie from the float32 one.
+
+        Returns:
+            Shape (Q,): whether vote and verdict are the same anywhere in the band.
+        """
+        k = self.options.k
+        steady = vote(hits, k, -band) == vote(hits, k, band)
+        decisions = self._decide(
+            margins(hits.real, hits.fake, k), nearest_similarities(hits.real, hits.fake), band
+        )
+        sure: Booleans = steady & (decisions.reasons != Inconclusive.PRECISION)
+        return sure
+
+    def judge(self, queries: Sequence[Query], gallery: Gallery) -> list[Judgement]:
+        """Judge pictures.
+
+        Args:
+            queries: What was found for each.
+            gallery: Describes the references behind the hits.
+        """
+        if not queries:
+            return []
+        k = self.options.k
+        views = np.array([len(query.hits) for query in queries])
+        first = np.concatenate(([0], np.cumsum(views)[:-1]))
+        every = Hits.join([query.hits for query in queries])
+        scores = margins(every.real, every.fake, k)
+        nearest = nearest_similarities(every.real, every.fake)
+        crops = np.array([max(len(query.crops), 1) for query in queries])
+        score = _means(scores, first, crops)
+        similarity = _means(nearest, first, crops)
+        bands = np.array([query.band for query in queries])
+        decisions = self._decide(score, similarity, bands)
+        centre = Hits(
+            every.real_keys[first], every.real[first], every.fake_keys[first], every.fake[first]
+        )
+        votes = vote(centre, k)
+        unsteady = vote(centre, k, -bands) != vote(centre, k, bands)
+        _overrule(decisions, unsteady, Inconclusive.PRECISION)
+        small = np.array([min(query.width, query.height) < SIZE for query in queries])
+        _overrule(decisions, small, Inconclusive.TOO_SMALL)
+        probes = self._probe(queries, scores, nearest, first + crops)
+        unstable = [
+            any(p.verdict is not v for p in probe)
+            for probe, v in zip(probes, decisions.verdicts, strict=True)
+        ]
+        _overrule(decisions, np.array(unstable), Inconclusive.UNSTABLE)
+        evidence = self._assessment.calibration.log10_lr(score)
+        p_fake = posterior(evidence, self.options.prior)
+        references = self._describe(gallery, centre, decisions)
+        judgements = []
+        for row, query in enumerate(queries):
+            one = centre[row]
+            verdict = decisions.verdicts[row]
+            real, fake = _known(one.real[0]), _known(one.fake[0])
+            neighbours = self._neighbours(one, references)
+            generator, attribution, certainty = None, None, None
+            if verdict is Verdict.FAKE:
+                generator = references[int(one.fake_keys[0])].generator or None
+                attribution, certainty = self._attribute(one, references)
+            judgements.append(
+                Judgement(
+                    knn=Label.FAKE if votes[row] else Label.REAL,
+                    verdict=verdict,
+                    reason=decisions.reasons[row],
+                    p_fake=_known(p_fake[row]),
+                    log10_lr=_known(evidence[row]),
+                    score=_known(score[row]),
+                    margin=None if real is None or fake is None else fake - real,
+                    real_similarity=real,
+                    fake_similarity=fake,
+                    generator=generator,
+                    attribution=attribution,
+                    attribution_certainty=certainty,
+                    neighbours=neighbours,
+                    crops=self._crops(query, scores[first[row] :]),
+                    probe=probes[row],
+                )
+            )
+        return judgements
+
+    def _decide(self, score: Floats, nearest: Floats, band: float | Floats) -> Decisions:
+        return decide(score, nearest, self.thresholds, precision_band=band)
+
+    def _probe(
+        self, queries: Sequence[Query], scores: Floats, nearest: Floats, first: NDArray[np.int64]
+    ) -> list[tuple[ProbeScore, ...]]:
+        if not any(query.changes for query in queries):
+            return [()] * len(queries)
+        verdicts = self._decide(scores, nearest, 0.0).verdicts
+        return [
+            tuple(
+                ProbeScore(change, float(scores[row]), verdicts[row])
+                for row, change in enumerate(query.changes, start)
+            )
+            for query, start in zip(queries, first.tolist(), strict=True)
+        ]
+
+    def _crops(self, query: Query, scores: Floats) -> tuple[CropScore, ...]:
+        p_fake = self._assessment.calibration.p_fake(scores[: len(query.crops)], self.options.prior)
+        return tuple(
+            CropScore(place.left, place.top, place.size, float(score), _known(p))
+            for place, score, p in zip(query.crops, scores, p_fake, strict=False)
+        )
+
+    def _describe(
+        self, gallery: Gallery, centre: Hits, decisions: Decisions
+    ) -> Mapping[int, Reference]:
+        """Look up the evidence of all, and the voters where a generator is to be named."""
+        n = self._evidence
+        fake = decisions.verdicts == Verdict.FAKE
+        wanted = (
+            centre.real_keys[:, :n],
+            centre.fake_keys[:, :n],
+            centre.fake_keys[fake, : self._assessment.attribution.k],
+        )
+        keys = np.unique(np.concatenate([part.ravel() for part in wanted]))
+        return gallery.describe([int(key) for key in keys if key >= 0])
+
+    def _attribute(
+        self, hits: Hits, references: Mapping[int, Reference]
+    ) -> tuple[str | None, float | None]:
+        rule = self._assessment.attribution
+        keys = hits.fake_keys[: rule.k].tolist()
+        names = [references[key].generator if key >= 0 else "" for key in keys]
+        if not any(names):
+            return None, None
+        named = attribute(hits.fake[None, : rule.k], [names], rule)
+        return str(named.generators[0]), float(named.certainties[0])
+
+    def _neighbours(self, hits: Hits, references: Mapping[int, Reference]) -> tuple[Neighbour, ...]:
+        found = []
+        for label, keys, cosines in (
+            (Label.REAL, hits.real_keys, hits.real),
+            (Label.FAKE, hits.fake_keys, hits.fake),
+        ):
+            for key, cosine in zip(
+                keys[: self._evidence].tolist(), cosines[: self._evidence].tolist(), strict=True
+            ):
+                if key >= 0:
+                    r = references[key]
+                    found.append(Neighbour(key, r.id, label, r.generator, r.source, cosine))
+        found.sort(key=lambda n: (-n.similarity, n.label is Label.FAKE, n.key))
+        return tuple(found)
+
+
+def _means(values: Floats, first: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
+    """Mean of ``counts[i]`` values from ``first[i]`` on, for each i; exact where that is one."""
+    means: Floats = values[first].copy()
+    for row in np.flatnonzero(counts > 1):
+        means[row] = values[first[row] : first[row] + counts[row]].mean()
+    return means
+
+
+def _overrule(decisions: Decisions, rows: Booleans, reason: Inconclusive) -> None:
+    """Make rows inconclusive, but for those of a gallery that decides nothing anyway."""
+    undecidable = (decisions.reasons == Inconclusive.UNCALIBRATED) | (
+        decisions.reasons == Inconclusive.NO_SEPARATION
     )
+    chosen = rows & ~undecidable
+    decisions.verdicts[chosen], decisions.reasons[chosen] = Verdict.INCONCLUSIVE, reason
 
 
-def _similarity(cosines: NDArray[np.float64]) -> float | None:
-    return float(cosines[0]) if len(cosines) and np.isfinite(cosines[0]) else None
-
-
-def _neighbours(hits: Hits, references: Mapping[int, Reference]) -> tuple[Neighbour, ...]:
-    found = []
-    for label, keys, cosines in (
-        (Label.REAL, hits.real_keys, hits.real),
-        (Label.FAKE, hits.fake_keys, hits.fake),
-    ):
-        for key, cosine in zip(keys.tolist(), cosines.tolist(), strict=True):
-            if key >= 0:
-                r = references[key]
-                found.append(Neighbour(key, r.id, label, r.generator, r.source, cosine))
-    found.sort(key=lambda n: (-n.similarity, n.label is Label.FAKE, n.key))
-    return tuple(found)
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -10,7 +10,7 @@ from ..results import Verdict
 from .calibration import Calibration, CalibrationStatus
 from .conformal import ConformalThreshold, Exchangeable, lower_threshold, upper_threshold
 from .leave_one_out import LeaveOneOutScores
-from .scores import FAKE, REAL, Booleans, Floats, Integers
+from .scores import FAKE, REAL, Booleans, Integers
 
 
 class Inconclusive(StrEnum):
@@ -162,7 +162,7 @@ def decide(
     nearest: npt.ArrayLike,
     thresholds: Thresholds,
     *,
-    precision_band: float = 0.0,
+    precision_band: npt.ArrayLike = 0.0,
 ) -> Decisions:
     """Turn margins into verdicts.
 
@@ -170,8 +170,9 @@ def decide(
         scores: Margins with the calibration's k, shape (N,).
         nearest: Cosines to the nearest reference of either class, shape (N,).
         thresholds: Of the gallery.
-        precision_band: How far a margin in reduced precision may lie from the float32 one; a
-            verdict that could differ within it is ``inconclusive`` (``precision``).
+        precision_band: How far a margin, and a cosine, in reduced precision may lie from the
+            float32 one, one number or shape (N,); a verdict that could differ within it is
+            ``inconclusive`` (``precision``).
 
     Returns:
         Verdicts with their reasons. A query without a reference of one class (margin NaN) is
@@ -192,16 +193,13 @@ def decide(
             (Verdict.REAL, margin < real_below),
         ):
             verdicts[chosen], reasons[chosen] = verdict, None
-        close = _nearer_than(precision_band, margin, fake_above, real_below)
-        verdicts[close], reasons[close] = Verdict.INCONCLUSIVE, Inconclusive.PRECISION
         novel = similarity < thresholds.novel_below
         verdicts[novel], reasons[novel] = Verdict.INCONCLUSIVE, Inconclusive.NOVEL
+        band = np.broadcast_to(np.asarray(precision_band, dtype=np.float64), margin.shape)
+        close = (np.abs(margin - fake_above) < band) | (np.abs(margin - real_below) < band)
+        edge = np.abs(similarity - thresholds.novel_below) < band
+        unsure = edge | (close & ~novel)
+        verdicts[unsure], reasons[unsure] = Verdict.INCONCLUSIVE, Inconclusive.PRECISION
     lost = np.isnan(margin)
     verdicts[lost], reasons[lost] = Verdict.INCONCLUSIVE, Inconclusive.UNCALIBRATED
     return Decisions(verdicts, reasons)
-
-
-def _nearer_than(band: float, margin: Floats, *thresholds: float) -> Booleans:
-    distance = np.min([np.abs(margin - threshold) for threshold in thresholds], axis=0)
-    close: Booleans = distance < band
-    return close

@@ -72,10 +72,10 @@ def test_csv_has_the_promised_columns_and_every_file_once(space: Path, broken: P
     assert text.splitlines()[0] == COLUMNS
     found = {Path(row["path"]).name: row for row in rows(text)}
     assert {name: (row["status"], row["reason"]) for name, row in found.items()} == {
-        "=cmd().png": ("scanned", ""),
-        "\\x1b[31m\\xff\\x0a.png": ("scanned", ""),
-        "a-copy.jpg": ("scanned", ""),
-        "b.jpg": ("duplicate", ""),
+        "=cmd().png": ("scanned", "uncalibrated"),
+        "\\x1b[31m\\xff\\x0a.png": ("scanned", "uncalibrated"),
+        "a-copy.jpg": ("scanned", "uncalibrated"),
+        "b.jpg": ("duplicate", "uncalibrated"),
         "cut.jpg": ("failed", "truncated"),
         "dangling.jpg": ("skipped", "symlink"),
         "empty.png": ("skipped", "empty"),
@@ -129,14 +129,53 @@ def test_json_validates_and_agrees_with_csv_and_jsonl(
 def test_near_copies_get_the_label_of_what_they_copy(space: Path, labelled: Path) -> None:
     text = run("code-scan", labelled / "photos", "--csv", "-", "--workspace", space)
     votes = {Path(row["path"]).name: (row["knn"], row["verdict"]) for row in rows(text)}
-    assert votes == {f"rough{n}.png": ("real", "real") for n in range(5)} | {
-        f"smooth{n}.bmp": ("fake", "fake") for n in range(5)
+    assert votes == {f"rough{n}.png": ("real", "inconclusive") for n in range(5)} | {
+        f"smooth{n}.bmp": ("fake", "inconclusive") for n in range(5)
     }
-    assert {row["generator"] for row in rows(text) if row["knn"] == "fake"} <= {"alpha", "beta"}
+    assert {row["reason"] for row in rows(text)} == {"uncalibrated"}
     for row in rows(text):
         gap = float(row["fake_similarity"]) - float(row["real_similarity"])
         assert float(row["margin"]) == pytest.approx(gap, abs=2e-6)
-        assert row["p_fake"] == ""
+        assert float(row["score"]) == pytest.approx(float(row["margin"]), abs=2e-6)
+        assert (row["p_fake"], row["log10_lr"], row["generator"]) == ("", "", "")
+
+
+def test_a_calibrated_gallery_decides(tmp_path: Path, small_checkpoint: Path) -> None:
+    """Four sources of each class, far apart: verdicts, likelihood ratios, prior, generators."""
+    for number in range(24):
+        source = f"s{number % 4}"
+        draw_photo(tmp_path / "real" / source / f"{number}.png", number, smooth=1)
+        draw_photo(tmp_path / "fake" / "gen" / source / f"{number}.png", 100 + number, smooth=16)
+    for number in range(4):
+        draw_photo(tmp_path / "photos" / f"rough{number}.png", 200 + number, smooth=1)
+        draw_photo(tmp_path / "photos" / f"smooth{number}.png", 300 + number, smooth=16)
+    draw_photo(tmp_path / "photos" / "tiny.png", 400, size=(223, 300), smooth=16)
+    space = ("--workspace", tmp_path / "ws")
+    run(
+        *("code-index", "build", "mine", "--real", tmp_path / "real"),
+        *("--fake", tmp_path / "fake", "--weights", small_checkpoint, *space),
+    )
+    options = ("--target-fpr", "0.05", "--target-fnr", "0.05")
+    text = run("code-scan", tmp_path / "photos", "--csv", "-", *options, *space)
+    found = {Path(row["path"]).name: row for row in rows(text)}
+    assert found.pop("tiny.png")["reason"] == "too_small"
+    decided = {name: row for name, row in found.items() if row["verdict"] != "inconclusive"}
+    assert len(decided) >= 6  # novelty may set one aside
+    for name, row in decided.items():
+        expected = "fake" if name.startswith("smooth") else "real"
+        assert row["verdict"] == row["knn"] == expected
+        assert (float(row["log10_lr"]) > 0) is (expected == "fake")
+        odds = 10 ** float(row["log10_lr"])
+        assert float(row["p_fake"]) == pytest.approx(odds / (1 + odds), abs=2e-5)
+        assert (row["generator"] == "gen") is (expected == "fake")
+    again = run("code-scan", tmp_path / "photos", "--csv", "-", *options, "--prior", "0.1", *space)
+    for row in rows(again):
+        if (before := decided.get(Path(row["path"]).name)) is not None:
+            odds = 10 ** float(row["log10_lr"]) / 9
+            assert row["verdict"] == before["verdict"]
+            assert float(row["p_fake"]) == pytest.approx(odds / (1 + odds), abs=2e-5)
+    run("code-scan", tmp_path / "photos", "--fail-on", "fake", *options, *space, code=1)
+    run("code-scan", tmp_path / "photos", "--target-fpr", "0", *space, code=2)
 
 
 def test_a_second_scan_opens_nothing_and_says_the_same(
@@ -209,8 +248,8 @@ def test_exit_codes(
     space: Path, labelled: Path, small_checkpoint: Path, tmp_path: Path, deit: Path
 ) -> None:
     photos = labelled / "photos"
-    run("code-scan", photos, "--fail-on", "fake", "--workspace", space, code=1)
-    run("code-scan", photos, "--fail-on", "inconclusive,error", "--workspace", space)
+    run("code-scan", photos, "--fail-on", "inconclusive", "--workspace", space, code=1)
+    run("code-scan", photos, "--fail-on", "fake,error", "--workspace", space)
     run("code-scan", photos, "--fail-on", "nonsense", "--workspace", space, code=2)
     run("code-scan", tmp_path / "nowhere", "--workspace", space, code=2)
     run("code-scan", photos, "--csv", tmp_path / "no" / "r.csv", "--workspace", space, code=2)
@@ -242,7 +281,8 @@ def test_several_galleries_want_a_choice(
     run("code-index", "default", "two", "--workspace", tmp_path / "ws")
     text = run("code-scan", photos, "--csv", "-", "--workspace", tmp_path / "ws")
     assert {row["neighbour"].split(":")[0] for row in rows(text)} == {"two"}
-    assert {row["generator"] for row in rows(text) if row["knn"] == "fake"} == {"g"}
+    shown = run("code-index", "info", "two", "--workspace", tmp_path / "ws")
+    assert any(line.split()[:2] == ["fake", "g"] for line in shown.splitlines())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

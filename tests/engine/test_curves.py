@@ -92,7 +92,7 @@ def test_what_cannot_be_plotted_says_what_to_do(drawn, tmp_path, monkeypatch):
         patch.setitem(sys.modules, "matplotlib", None)
         with pytest.raises(InputError, match="matplotlib") as caught:
             write_plots(outcomes, tmp_path)
-        assert "plots" in caught.value.hint
+        assert "evaluate" in caught.value.hint
     pytest.importorskip("matplotlib")
     with pytest.raises(InputError, match="bmp"):
         write_plots(outcomes, tmp_path, ["bmp"])

@@ -38,7 +38,7 @@ def test_reads_labels_generators_and_sources(tmp_path: Path) -> None:
         ({"vectors": VECTORS * np.nan, "labels": np.zeros(4)}, "not finite"),
         ({"vectors": VECTORS, "labels": np.array([0, 1, 2, 0])}, "unknown label '2'"),
         ({"vectors": VECTORS, "labels": np.zeros(3)}, "no `labels` of shape"),
-        ({"vectors": VECTORS, "labels": np.zeros(4, int), "sources": np.zeros(4)}, "4 texts"),
+        ({"vectors": VECTORS, "labels": np.zeros(4, int), "sources": np.zeros(4)}, "made of texts"),
         ({"vectors": VECTORS, "labels": np.array([print] * 4, dtype=object)}, "cannot read"),
     ],
 )

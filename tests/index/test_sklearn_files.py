@@ -242,6 +242,17 @@ def test_other_files_are_refused(data: bytes, message: str) -> None:
     assert str(caught.value).isprintable()
 
 
+def test_a_name_of_the_widest_escapes_makes_no_long_message() -> None:
+    wide = ("\U000e0001" * 60).encode()
+    for program in (
+        b"c" + wide + b"\nsystem\n.",
+        b"cnumpy\ndtype\nX" + struct.pack("<I", len(wide)) + wide + b"\x85R.",
+    ):
+        with pytest.raises(FileFormatError, match="refused") as caught:
+            read_sklearn(b"\x80\x04" + program)
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 200
+
+
 def test_missing_file_is_an_error_of_the_user(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="cannot read"):
         read_sklearn_file(tmp_path / "none.sav")

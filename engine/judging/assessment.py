@@ -1,0 +1,103 @@
+"""What a gallery's own references say of its scores: fitted once a change, kept with it."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .attribution import AttributionRule, fit_attribution
+from .calibration import Calibration, fit_calibration
+from .leave_one_out import LeaveOneOutScores, leave_one_out_scores
+from .thresholds import ThresholdOptions, Thresholds, fit_thresholds
+
+_FORM = 1  # of the stored form; another one is fitted again, not read
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """Leave-one-out scores of a gallery and what is fitted on them.
+
+    Attributes:
+        scores: Of the gallery's references.
+        calibration: From scores to likelihood ratios.
+        attribution: When a vote names a generator.
+    """
+
+    scores: LeaveOneOutScores
+    calibration: Calibration
+    attribution: AttributionRule
+
+    def thresholds(self, options: ThresholdOptions | None = None) -> Thresholds:
+        """Fit the thresholds for stated error rates; takes milliseconds."""
+        return fit_thresholds(self.scores, self.calibration, options)
+
+    def to_bytes(self) -> bytes:
+        """As bytes to be stored: numpy's npz, with a JSON text in it."""
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        plain: dict[str, Any] = {}
+        for f in fields(self.scores):
+            value = getattr(self.scores, f.name)
+            target = arrays if isinstance(value, np.ndarray) else plain
+            target[f.name] = value
+        document = {
+            "form": _FORM,
+            "scores": plain,
+            "calibration": self.calibration.as_dict(),
+            "attribution": asdict(self.attribution),
+        }
+        file = io.BytesIO()
+        arrays["document"] = np.frombuffer(json.dumps(document).encode(), np.uint8)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Assessment":
+        """Read what :meth:`to_bytes` gave.
+
+        Raises:
+            InputError: It is of another form, or damaged: fit it again.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                document: dict[str, Any] = json.loads(file["document"].tobytes())
+                if document["form"] != _FORM:
+                    raise ValueError(f"form {document['form']}")
+                arrays = {name: file[name] for name in file.files if name != "document"}
+            return cls(
+                LeaveOneOutScores(**arrays, **document["scores"]),
+                Calibration.from_dict(document["calibration"]),
+                AttributionRule(**document["attribution"]),
+            )
+        except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the gallery's assessment cannot be read: {error}", "it is fitted again"
+            ) from error
+
+
+def assess(
+    vectors: npt.NDArray[np.float32],
+    labels: npt.ArrayLike,
+    sources: Sequence[str],
+    generators: Sequence[str],
+    k: int = 1,
+) -> Assessment:
+    """Fit everything on a gallery's references.
+
+    Args:
+        vectors: Embeddings, shape (N, D), float32, of any length but zero.
+        labels: Shape (N,): 0 real, 1 fake.
+        sources: Source names, N of them; empty is unknown.
+        generators: Generators' names, N of them; empty is unknown, and for reals.
+        k: Neighbours per class behind a score.
+    """
+    scores = leave_one_out_scores(vectors, labels, sources, k)
+    return Assessment(
+        scores,
+        fit_calibration(scores, k),
+        fit_attribution(vectors, labels, sources, generators),
+    )

@@ -1,0 +1,58 @@
+"""What a run's verdicts rest on, in plain sentences for people, from its run record."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .calibration import MIN_REFERENCES, CalibrationStatus
+
+
+def limits_in_words(judging: Mapping[str, Any]) -> list[str]:
+    """Say what the verdicts of a run promise and what they do not.
+
+    Args:
+        judging: The run record's ``judging``, from :meth:`Judge.record`.
+
+    Returns:
+        Sentences, the most important first.
+    """
+    calibration, thresholds = judging["calibration"], judging["thresholds"]
+    seen = f"{calibration['n_real']} real and {calibration['n_fake']} fake references"
+    status = calibration["status"]
+    if status == CalibrationStatus.TOO_FEW:
+        return [
+            f"Uncalibrated: {seen} could be scored without themselves, {MIN_REFERENCES} of each"
+            " are needed; every verdict is inconclusive, and the plain vote (knn) is no evidence"
+            " of any stated strength."
+        ]
+    if status == CalibrationStatus.NO_SEPARATION:
+        return [
+            "The gallery's own fakes do not score above its reals: it cannot tell them apart,"
+            " and every verdict is inconclusive."
+        ]
+    sentences = [
+        _rate("real images", "fake", thresholds["fpr"], judging["target_fpr"], thresholds)
+        + " "
+        + _rate("generated images", "real", thresholds["fnr"], judging["target_fnr"], thresholds),
+        f"p_fake assumes that {judging['prior']:.0%} of such images are generated (the prior);"
+        " log10_lr, the likelihood ratio, assumes nothing of the kind.",
+    ]
+    if calibration["optimistic"]:
+        sentences.append(
+            "These rates are optimistic: some sources of the gallery are unknown or the only ones"
+            " of their class, so scores could not be taken without them. Other cameras,"
+            " platforms and generators will give more errors."
+        )
+    return sentences
+
+
+def _rate(
+    images: str, verdict: str, rate: float, target: float, thresholds: Mapping[str, Any]
+) -> str:
+    like = "from new sources like" if thresholds["exchangeable"] == "sources" else "like"
+    supported = thresholds["fpr_supported" if verdict == "fake" else "fnr_supported"]
+    text = f"At most {rate:.2%} of {images} {like} the gallery's are called {verdict}"
+    if supported:
+        return f"{text}."
+    return (
+        f"{text}: the tightest bound that its references support, not the {target:.2%} asked for."
+    )

@@ -1,0 +1,123 @@
+"""Rows of a report: made from what is known of a file and its judgement, committed in batches."""
+
+import time
+from dataclasses import replace
+
+from .contracts import Content, Recorder
+from .discover import FoundFile
+from .judging.judge import Judgement
+from .pipeline import Item, StageTimes
+from .results import FileResult, Status
+
+COMMIT_ROWS = 256
+COMMIT_SECONDS = 0.5
+
+SKIPPED = frozenset(
+    {
+        "empty",
+        "not_an_image",
+        "special_file",
+        "symlink",
+        "symlink_loop",
+        "too_large",
+        "too_many_pixels",
+    }
+)
+"""Reasons that make a file ``skipped``: it is no image, or a bound that the user sets says no."""
+
+
+class Ledger:
+    """Takes finished files and commits their rows in batches."""
+
+    def __init__(self, recorder: Recorder, times: StageTimes) -> None:
+        self._recorder = recorder
+        self._times = times
+        self._rows: list[tuple[FoundFile | None, Content | None, FileResult]] = []
+        self._first: dict[str, str] = {}  # SHA-256 -> path, of the rows not yet committed
+        self._committed = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether enough has come together, or enough time has passed, for a commit."""
+        late = time.monotonic() - self._committed >= COMMIT_SECONDS
+        return len(self._rows) >= COMMIT_ROWS or (late and bool(self._rows))
+
+    def add(self, item: Item, judgement: Judgement | None) -> None:
+        """Add a file that has come through the pipeline."""
+        file, content = item.file, item.content
+        if judgement is None:
+            reason = file.reason or (content.reason if content else None)
+            status = Status.SKIPPED if reason in SKIPPED else Status.FAILED
+            result = _facts(file, content, status, reason)
+        else:
+            assert content is not None
+            first = self._first.get(content.sha256) or self._recorder.first_path(content.sha256)
+            if first is None:
+                self._first[content.sha256] = file.path
+                status = Status.SCANNED if item.embedded else Status.CACHED
+            else:
+                status = Status.DUPLICATE if item.opened else Status.CACHED
+            facts = _facts(file, content, status, None)
+            result = judged(
+                replace(facts, duplicate_of=first, precision=content.precision), judgement
+            )
+        self._rows.append((file, content, result))
+
+    def copy(self, result: FileResult) -> None:
+        """Add a row that was made without looking at the file."""
+        self._rows.append((None, None, result))
+
+    def commit(self) -> list[FileResult]:
+        """Record what was added, durably.
+
+        Returns:
+            The rows.
+        """
+        rows, self._rows = self._rows, []
+        if rows:
+            started = time.perf_counter()
+            self._recorder.record(rows)
+            self._times.record += time.perf_counter() - started
+            self._first.clear()
+        self._committed = time.monotonic()
+        return [result for _, _, result in rows]
+
+
+def judged(facts: FileResult, judgement: Judgement) -> FileResult:
+    """A row with another judgement."""
+    return replace(
+        facts,
+        reason=judgement.reason,
+        knn=judgement.knn,
+        verdict=judgement.verdict,
+        p_fake=judgement.p_fake,
+        margin=judgement.margin,
+        real_similarity=judgement.real_similarity,
+        fake_similarity=judgement.fake_similarity,
+        generator=judgement.generator,
+        neighbour=judgement.neighbours[0].id if judgement.neighbours else None,
+        neighbours=judgement.neighbours,
+        score=judgement.score,
+        log10_lr=judgement.log10_lr,
+        attribution=judgement.attribution,
+        attribution_certainty=judgement.attribution_certainty,
+        crops=judgement.crops,
+        probe=judgement.probe,
+    )
+
+
+def _facts(
+    file: FoundFile, content: Content | None, status: Status, reason: str | None
+) -> FileResult:
+    return FileResult(
+        path=file.path,
+        sha256=content.sha256 if content else None,
+        bytes=file.bytes,
+        format=content.format if content else None,
+        width=content.width if content else None,
+        height=content.height if content else None,
+        status=status,
+        reason=reason,
+        provenance=content.provenance if content else {},
+        detail=file.detail or (content.detail if content else None),
+    )

@@ -1,0 +1,37 @@
+"""The benchmarks run, and what they compare is the same work; no figure is asserted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.benchmarks import photos, startup, throughput
+
+
+@pytest.mark.slow
+def test_the_benchmarks_run_with_minimal_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("transformers")
+    common = ["--repeats", "1", "--references", "500", "--folder", str(tmp_path)]
+    throughput.main(["--sets", "512px", "--scale", "0.003", *common])
+    printed = capsys.readouterr().out
+    assert "512px: 9 files" in printed
+    assert "9 of 9 identical" in printed
+    startup.main(common)
+    assert "labels identical: True" in capsys.readouterr().out
+
+
+def test_drawn_photos_differ_and_are_kept(tmp_path: Path) -> None:
+    folder = photos.jpegs(tmp_path, photos.SMALL, 6, 0, 92)
+    files = sorted(folder.iterdir())
+    assert len({file.read_bytes() for file in files}) == 6
+    assert all(25_000 < file.stat().st_size < 250_000 for file in files)
+    before = files[0].stat().st_mtime_ns
+    photos.jpegs(tmp_path, photos.SMALL, 6, 0, 92)
+    assert files[0].stat().st_mtime_ns == before
+    with Image.open(files[0]) as image:
+        assert image.size == photos.SMALL
+        assert np.asarray(image).std() > 20

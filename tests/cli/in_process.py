@@ -1,0 +1,36 @@
+"""Run a command in this process, which saves the seconds that importing torch takes."""
+
+import contextlib
+import importlib
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+_MODULES = {"code-index": "index", "code-report": "report", "code-scan": "scan"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command wrote."""
+
+    stdout: str
+    stderr: str
+
+
+def run(command: str, *arguments: str | Path, code: int = 0) -> Ran:
+    """Call a command's entry point as the shell would, and check its exit code."""
+    module = importlib.import_module(f"code_forensics.cli.{_MODULES[command]}")
+    out, err, left = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", [command, *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            module.main()
+        except SystemExit as leaving:
+            left = leaving.code if isinstance(leaving.code, int) else 1 if leaving.code else 0
+    assert left == code, out.getvalue() + err.getvalue()
+    return Ran(out.getvalue(), err.getvalue())

@@ -1,0 +1,208 @@
+"""Backups: consistent while a scan runs, restored byte by byte, and never trusted."""
+
+import hashlib
+import json
+import sqlite3
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from code_forensics.index.backup import read_backup
+from code_forensics.index.errors import FileFormatError, UnusableWorkspaceError, WorkspaceError
+from code_forensics.index.findings import Outcome
+from code_forensics.index.workspace import Workspace
+
+from tests.cli.test_scan import run
+from tests.index.stored import (
+    ENCODER,
+    begin_scan,
+    content_of,
+    make_workspace,
+    record_one,
+    record_scan,
+    vector_of,
+)
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    workspace = make_workspace(tmp_path / "ws")
+    record_scan(workspace, "a", range(10))
+    yield workspace
+    workspace.close()
+
+
+@pytest.fixture
+def backup(space: Workspace, tmp_path: Path) -> Path:
+    space.backup(tmp_path / "backup.zip")
+    return tmp_path / "backup.zip"
+
+
+def test_a_backup_while_a_scan_runs_is_of_one_moment(space: Workspace, tmp_path: Path) -> None:
+    recorder = begin_scan(space, "b")
+    record_one(recorder, "b/1.png", content_of(1))
+    with Workspace(space.folder) as other:
+        made = other.backup(tmp_path / "backup.zip")
+    record_one(recorder, "b/2.png", content_of(2))
+    recorder.finish("finished", {})
+    assert (made.scans, made.galleries, made.encoders, made.missing) == (2, 1, 1, 0)
+    found = read_backup(tmp_path / "backup.zip", tmp_path / "new")
+    assert (found.scans, found.galleries, found.encoders) == (2, 1, 1)
+    with Workspace(tmp_path / "new") as restored:
+        assert list(restored.scans.rows(restored.scans.info("1"))) == list(
+            space.scans.rows(space.scans.info("1"))
+        )
+        info = restored.scans.info("2")
+        assert info.state == "interrupted"  # whoever wrote it writes elsewhere
+        assert [row["path"] for row in restored.scans.rows(info)] == ["b/1.png"]
+        kept = restored.encoders.find(ENCODER).folder
+        assert (kept / "model.safetensors").read_bytes() == b"weights"
+        assert restored.galleries.info("g") == space.galleries.info("g")
+        (collection,) = restored.scanned.collections()
+        found = restored.scanned.search(collection, vector_of(3)[None], 1)
+        assert found[0][0].path == "a/3.png"
+        findings = [f for r in restored.verify(lambda folder: ENCODER) for f in r.findings]
+        assert [f for f in findings if f.outcome is not Outcome.NOTED] == []
+        record_scan(restored, "c", range(3))
+
+
+def test_a_backup_is_a_plain_zip_with_a_plain_database(backup: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(backup) as archive:
+        assert archive.testzip() is None
+        assert sorted(archive.namelist()) == [
+            f"encoders/{ENCODER}/config.json",
+            f"encoders/{ENCODER}/model.safetensors",
+            "manifest.json",
+            "workspace.sqlite",
+        ]
+        archive.extractall(tmp_path / "plain")
+        manifest = json.loads(archive.read("manifest.json"))
+    data = (tmp_path / "plain" / "workspace.sqlite").read_bytes()
+    stated = manifest["members"]["workspace.sqlite"]
+    assert stated == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    connection = sqlite3.connect(tmp_path / "plain" / "workspace.sqlite")
+    assert connection.execute("SELECT COUNT(*) FROM verdicts").fetchone() == (10,)
+    connection.close()
+    assert sorted(p.name for p in backup.parent.iterdir()) == ["backup.zip", "plain", "ws"]
+
+
+def test_nothing_is_overwritten(space: Workspace, backup: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnusableWorkspaceError, match="exists"):
+        space.backup(backup)
+    with pytest.raises(UnusableWorkspaceError, match="not empty"):
+        read_backup(backup, space.folder)
+    (tmp_path / "empty").mkdir()
+    read_backup(backup, tmp_path / "empty")
+    assert (tmp_path / "empty" / "workspace.sqlite").is_file()
+
+
+def test_where_it_cannot_be_written(space: Workspace, backup: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnusableWorkspaceError, match="cannot write the backup"):
+        space.backup(tmp_path / "nowhere" / "backup.zip")
+    (tmp_path / "file").touch()
+    with pytest.raises(UnusableWorkspaceError, match="cannot restore"):
+        read_backup(backup, tmp_path / "file" / "ws")
+    with pytest.raises(UnusableWorkspaceError, match="cannot restore"):
+        read_backup(tmp_path / "nowhere.zip", tmp_path / "new")
+
+
+def _flip(data: bytes) -> bytes:
+    damaged = bytearray(data)
+    damaged[len(data) // 2] ^= 1
+    return bytes(damaged)
+
+
+def _rewrite(change: Callable[[dict[str, bytes]], None]) -> Callable[[bytes, Path], bytes]:
+    def make(data: bytes, folder: Path) -> bytes:
+        source = folder / "source.zip"
+        source.write_bytes(data)
+        with zipfile.ZipFile(source) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        change(members)
+        with zipfile.ZipFile(folder / "changed.zip", "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        return (folder / "changed.zip").read_bytes()
+
+    return make
+
+
+def _state(members: dict[str, bytes], name: str) -> None:
+    manifest = json.loads(members["manifest.json"])
+    content = members[name]
+    manifest["members"][name] = {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    members["manifest.json"] = json.dumps(manifest).encode()
+
+
+def _escape(members: dict[str, bytes]) -> None:
+    members["../escaped"] = b"x"
+    _state(members, "../escaped")
+
+
+def _other_weights(members: dict[str, bytes]) -> None:
+    members[f"encoders/{ENCODER}/model.safetensors"] = b"WEIGHTS"
+
+
+def _no_database(members: dict[str, bytes]) -> None:
+    members["workspace.sqlite"] = b"this is no database" * 1000
+    _state(members, "workspace.sqlite")
+
+
+def _missing(members: dict[str, bytes]) -> None:
+    del members[f"encoders/{ENCODER}/config.json"]
+
+
+def _no_manifest(members: dict[str, bytes]) -> None:
+    members["manifest.json"] = b"[1, 2"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data, folder: _flip(data),
+        lambda data, folder: data[: len(data) // 2],
+        lambda data, folder: b"no zip at all",
+        _rewrite(_escape),
+        _rewrite(_other_weights),
+        _rewrite(_no_database),
+        _rewrite(_missing),
+        _rewrite(_no_manifest),
+    ],
+    ids=["bit", "cut", "text", "escape", "weights", "database", "missing", "manifest"],
+)
+def test_a_backup_that_is_damaged_or_hostile_restores_nothing(
+    backup: Path, tmp_path: Path, damage: Callable[[bytes, Path], bytes]
+) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    file = folder / "damaged.zip"
+    file.write_bytes(damage(backup.read_bytes(), tmp_path))
+    with pytest.raises(WorkspaceError) as caught:
+        read_backup(file, folder / "new")
+    assert isinstance(caught.value, FileFormatError | UnusableWorkspaceError)
+    assert [path.name for path in folder.iterdir()] == ["damaged.zip"]
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_a_compressed_member_is_refused(backup: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(backup) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["workspace.sqlite"] = bytes(1 << 20)
+    _state(members, "workspace.sqlite")
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(FileFormatError):
+        read_backup(tmp_path / "bomb.zip", tmp_path / "new")
+
+
+def test_the_commands(space: Workspace, tmp_path: Path) -> None:
+    run("code-index", "backup", tmp_path / "b.zip", "--workspace", space.folder)
+    run("code-index", "backup", tmp_path / "b.zip", "--workspace", space.folder, code=2)
+    run("code-index", "restore", tmp_path / "b.zip", "--workspace", tmp_path / "new")
+    run("code-index", "restore", tmp_path / "b.zip", "--workspace", tmp_path / "new", code=2)
+    assert "1 scans" in run("code-report", "list", "--workspace", tmp_path / "new")

@@ -1,0 +1,105 @@
+"""FAISS on a GPU: the CPU's rows, or none; the GPU's part is played by a stand-in."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import faiss
+import numpy as np
+import pytest
+from code_forensics.index.gpu_search import MAX_K, gpu_search
+
+
+class StandIn:
+    """A module like faiss-gpu whose GPU index is the CPU's, and notices two searches at once."""
+
+    def __init__(self, gpus: int = 1, memory: bool = True) -> None:
+        self.gpus, self.memory, self.fails, self.inside, self.scratch = gpus, memory, False, 0, 0
+        self.StandardGpuResources = lambda: SimpleNamespace(setTempMemory=self.reserve)
+
+    def get_num_gpus(self) -> int:
+        return self.gpus
+
+    def reserve(self, size: int) -> None:
+        self.scratch = size
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        self.inside += 1
+        assert self.inside == 1
+        yield
+        self.inside -= 1
+
+    def index_cpu_to_gpu(self, resources: object, device: int, flat: object) -> object:
+        if not self.memory:
+            raise RuntimeError("cudaMalloc: out of memory")
+        copy = faiss.clone_index(flat)
+
+        def search(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+            if self.fails:
+                raise RuntimeError("CUDA error 2")
+            with self.alone():
+                return copy.search(queries, k)
+
+        return SimpleNamespace(search=search)
+
+
+@pytest.fixture
+def flat() -> faiss.IndexFlatIP:
+    index = faiss.IndexFlatIP(16)
+    index.add(_units(500, 0))
+    return index
+
+
+def _units(count: int, seed: int) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(count, 16)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_rows_are_numpy_s(flat: faiss.IndexFlatIP) -> None:
+    queries = _units(20, 1)
+    module = StandIn()
+    search = gpu_search(module, flat)
+    assert search is not None
+    rows = search.rows(queries, 5)
+    expected = np.argsort(-(queries @ _units(500, 0).T), axis=1)[:, :5]
+    assert np.array_equal(rows, expected)
+    assert 0 < module.scratch < 1 << 30
+
+
+def test_threads_take_turns(flat: faiss.IndexFlatIP) -> None:
+    search = gpu_search(StandIn(), flat)
+    assert search is not None
+    queries = _units(64, 2)
+    expected = search.rows(queries, 3)
+    assert expected is not None
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda part: search.rows(part, 3), np.split(queries, 16)))
+    assert np.array_equal(np.concatenate(parts), expected)
+
+
+@pytest.mark.parametrize("module", [faiss, StandIn(gpus=0), StandIn(memory=False)])
+def test_no_gpu_no_search(module: object, flat: faiss.IndexFlatIP) -> None:
+    if module is faiss and getattr(faiss, "get_num_gpus", lambda: 0)():
+        pytest.skip("there is a GPU")
+    assert gpu_search(module, flat) is None
+
+
+def test_what_a_gpu_cannot_do_is_left_to_the_cpu(flat: faiss.IndexFlatIP) -> None:
+    module = StandIn()
+    search = gpu_search(module, flat)
+    assert search is not None
+    assert search.rows(_units(2, 3), MAX_K + 1) is None
+    assert search.rows(_units(2, 3), 600) is None  # more than there are: FAISS fills up with -1
+    module.fails = True
+    assert search.rows(_units(2, 3), 5) is None
+
+
+@pytest.mark.cuda
+def test_a_real_gpu_gives_the_cpu_s_rows(flat: faiss.IndexFlatIP) -> None:
+    search = gpu_search(faiss, flat)
+    if search is None:
+        pytest.skip("needs faiss-gpu and a GPU")
+    queries = _units(20, 4)
+    assert np.array_equal(search.rows(queries, 5), flat.search(queries, 5)[1])

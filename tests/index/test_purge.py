@@ -1,0 +1,230 @@
+"""Purge: what is named goes without a trace, the rest stays, and a scan that runs is not harmed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from code_forensics.index.errors import WorkspaceError
+from code_forensics.index.findings import Outcome
+from code_forensics.index.purge_plan import Purged, PurgeRequest
+from code_forensics.index.workspace import Workspace
+
+from tests.cli.test_scan import _run, run
+from tests.index.stored import (
+    ENCODER,
+    STEPS,
+    begin_scan,
+    content_of,
+    file_of,
+    make_workspace,
+    record_one,
+    record_scan,
+    references,
+    sha256_of,
+    vector_of,
+)
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    """Scan 1 of a/ (0-9), scan 2 of b/ (5-14), and a FAISS file of both."""
+    workspace = make_workspace(tmp_path / "ws")
+    record_scan(workspace, "a", range(10))
+    record_scan(workspace, "b", range(5, 15))
+    (collection,) = workspace.scanned.collections()
+    workspace.scanned.search(collection, vector_of(0)[None], 1)
+    yield workspace
+    workspace.close()
+
+
+def purge(space: Workspace, **what: tuple[str, ...]) -> Purged:
+    purger = space.purger()
+    return purger.carry_out(purger.plan(PurgeRequest(**what)))
+
+
+def count(space: Workspace, table: str) -> int:
+    number: int = space._database.conn.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
+    return number
+
+
+def traces(space: Workspace, *needles: bytes) -> list[Path]:
+    """Files of the workspace that hold any of these bytes."""
+    return [
+        path
+        for path in space.folder.rglob("*")
+        if path.is_file() and any(needle in path.read_bytes() for needle in needles)
+    ]
+
+
+def assert_sound(space: Workspace) -> None:
+    findings = [f for result in space.verify(lambda folder: ENCODER) for f in result.findings]
+    assert [f for f in findings if f.outcome is not Outcome.NOTED] == []
+
+
+def test_a_scan_goes_with_what_it_alone_knew(space: Workspace) -> None:
+    shared, own = sha256_of(7).encode(), sha256_of(2).encode()
+    assert traces(space, own) and traces(space, vector_of(2).tobytes())
+    done = purge(space, scans=("1",))
+    assert done.counts() == {
+        "scans": 1,
+        "rows": 10,
+        "galleries": 0,
+        "references": 0,
+        "files": 10,
+        "contents": 5,
+        "embeddings": 5,
+    }
+    assert traces(space, own, b"a/2.png", b"a/7.png", vector_of(2).tobytes()) == []
+    assert traces(space, shared) and traces(space, vector_of(7).tobytes())
+    assert [info.key for info in space.scans.all()] == [2]
+    assert len(list(space.scans.rows(space.scans.info("2")))) == 10
+    assert count(space, "neighbours") == 10
+    assert_sound(space)
+
+
+def test_paths_go_from_every_scan(space: Workspace) -> None:
+    record_scan(space, "b/deeper", [20])
+    record_scan(space, "bb", [21])
+    recorder = begin_scan(space, "c")
+    record_one(recorder, "c/x.png", content_of(21))
+    recorder.finish("finished", {})
+    done = purge(space, paths=("b",))
+    # scans 2 and 3 are empty now, and would still name their paths
+    assert (done.scans, done.rows, done.files) == (2, 11, 11)
+    assert [info.key for info in space.scans.all()] == [1, 4, 5]
+    assert traces(space, b"b/7.png", b"deeper", sha256_of(20).encode()) == []
+    assert traces(space, b"bb/21.png")
+    assert_sound(space)
+    done = purge(space, paths=("./a/3.png", "bb/"))
+    assert (done.scans, done.rows, done.contents) == (1, 2, 1)
+    assert len(list(space.scans.rows(space.scans.info("1")))) == 9
+
+
+def test_rows_that_call_a_purged_path_their_first_forget_it(space: Workspace) -> None:
+    space._database.conn.execute(
+        "UPDATE verdicts SET duplicate_of = 'a/1.png' WHERE scan_id = 2 AND position = 0"
+    )
+    purge(space, paths=("a/1.png",))
+    assert next(space.scans.rows(space.scans.info("2")))["duplicate_of"] is None
+    assert traces(space, b"a/1.png") == []
+
+
+def test_undecodable_names_below_a_path(space: Workspace) -> None:
+    record_scan(space, "d", [30])
+    recorder = begin_scan(space, "d")
+    record_one(recorder, "d/\udcff.png", content_of(31))
+    recorder.finish("finished", {})
+    assert purge(space, paths=("d",)).rows == 2
+    assert traces(space, b"d/\xff.png") == []
+
+
+def test_a_scan_of_the_current_folder(space: Workspace) -> None:
+    record_scan(space, "./here", [30])
+    assert purge(space, paths=("here",)).rows == 1
+
+
+def test_a_gallery_goes_with_its_withdrawn_references(space: Workspace) -> None:
+    space.galleries.add("g", references(3, seed=5000, source="secret-source"), "add")
+    space.galleries.withdraw("g", "remove", sources=["secret-source"])
+    space.galleries.create("other", ENCODER, STEPS, references(4, seed=7), "build")
+    space.set_default_gallery("g")
+    space.galleries.open("g")
+    vector = references(3, seed=5000)[0].vector.tobytes()
+    assert traces(space, vector)
+    done = purge(space, galleries=("g",))
+    assert (done.galleries, done.references, done.scans) == (1, 26, 0)
+    assert traces(space, vector, b"secret-source") == []
+    assert space.galleries.names() == ["other"]
+    assert space.default_gallery() is None
+    assert count(space, "neighbours") == 0
+    assert len(list(space.scans.rows(space.scans.info("1")))) == 10  # complete in themselves
+    assert count(space, "sqlite_master WHERE name = 'for_purge'") == 0
+    assert_sound(space)
+
+
+def test_a_removed_gallery_can_be_purged(space: Workspace) -> None:
+    space.galleries.remove("g")
+    assert count(space, '"references"') == 20
+    assert purge(space, galleries=("g",)).references == 20
+    assert count(space, '"references"') == 0
+
+
+def test_embeddings_of_references_stay_with_their_gallery(space: Workspace) -> None:
+    with Workspace(space.folder) as builder:
+        store = builder.contents(ENCODER, STEPS)
+        store.remember([(file_of("ref.png"), content_of(40))])
+    (new,) = references(1, seed=3)[:1]
+    space.galleries.add("g", [replace(new, sha256=sha256_of(40), path="/ref.png")], "add")
+    assert purge(space, scans=("1", "2")).contents == 15
+    assert count(space, "contents") == count(space, "files") == 1
+    assert purge(space, galleries=("g",)).contents == 1
+
+
+def test_a_running_scan_is_not_harmed(space: Workspace) -> None:
+    recorder = begin_scan(space, "a")
+    known = {n: recorder.known_content(sha256_of(n)) for n in range(10)}
+    record_one(recorder, "a/0.png", known[0])
+    with Workspace(space.folder) as other:
+        for what in ({"scans": ("3",)}, {"galleries": ("g",)}):
+            with pytest.raises(WorkspaceError, match="scan 3 is running"):
+                purge(other, **what)
+        done = purge(other, scans=("1", "2"), paths=("a",))
+    assert any("scan 3 is running: its rows stay" in note for note in done.notes)
+    assert (done.rows, done.contents) == (20, 14)
+    for number in range(1, 10):  # looked up before, recorded after
+        content = known[number]
+        assert content is not None and content.vector is not None
+        record_one(recorder, f"a/{number}.png", content)
+    recorder.finish("finished", {})
+    assert len(list(space.scans.rows(space.scans.info("3")))) == 10
+    again = space.contents(ENCODER, STEPS).known_content(sha256_of(9))
+    assert again is not None and again.vector is not None
+    assert again.vector.tobytes() == vector_of(9).tobytes()
+    assert_sound(space)
+
+
+def test_a_search_that_began_before_a_purge_keeps_no_file_of_it(space: Workspace) -> None:
+    name = space._files.names()[0]
+    loaded = space._files.load(name, 16)
+    assert loaded is not None
+    with Workspace(space.folder) as other:
+        purge(other, scans=("1",))
+    space._files.save(name, loaded.index, loaded.watermark)
+    assert list((space.folder / "faiss").iterdir()) == []
+
+
+def test_nothing_is_purged_under_a_build(space: Workspace) -> None:
+    with Workspace(space.folder) as builder:
+        builder.contents(ENCODER, STEPS)
+        with pytest.raises(WorkspaceError, match="being built"):
+            purge(space, scans=("1",))
+    assert purge(space, scans=("1",)).scans == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({}, "nothing is named"),
+        ({"scans": ("9",)}, "no scan"),
+        ({"paths": ("nowhere",)}, "nothing at 'nowhere'"),
+        ({"galleries": ("h",)}, "no gallery 'h'"),
+    ],
+)
+def test_what_is_not_there(space: Workspace, what: dict[str, tuple[str, ...]], said: str) -> None:
+    with pytest.raises(WorkspaceError, match=said):
+        purge(space, **what)
+    assert count(space, "verdicts") == 20
+
+
+def test_the_command_asks_first(space: Workspace) -> None:
+    where = ("--workspace", space.folder)
+    refused = _run("code-index", "purge", "--scan", "1", *where)
+    assert refused.returncode == 2
+    assert "add --yes" in refused.stderr
+    assert count(space, "scans") == 2
+    done = _run("code-index", "purge", "--scan", "1", "--path", "b/6.png", "--yes", *where)
+    assert done.returncode == 0
+    assert "purged: 1 scans, 11 rows, 11 files, 6 contents, 6 embeddings" in done.stderr
+    assert count(space, "scans") == 1
+    run("code-index", "purge", "--scan", "2", "-y", *where)
+    assert count(space, "contents") == 0
