@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from . import diff, rejudge, sign
 from . import options as opt
-from . import sign
 from .running import run
 
 app = typer.Typer(
@@ -75,6 +75,8 @@ def export(
                 write(render.report(space.scans, info), stream)
 
 
+rejudge.register(app)
+diff.register(app)
 sign.register(app)
 
 

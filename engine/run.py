@@ -60,16 +60,7 @@ def run_record(
         judge: What decides.
     """
     return {
-        "tool": "code-forensics",
-        "version": version("code-forensics"),
         "arguments": dict(arguments),
-        "gallery": {
-            "name": gallery.name,
-            "sha256": gallery.sha256,
-            "generation": gallery.generation,
-            "reals": gallery.reals,
-            "fakes": gallery.fakes,
-        },
         "encoder": {
             "sha256": embedder.sha256,
             "precision": embedder.precision,
@@ -77,6 +68,40 @@ def run_record(
         },
         "preprocessing": preprocessing,
         "decoders": decoder_versions(),
+        **_judged_here(gallery, judge),
+    }
+
+
+def rejudge_record(
+    earlier: Mapping[str, Any], scan: int, uuid: str, gallery: GalleryIdentity, judge: Judge
+) -> dict[str, Any]:
+    """Describe a run that judges an earlier one again, JSON-able.
+
+    Args:
+        earlier: Run record of the earlier scan: what embedded and decoded stays as it says.
+        scan: Number of the earlier scan.
+        uuid: Identity of the earlier scan.
+        gallery: What was compared with.
+        judge: What decides.
+    """
+    return {
+        **earlier,
+        "rejudged": {"scan": scan, "id": uuid, "version": earlier["version"]},
+        **_judged_here(gallery, judge),
+    }
+
+
+def _judged_here(gallery: GalleryIdentity, judge: Judge) -> dict[str, Any]:
+    return {
+        "tool": "code-forensics",
+        "version": version("code-forensics"),
+        "gallery": {
+            "name": gallery.name,
+            "sha256": gallery.sha256,
+            "generation": gallery.generation,
+            "reals": gallery.reals,
+            "fakes": gallery.fakes,
+        },
         "k": judge.options.k,
         "judging": judge.record(),
         "packages": package_versions(),

@@ -115,6 +115,24 @@ class ScanInfo:
     summary: Mapping[str, Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class RowFacts:
+    """What two scans are compared by; see the engine's ``FileResult``."""
+
+    path: str
+    sha256: str | None
+    status: str
+    reason: str | None
+    knn: str | None
+    verdict: str | None
+    score: float | None
+    p_fake: float | None
+    precision: str | None
+
+
+_FACTS = ("sha256", "status", "reason", "knn", "verdict", "score", "p_fake", "precision")
+
+
 class ScanRecorder(ContentStore):
     """Writes one scan; the engine's ``Recorder``. Use it from one thread."""
 
@@ -261,6 +279,26 @@ class Scans:
                 "neighbours": mine,
                 **dict(zip(_PLAIN, plain, strict=True)),
             }
+
+    def pairs(self, first: ScanInfo, second: ScanInfo) -> Iterator[tuple[RowFacts, RowFacts]]:
+        """Rows of two scans of the same path, in the order of the first scan."""
+        columns = [f"{scan}.{column}" for scan in "ab" for column in _FACTS]
+        for path, *values in self._database.conn.execute(
+            f"SELECT a.path, {', '.join(columns)} FROM verdicts a JOIN verdicts b"  # noqa: S608
+            " ON b.scan_id = ? AND b.path = a.path WHERE a.scan_id = ? ORDER BY a.position",
+            (second.key, first.key),
+        ):
+            loaded, width = load_path(path), len(_FACTS)
+            yield RowFacts(loaded, *values[:width]), RowFacts(loaded, *values[width:])
+
+    def only_in(self, first: ScanInfo, second: ScanInfo) -> int:
+        """How many rows of the first scan have a path that the second does not have."""
+        (count,) = self._database.conn.execute(
+            "SELECT COUNT(*) FROM verdicts WHERE scan_id = ? AND path NOT IN"
+            " (SELECT path FROM verdicts WHERE scan_id = ?)",
+            (first.key, second.key),
+        ).fetchone()
+        return int(count)
 
     def _neighbours(self, info: ScanInfo) -> Iterator[tuple[int, dict[str, Any]]]:
         for (

@@ -1,0 +1,63 @@
+"""``code-report diff``: the verdicts that flipped between two scans, and why."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from . import options as opt
+
+Scan = Annotated[str, typer.Argument(help="Its number, the beginning of its id, or latest.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``code-report``."""
+    app.command(epilog="Example: [bold]code-report diff 1 2[/]")(diff)
+
+
+def diff(
+    first: Scan,
+    second: Scan,
+    lines: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line.")] = False,
+    workspace: opt.Workspace = None,
+) -> None:
+    """List the files whose verdict, or plain vote, differs between two scans, and why."""
+    from ..engine.inert import for_json
+    from ..engine.report.difference import compare_runs
+    from ..index.workspace import Workspace, default_folder
+    from . import render
+
+    with Workspace(workspace or default_folder()) as space, space.guarded():
+        a, b = space.scans.info(first), space.scans.info(second)
+        difference = compare_runs(a.run, b.run)
+        same, table = 0, []
+        for before, after in space.scans.pairs(a, b):
+            if (before.verdict, before.knn) == (after.verdict, after.knn):
+                same += 1
+                continue
+            why = [str(cause) for cause in difference.of(before, after)]
+            if lines:
+                row = {
+                    "path": for_json(before.path),
+                    "verdict": [before.verdict, after.verdict],
+                    "knn": [before.knn, after.knn],
+                    "reason": [before.reason, after.reason],
+                    "score": [before.score, after.score],
+                    "p_fake": [before.p_fake, after.p_fake],
+                    "why": why,
+                }
+                sys.stdout.write(json.dumps(row) + "\n")
+            else:
+                verdicts = f"{before.verdict or before.status} -> {after.verdict or after.status}"
+                votes = f"{before.knn or '-'} -> {after.knn or '-'}"
+                table.append((verdicts, votes, ", ".join(why), before.path))
+        gone, new = space.scans.only_in(a, b), space.scans.only_in(b, a)
+    if lines:
+        return
+    render.table(
+        f"scan {a.key} and scan {b.key}: {len(table)} differ, {same} agree,"
+        f" {gone} only in {a.key}, {new} only in {b.key}",
+        ("verdict", "vote", "why", "file"),
+        table,
+    )

@@ -1,0 +1,75 @@
+"""``code-report rejudge``: judge a scan on record by another gallery or other thresholds."""
+
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+
+from . import judging
+from . import options as opt
+from .running import EXIT_INTERRUPTED, interruptible
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``code-report``."""
+    app.command(epilog="Example: [bold]code-report rejudge latest --gallery other[/]")(rejudge)
+
+
+def rejudge(
+    scan: Annotated[
+        str, typer.Argument(metavar="SCAN", help="Its number, the beginning of its id, or latest.")
+    ],
+    gallery: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Compare with this gallery; default: as code-scan."),
+    ] = None,
+    k: judging.K = 1,
+    target_fpr: judging.TargetFpr = 0.01,
+    target_fnr: judging.TargetFnr = 0.01,
+    prior: judging.Prior = 0.5,
+    workspace: opt.Workspace = None,
+) -> None:
+    """Judge a scan again from the vectors that the workspace keeps: no image is opened.
+
+    The result is a scan of its own; the earlier one stays as it is.
+    """
+    from ..engine.errors import InputError
+    from ..engine.rejudge import rejudge as run_rejudge
+    from ..engine.results import FileResult, MostSuspicious, Summary
+    from ..engine.run import GalleryIdentity, rejudge_record
+    from ..index.workspace import Workspace, default_folder
+    from . import render
+    from .session import judge_of_gallery
+
+    with ExitStack() as stack:
+        space = stack.enter_context(Workspace(workspace or default_folder()))
+        stack.enter_context(space.guarded())
+        earlier = space.scans.info(scan)
+        info = space.choose_gallery(gallery)
+        if earlier.run["encoder"]["sha256"] != info.encoder_sha256:
+            raise InputError(
+                f"scan {earlier.key} was embedded by another encoder than gallery {info.name}",
+                f"scan the files again with: code-scan PATH... --gallery {info.name}",
+            )
+        options = judging.judge_options(k, target_fpr, target_fnr, prior)
+        judge = judge_of_gallery(space, info, options)
+        identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
+        record = rejudge_record(earlier.run, earlier.key, earlier.uuid, identity, judge)
+        recorder = space.recorder(info, record)
+        summary, worst = Summary(), MostSuspicious()
+        stopped = stack.enter_context(interruptible())
+        state = "failed"
+        try:
+            rows = map(FileResult.from_row, space.scans.rows(earlier))
+            opened = space.galleries.open(info.name)
+            for result in run_rejudge(rows, opened, judge, recorder, stop=stopped):
+                summary.add(result)
+                worst.add(result)
+            state = "interrupted" if stopped() else "finished"
+        finally:
+            summary.left_out = (earlier.summary or {}).get("left_out", 0)
+            recorder.finish(state, summary.as_dict())
+    if state == "interrupted":
+        render.interrupted(summary, recorder.key)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    render.summary(summary, info, recorder.key, record["judging"], worst.rows(), False)

@@ -1,0 +1,85 @@
+"""Why two scans answer differently about the same files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Cause(StrEnum):
+    """Something that differs between two scans and can change a verdict."""
+
+    CONTENT = "content"  # the file holds other bytes
+    ENCODER = "encoder"
+    PREPROCESSING = "preprocessing"
+    GALLERY = "gallery"  # other references, of another gallery or another state of it
+    K = "k"
+    THRESHOLD = "threshold"  # other error rates asked for, or other thresholds fitted
+    PRECISION = "precision"
+    STATUS = "status"  # one of the scans has no verdict on the file
+
+
+class Row(Protocol):
+    """A row as far as it is compared."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the content."""
+
+    @property
+    def verdict(self) -> str | None:
+        """The answer."""
+
+    @property
+    def knn(self) -> str | None:
+        """The plain vote."""
+
+    @property
+    def score(self) -> float | None:
+        """What the answer is made from."""
+
+    @property
+    def precision(self) -> str | None:
+        """Arithmetic of the embedding."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDifference:
+    """What differs between two runs, whatever the file."""
+
+    causes: tuple[Cause, ...]
+
+    def of(self, first: Row, second: Row) -> tuple[Cause, ...]:
+        """Name the causes that can have flipped a row, none of which can be ruled out.
+
+        Where both scores are the same, only the thresholds can have done it, or, with the plain
+        vote, ``k``.
+        """
+        if first.verdict is None or second.verdict is None:
+            return (Cause.STATUS,)
+        if first.sha256 != second.sha256:
+            return (Cause.CONTENT, *self.causes)
+        causes = self.causes
+        if first.precision != second.precision:
+            causes = (*causes, Cause.PRECISION)
+        if first.score is not None and first.score == second.score:
+            return tuple(cause for cause in causes if cause in (Cause.THRESHOLD, Cause.K))
+        return causes
+
+
+def compare_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> RunDifference:
+    """Find what differs between two run records.
+
+    Args:
+        first: Run record of a scan.
+        second: Run record of another.
+    """
+    judging = first.get("judging") or {}, second.get("judging") or {}
+    differs = {
+        Cause.ENCODER: first["encoder"]["sha256"] != second["encoder"]["sha256"],
+        Cause.PREPROCESSING: first["preprocessing"] != second["preprocessing"],
+        Cause.GALLERY: first["gallery"]["sha256"] != second["gallery"]["sha256"],
+        Cause.K: first["k"] != second["k"],
+        Cause.THRESHOLD: judging[0].get("thresholds") != judging[1].get("thresholds"),
+    }
+    return RunDifference(tuple(cause for cause, is_so in differs.items() if is_so))

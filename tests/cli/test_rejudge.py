@@ -1,0 +1,115 @@
+"""A scan on record judged again, and what two scans differ in."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from code_forensics.engine.report.difference import Cause, compare_runs
+
+from tests.cli.in_process import run
+from tests.conftest import draw_photo
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> tuple[Path, Path]:
+    """A workspace with the galleries one and two (labels exchanged), and scan 1 by one."""
+    folder = tmp_path_factory.mktemp("rejudged")
+    for number in range(24):
+        draw_photo(folder / "rough" / f"s{number % 3}" / f"{number}.png", number, smooth=1)
+        draw_photo(folder / "smooth" / f"s{number % 3}" / f"{number}.png", 99 + number, smooth=16)
+    for number in range(3):
+        draw_photo(folder / "photos" / f"rough{number}.png", 200 + number, smooth=1)
+        draw_photo(folder / "photos" / f"smooth{number}.png", 300 + number, smooth=16)
+    shutil.copy(folder / "photos" / "rough0.png", folder / "photos" / "rough0-copy.png")
+    (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing")
+    workspace = folder / "ws"
+    for name, real, fake in (("one", "rough", "smooth"), ("two", "smooth", "rough")):
+        run(
+            *("code-index", "build", name, "--real", folder / real, "--fake", folder / fake),
+            *("--weights", small_checkpoint, "--workspace", workspace, "-q"),
+        )
+    run("code-scan", folder / "photos", "--gallery", "one", "--workspace", workspace, "-q")
+    return folder / "photos", workspace
+
+
+def report(workspace: Path, scan: str) -> list[dict[str, str]]:
+    target = workspace.with_name("report.csv")
+    run("code-report", "export", scan, "--csv", target, "--workspace", workspace)
+    with target.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_rejudged_scan_equals_a_scan_of_the_files(space: tuple[Path, Path]) -> None:
+    photos, workspace = space
+    run("code-scan", photos, "--gallery", "two", "--workspace", workspace, "-q")
+    scanned = report(workspace, "latest")
+    hidden = photos.with_name("hidden")
+    photos.rename(hidden)  # no image can be opened
+    try:
+        run("code-report", "rejudge", "1", "--gallery", "two", "--workspace", workspace)
+    finally:
+        hidden.rename(photos)
+    rejudged = report(workspace, "latest")
+    assert len(rejudged) == 8
+    for ours, theirs in zip(rejudged, scanned, strict=True):
+        assert ours | {"status": ""} == theirs | {"status": ""}
+    assert [row["status"] for row in rejudged].count("duplicate") == 1
+    assert {row["knn"] for row in rejudged if "rough" in row["path"]} == {"fake"}
+
+
+def test_diff_names_what_flipped_and_why(space: tuple[Path, Path]) -> None:
+    photos, workspace = space
+    run("code-report", "rejudge", "1", "--gallery", "two", "--workspace", workspace)
+    text = run("code-report", "diff", "1", "latest", "--jsonl", "--workspace", workspace).stdout
+    rows = {Path(row["path"]).name: row for row in map(json.loads, text.splitlines())}
+    assert set(rows) == {path.name for path in photos.iterdir()} - {"broken.jpg"}
+    assert rows["rough1.png"]["knn"] == ["real", "fake"]
+    assert all("gallery" in row["why"] for row in rows.values())
+    table = run("code-report", "diff", "1", "latest", "--workspace", workspace).stdout
+    assert "7 differ, 1 agree, 0 only in 1, 0 only in" in table
+    same = run("code-report", "diff", "1", "1", "--workspace", workspace).stdout
+    assert "0 differ, 8 agree" in same
+
+
+def test_other_thresholds_alone_are_named_as_the_cause(space: tuple[Path, Path]) -> None:
+    _, workspace = space
+    strict = ("--target-fpr", "0.04", "--target-fnr", "0.04")
+    for options in (strict, ("--target-fpr", "0.9", "--target-fnr", "0.9")):
+        run("code-report", "rejudge", "1", "--gallery", "one", *options, "--workspace", workspace)
+    scans = run("code-report", "list", "--workspace", workspace).stdout
+    last = max(int(line.split()[0]) for line in scans.splitlines() if line.split()[0].isdigit())
+    both = (str(last - 1), str(last))
+    text = run("code-report", "diff", *both, "--jsonl", "--workspace", workspace).stdout
+    for row in map(json.loads, text.splitlines()):
+        assert row["why"] == ["threshold"]
+        assert row["score"][0] == row["score"][1]
+
+
+def test_runs_differ_in_what_their_records_say() -> None:
+    run_record = {
+        "encoder": {"sha256": "a"},
+        "preprocessing": "p",
+        "gallery": {"sha256": "g"},
+        "k": 1,
+        "judging": {"thresholds": {"fake_above": 0.1}},
+    }
+    assert compare_runs(run_record, run_record).causes == ()
+    other = {**run_record, "encoder": {"sha256": "b"}, "k": 3}
+    assert compare_runs(run_record, other).causes == (Cause.ENCODER, Cause.K)
+
+
+def test_a_gallery_of_another_encoder_is_refused(
+    space: tuple[Path, Path], deit: Path, tmp_path: Path
+) -> None:
+    photos, workspace = space
+    copy = tmp_path / "ws"
+    shutil.copytree(workspace, copy)
+    run(
+        *("code-index", "build", "deit", "--real", photos, "--fake", photos),
+        *("--weights", deit, "--workspace", copy, "-q"),
+    )
+    refused = run("code-report", "rejudge", "1", "--gallery", "deit", "--workspace", copy, code=2)
+    assert "another encoder" in refused.stderr
+    assert "code-scan" in refused.stderr
