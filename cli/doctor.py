@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..engine.evaluation.duplicates import Against
     from ..engine.evaluation.file_facts import FileFacts
     from ..engine.evaluation.findings import Finding, References
-    from ..index.galleries import GalleryInfo
+    from ..index.gallery_records import GalleryInfo
     from ..index.workspace import Workspace
     from .session import EncoderChoice
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..engine.evaluation.labelled import LabelledFiles
     from ..engine.judging.judge import Judge
     from ..engine.results import FileResult
-    from ..index.galleries import GalleryInfo
+    from ..index.gallery_records import GalleryInfo
     from ..index.workspace import Workspace
     from .session import EncoderChoice
 

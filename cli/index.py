@@ -13,7 +13,7 @@ from .running import EXIT_INTERRUPTED, interruptible, run
 if TYPE_CHECKING:
     from ..engine.build import LabelledFolder, ReferenceFile
     from ..engine.embed import Embedder
-    from ..index.galleries import NewReference
+    from ..index.gallery_records import NewReference
     from ..index.workspace import Workspace
 
 app = typer.Typer(
@@ -94,6 +94,7 @@ def add(
     workspace: opt.Workspace = None,
 ) -> None:
     """Add references to a gallery: all of them, or after an error or Ctrl-C none."""
+    from .console import say
     from .session import EncoderChoice, assessment_of_gallery, embedder_of_gallery
 
     folders = _folders(real, fake)
@@ -103,8 +104,12 @@ def add(
         embedder = embedder_of_gallery(space, info, choice)
         files = _Files(include, exclude, follow_symlinks, workers, quiet)
         usable = _embed(space, folders, embedder, files)
+        before = info.reals + info.fakes
         info = space.galleries.add(name, _references(space, embedder, usable), "add")
         assessment_of_gallery(space, info)
+    there = len(usable) - (info.reals + info.fakes - before)
+    if there:
+        say(f"{there} of {len(usable)} files were references already")
     _say_what_is_there("now holds", info.name, info.reals, info.fakes)
 
 
@@ -265,7 +270,7 @@ def _references(
     space: "Workspace", embedder: "Embedder", usable: "list[ReferenceFile]"
 ) -> "Iterator[NewReference]":
     """What was embedded, with its vectors, one by one."""
-    from ..index.galleries import NewReference
+    from ..index.gallery_records import NewReference
 
     store = space.contents(embedder.sha256, _preprocessing())
     for reference in usable:

@@ -10,7 +10,7 @@ from ..engine.judging.in_words import limits_in_words
 from ..engine.pipeline import StageTimes
 from ..engine.report.interface import Report
 from ..engine.results import FileResult, Summary
-from ..index.galleries import GalleryInfo
+from ..index.gallery_records import GalleryInfo
 from ..index.scans import ScanInfo, Scans
 from .console import say, stderr, stdout
 

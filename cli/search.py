@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..engine.checkpoint import Checkpoint
     from ..engine.query import Query
-    from ..index.galleries import GalleryInfo
+    from ..index.gallery_records import GalleryInfo
     from ..index.scanned_vectors import Collection
     from ..index.workspace import Workspace
 
@@ -141,7 +141,7 @@ def _nearest(
     vectors: "NDArray[np.float32]",
     k: int,
 ) -> list[list[Near]]:
-    from ..index.galleries import GalleryInfo
+    from ..index.gallery_records import GalleryInfo
 
     if isinstance(place, GalleryInfo):
         return _in_gallery(space, place, vectors, k)

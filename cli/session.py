@@ -12,7 +12,7 @@ from ..engine.judging.judge import Judge, JudgeOptions
 from ..engine.results import Label
 from ..engine.scan import require_same_encoder
 from ..index.errors import WorkspaceError
-from ..index.galleries import GalleryInfo
+from ..index.gallery_records import GalleryInfo
 from ..index.workspace import Workspace
 from .console import say
 from .options import DeviceChoice, PrecisionChoice

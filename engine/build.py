@@ -44,13 +44,14 @@ class LabelledFolder:
         the generator of an unnamed fake is the first level. Without sub-directories the source
         is the directory's own name, and the generator is unknown (empty).
         """
-        folders = Path(file).relative_to(self.path).parts[:-1] if self.path.is_dir() else ()
+        below = Path(file).relative_to(self.path).parts[:-1] if self.path.is_dir() else ()
+        own = _text(self.path.resolve().name)
+        folders = [_text(name) for name in below[:2]]
         if self.label is Label.REAL:
-            return "", folders[0] if folders else self.path.resolve().name
+            return "", folders[0] if folders else own
         if self.generator is not None:
-            return self.generator, folders[0] if folders else self.path.resolve().name
-        generator = folders[0] if folders else ""
-        return generator, folders[min(1, len(folders) - 1)] if folders else self.path.resolve().name
+            return self.generator, folders[0] if folders else own
+        return folders[0] if folders else "", folders[-1] if folders else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,11 @@ def embed_folders(
     finally:
         store.remember(learnt)
     yield from done
+
+
+def _text(name: str) -> str:
+    """A folder's name as a label: bytes that are no text are written out in hexadecimal."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _describe(folder: LabelledFolder, file: FoundFile, content: Content | None) -> ReferenceFile:

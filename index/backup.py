@@ -21,10 +21,10 @@ from uuid import uuid4
 
 from sqlite_utils import Database
 
+from .clock import now
 from .database import connect, explained, writing
 from .errors import FileFormatError, UnusableWorkspaceError
 from .faiss_files import sync_folder
-from .galleries import now
 from .leases import Leases
 from .scans import Scans
 

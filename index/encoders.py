@@ -8,10 +8,10 @@ from uuid import uuid4
 
 from sqlite_utils import Database
 
+from .clock import now
 from .database import writing
 from .errors import UnusableWorkspaceError
 from .faiss_files import file_lease, sync_folder
-from .galleries import now
 from .leases import Leases
 
 _FILES = ("model.safetensors", "config.json")

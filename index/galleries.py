@@ -1,169 +1,33 @@
 """Galleries: labelled references under a name, changed in atomic generations."""
 
-import hashlib
 import logging
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlite_utils import Database
 
+from .clock import now
 from .database import writing
 from .errors import GalleryError
 from .faiss_files import FaissFiles
+from .gallery_records import (
+    LABELS,
+    GalleryInfo,
+    Group,
+    NewReference,
+    ScannedReference,
+    StoredReference,
+    reference_id,
+)
+from .open_gallery import OpenGallery, faiss_name, load_class
 from .paths import load_path, store_path
-from .vectors import VectorIndex
+from .seals import seal
 
 _LOG = logging.getLogger(__name__)
-LABELS = ("real", "fake")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(frozen=True, slots=True)
-class NewReference:
-    """A reference to be added.
-
-    Attributes:
-        label: ``real`` or ``fake``.
-        generator: What made a fake; empty where unknown.
-        source: The collection that it comes from; empty where unknown.
-        vector: Embedding, shape (D,), float32, finite and not zero.
-        path: The file, where there is one.
-        sha256: Of the file.
-    """
-
-    label: str
-    generator: str
-    source: str
-    vector: NDArray[np.float32]
-    path: str | None = None
-    sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredReference:
-    """A reference as it stands in a gallery."""
-
-    id: str
-    label: str
-    generator: str
-    source: str
-    path: str | None
-    sha256: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class GalleryInfo:
-    """A gallery's identity and contents.
-
-    Attributes:
-        key: The database's key.
-        name: As the user calls it.
-        generation: Number of changes so far.
-        sha256: Over encoder, preprocessing and every reference in force.
-        encoder_sha256: Identity of the encoder.
-        encoder_origin: Where the encoder came from.
-        dimension: Length of a vector.
-        preprocessing: Identity of the steps before the encoder.
-        reals: References labelled real.
-        fakes: References labelled fake.
-        created: ISO 8601, UTC.
-    """
-
-    key: int
-    name: str
-    generation: int
-    sha256: str
-    encoder_sha256: str
-    encoder_origin: str
-    dimension: int
-    preprocessing: str
-    reals: int
-    fakes: int
-    created: str
-
-
-@dataclass(frozen=True, slots=True)
-class ScannedReference:
-    """A file of a scan on record that the gallery holds.
-
-    Attributes:
-        path: As it was scanned.
-        sha256: Of its content.
-        similarity: Largest cosine to a reference of this gallery; None where only other
-            galleries met it.
-    """
-
-    path: str
-    sha256: str
-    similarity: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """References that share label, generator and source, and how many they are."""
-
-    label: str
-    generator: str
-    source: str
-    count: int
-
-
-class OpenGallery:
-    """A gallery at one generation, loaded for searching; the engine's ``Gallery``."""
-
-    def __init__(
-        self, database: Database, info: GalleryInfo, indexes: Mapping[str, VectorIndex]
-    ) -> None:
-        self._database = database
-        self._indexes = indexes
-        self.info = info
-
-    @property
-    def encoder_sha256(self) -> str:
-        """Identity of the encoder that made the embeddings."""
-        return self.info.encoder_sha256
-
-    @property
-    def preprocessing(self) -> str:
-        """Identity of the steps before the encoder."""
-        return self.info.preprocessing
-
-    def search(
-        self, label: str, vectors: NDArray[np.float32], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Find the k nearest references of one class; see :meth:`VectorIndex.search`."""
-        return self._indexes[label].search(vectors, k)
-
-    def describe(self, keys: Sequence[int]) -> dict[int, StoredReference]:
-        """Look up references by their keys."""
-        described = {}
-        for first in range(0, len(keys), 500):  # SQLite bounds the number of parameters
-            part = [int(key) for key in keys[first : first + 500]]
-            marks = ",".join("?" * len(part))
-            for row in self._database.conn.execute(
-                "SELECT id, ordinal, label, generator, source, path, sha256"  # noqa: S608
-                f' FROM "references" WHERE id IN ({marks})',
-                part,
-            ):
-                described[row[0]] = StoredReference(
-                    reference_id(self.info.name, row[1]),
-                    row[2],
-                    row[3],
-                    row[4],
-                    None if row[5] is None else load_path(row[5]),
-                    row[6],
-                )
-        return described
-
-
-def reference_id(gallery: str, ordinal: int) -> str:
-    """The id that people see."""
-    return f"{gallery}:{ordinal}"
 
 
 class Galleries:
@@ -241,11 +105,25 @@ class Galleries:
         return self.info(name)
 
     def add(self, name: str, references: Iterable[NewReference], action: str) -> GalleryInfo:
-        """Add references as a new generation, in one transaction."""
-        with writing(self._database):
+        """Add references as a new generation, in one transaction.
+
+        A file that is in force already with the same label, generator and source is passed over,
+        so that a command that was killed after its commit can be run again; where nothing is
+        new the generation stays.
+        """
+        with writing(self._database) as connection:
             info = self.info(name)
-            self._insert(info.key, info.generation + 1, references)
-            self._seal(info.key, info.generation + 1, action)
+            known = {
+                tuple(row)
+                for row in connection.execute(
+                    'SELECT sha256, label, generator, source FROM "references"'
+                    " WHERE gallery_id = ? AND removed IS NULL AND sha256 IS NOT NULL",
+                    (info.key,),
+                )
+            }
+            new = (r for r in references if (r.sha256, r.label, r.generator, r.source) not in known)
+            if self._insert(info.key, info.generation + 1, new):
+                self._seal(info.key, info.generation + 1, action)
         return self.info(name)
 
     def withdraw(
@@ -304,7 +182,9 @@ class Galleries:
         """Load a gallery for searching, bringing its FAISS files up to date first."""
         info = self.info(name)
         return OpenGallery(
-            self._database, info, {label: self._index(info, label) for label in LABELS}
+            self._database,
+            info,
+            {label: load_class(self._database, self._files, info, label) for label in LABELS},
         )
 
     def references(
@@ -392,12 +272,13 @@ class Galleries:
                 f"choose another name, or first: code-index remove {name}",
             )
 
-    def _insert(self, key: int, generation: int, references: Iterable[NewReference]) -> None:
+    def _insert(self, key: int, generation: int, references: Iterable[NewReference]) -> int:
+        """Insert references; returns how many."""
         connection = self._database.conn
         (ordinal,) = connection.execute(
             'SELECT COALESCE(MAX(ordinal), 0) FROM "references" WHERE gallery_id = ?', (key,)
         ).fetchone()
-        connection.executemany(
+        cursor = connection.executemany(
             'INSERT INTO "references" (gallery_id, ordinal, label, generator, source, path,'
             " sha256, vector, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -415,6 +296,7 @@ class Galleries:
                 for number, r in enumerate(references, ordinal + 1)
             ),
         )
+        return max(cursor.rowcount, 0)
 
     def _seal(self, key: int, generation: int, action: str) -> None:
         """Close a change: hash what is in force and count it."""
@@ -431,81 +313,3 @@ class Galleries:
             (key, generation, sealed.sha256, sealed.reals, sealed.fakes, action, now()),
         )
         connection.execute("UPDATE galleries SET generation = ? WHERE id = ?", (generation, key))
-
-    def _index(self, info: GalleryInfo, label: str) -> VectorIndex:
-        """The FAISS index of one class: what the file holds, and what has changed since."""
-        name = faiss_name(info.key, label)
-        loaded = self._files.load(name, info.dimension)
-        watermark = str(info.generation)
-        if loaded is not None and loaded.watermark == watermark:
-            return loaded.index
-        index, since = VectorIndex(info.dimension), 0
-        if loaded is not None and int(loaded.watermark) < info.generation:
-            index, since = loaded.index, int(loaded.watermark)
-            index.remove(
-                [
-                    key
-                    for (key,) in self._database.conn.execute(
-                        'SELECT id FROM "references" WHERE gallery_id = ? AND label = ?'
-                        " AND removed > ? AND removed <= ? AND added <= ?",
-                        (info.key, label, since, info.generation, since),
-                    )
-                ]
-            )
-        rows = self._database.conn.execute(
-            'SELECT id, vector FROM "references" WHERE gallery_id = ? AND label = ? AND added > ?'
-            " AND added <= ? AND (removed IS NULL OR removed > ?) ORDER BY id",
-            (info.key, label, since, info.generation, info.generation),
-        )
-        while part := rows.fetchmany(16384):
-            keys = np.array([key for key, _ in part], np.int64)
-            vectors = np.frombuffer(b"".join(blob for _, blob in part), "<f4")
-            index.add(keys, vectors.reshape(len(keys), info.dimension))
-        self._files.save(name, index, watermark)
-        return index
-
-
-@dataclass(frozen=True, slots=True)
-class Seal:
-    """What a gallery is at one generation.
-
-    Attributes:
-        sha256: Over encoder, preprocessing and every reference in force.
-        reals: References labelled real.
-        fakes: References labelled fake.
-    """
-
-    sha256: str
-    reals: int
-    fakes: int
-
-
-def seal(connection: sqlite3.Connection, key: int, generation: int) -> Seal:
-    """Compute the seal of a gallery from the references in force at a generation."""
-    digest = hashlib.sha256()
-    encoder, preprocessing = connection.execute(
-        "SELECT e.sha256, g.preprocessing FROM galleries g"
-        " JOIN encoders e ON e.id = g.encoder_id WHERE g.id = ?",
-        (key,),
-    ).fetchone()
-    digest.update(f"{encoder}\n{preprocessing}\n".encode())
-    counts = dict.fromkeys(LABELS, 0)
-    for row in connection.execute(
-        'SELECT ordinal, label, generator, source, vector FROM "references"'
-        " WHERE gallery_id = ? AND added <= ? AND (removed IS NULL OR removed > ?)"
-        " ORDER BY ordinal",
-        (key, generation, generation),
-    ):
-        digest.update("\x1f".join(map(str, row[:4])).encode() + b"\n" + row[4])
-        counts[row[1]] += 1
-    return Seal(digest.hexdigest(), counts["real"], counts["fake"])
-
-
-def faiss_name(key: int, label: str) -> str:
-    """Name of the FAISS file of one class of a gallery."""
-    return f"gallery-{key}-{label}"
-
-
-def now() -> str:
-    """The time, ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

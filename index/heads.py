@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
+from .clock import now
 from .database import writing
 from .errors import WorkspaceError
-from .galleries import now
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
+from .clock import now
 from .database import writing
-from .galleries import now
 
 ACTION = "pull"
 """Begins the first action of a gallery that was pulled; no other command's action does."""

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import FileFormatError
-from .galleries import LABELS, NewReference
+from .gallery_records import LABELS, NewReference
 
 _LAYOUT = "a file holds `vectors` (N, D) float and `labels` (N,), 0 real and 1 fake"
 _TEXTS = ("generators", "sources")

@@ -9,10 +9,11 @@ from uuid import uuid4
 
 from sqlite_utils import Database
 
+from .clock import now
 from .contents import ContentLike, ContentStore, FileIdentity, Recall
 from .database import writing
 from .errors import WorkspaceError
-from .galleries import GalleryInfo, now, reference_id
+from .gallery_records import GalleryInfo, reference_id
 from .leases import Leases
 from .paths import load_path, store_path
 

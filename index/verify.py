@@ -1,5 +1,6 @@
 """Checks everything that a workspace holds, and repairs what is derived or left over."""
 
+import hashlib
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -12,10 +13,11 @@ from sqlite_utils import Database
 from .encoders import Encoders
 from .faiss_files import FaissFiles, file_lease
 from .findings import CheckResult, Finding, Outcome
-from .galleries import Galleries, seal
+from .galleries import Galleries
 from .leases import Leases
 from .scanned_vectors import ScannedVectors
 from .scans import Scans
+from .seals import seal
 from .verify_faiss import FaissCheck
 from .verify_files import check_files
 
@@ -62,6 +64,7 @@ class Verifier:
         yield self._scans()
         yield self._leftovers()
         yield self._encoders()
+        yield self._heads()
         embeddings = self._vectors("embeddings", "embedding", "scan its file with --reembed")
         references = self._vectors('"references"', "reference", "build its gallery again")
         yield embeddings
@@ -133,6 +136,17 @@ class Verifier:
                     )
                 )
         return CheckResult("encoders", len(kept), tuple(findings))
+
+    def _heads(self) -> CheckResult:
+        rows = self._connection.execute("SELECT name, sha256, document FROM heads ORDER BY id")
+        findings, count = [], 0
+        for name, sha256, document in rows:
+            count += 1
+            if hashlib.sha256(document).hexdigest() != sha256:
+                hint = "import it again with --replace, or restore the workspace from a backup"
+                text = f"the copy of classifier {name} is damaged"
+                findings.append(Finding(text, Outcome.REMAINS, hint))
+        return CheckResult("classifiers", count, tuple(findings))
 
     def _vectors(self, table: str, kind: str, hint: str) -> CheckResult:
         owner = "m.encoder_id" if kind == "embedding" else "g.encoder_id"

@@ -9,7 +9,9 @@ from sqlite_utils import Database
 
 from .faiss_files import FaissFiles, FileState
 from .findings import CheckResult, Finding, Outcome
-from .galleries import LABELS, Galleries, faiss_name
+from .galleries import Galleries
+from .gallery_records import LABELS
+from .open_gallery import faiss_name
 from .scanned_vectors import ScannedVectors
 from .vectors import VectorIndex, unit
 

@@ -17,7 +17,8 @@ from .encoders import Encoders
 from .errors import NoGalleryError, UnusableWorkspaceError
 from .faiss_files import FaissFiles
 from .findings import CheckResult
-from .galleries import Galleries, GalleryInfo
+from .galleries import Galleries
+from .gallery_records import GalleryInfo
 from .heads import Heads
 from .leases import Leases
 from .pull_record import Pulls

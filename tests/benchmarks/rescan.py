@@ -1,9 +1,10 @@
-"""How fast a scan of unchanged files is, and whether its memory grows with their number.
+"""How fast scans of unchanged files and rejudgements are, and whether their memory grows.
 
     python tests/benchmarks/rescan.py --files 10000 100000 --references 2000
+    python tests/benchmarks/rescan.py --files 100000 --references 48000
 
 Makes the files and a workspace that knows them already (random unit vectors stand for embeddings,
-so that nothing has to be embedded), then times ``code-scan`` on them. Not a test: it prints.
+so that nothing has to be embedded), then times ``code-scan`` on them, and ``code-report rejudge`` of that scan. Not a test: it prints.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from code_forensics.engine.decoding.decode import PREPROCESSING
 from code_forensics.engine.discover import walk
 from code_forensics.engine.encoder import Encoder, EncoderConfig
 from code_forensics.engine.read import FreshContent
-from code_forensics.index.galleries import NewReference
+from code_forensics.index.gallery_records import NewReference
 from code_forensics.index.workspace import Workspace
 
 A_FOLDER = 1000
@@ -84,15 +85,15 @@ def fill(folder: Path, files: Path, count: int) -> None:
         store.remember(batch)
 
 
-def measure(files: Path, folder: Path, *options: str | Path) -> Measured:
-    """Scan once."""
-    command = [Path(sys.executable).parent / "code-scan", files, *options]
+def measure(program: str, folder: Path, *arguments: str | Path) -> Measured:
+    """Run a command once in the workspace."""
+    command = [Path(sys.executable).parent / program, *arguments]
     started = time.perf_counter()
     process = subprocess.Popen([*map(str, command), "--workspace", str(folder / "ws")])
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     if status:
-        sys.exit(f"code-scan failed with status {status}")
+        sys.exit(f"{program} failed with status {status}")
     return Measured(seconds, usage.ru_maxrss / 1024)
 
 
@@ -108,14 +109,18 @@ def main() -> None:
             folder = Path(name)
             make_files(folder / "files", count)
             fill(folder, folder / "files", chosen.references)
-            measure(folder / "files" / "0000", folder, "-q")  # builds and calibrates once
-            found = measure(folder / "files", folder, "-q")
-            report = measure(folder / "files", folder, "-q", "--csv", folder / "r.csv")
+            scanned = folder / "files"
+            first = measure("code-scan", folder, scanned / "0000", "-q")  # fits the calibration
+            found = measure("code-scan", folder, scanned, "-q")
+            again = measure("code-report", folder, "rejudge", "latest")
+            report = measure("code-scan", folder, scanned, "-q", "--csv", folder / "r.csv")
             peaks.append(found.peak)
             print(
                 f"{count:>8} files, {chosen.references} references:"
                 f" {found.seconds:.1f} s, {count / found.seconds:,.0f} files/s,"
-                f" peak {found.peak:.0f} MB; with CSV {report.seconds:.1f} s, {report.peak:.0f} MB"
+                f" peak {found.peak:.0f} MB; with CSV {report.seconds:.1f} s, {report.peak:.0f} MB;"
+                f" rejudged in {again.seconds:.1f} s, {again.peak:.0f} MB;"
+                f" calibrated once in {first.seconds:.1f} s, {first.peak:.0f} MB"
             )
     if len(peaks) > 1:
         print(f"peak of the last against the first: {peaks[-1] / peaks[0]:.2f}")

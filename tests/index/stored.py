@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from code_forensics.index.galleries import NewReference
+from code_forensics.index.gallery_records import NewReference
 from code_forensics.index.scans import ScanRecorder
 from code_forensics.index.workspace import Workspace
 from numpy.typing import NDArray

@@ -2,12 +2,13 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from code_forensics.index.errors import GalleryError, UnusableWorkspaceError
-from code_forensics.index.galleries import NewReference
+from code_forensics.index.gallery_records import NewReference
 from code_forensics.index.workspace import Workspace
 
 DIMENSION = 16
@@ -95,6 +96,17 @@ def test_adding_and_withdrawing_change_the_generation_and_the_answers(space: Wor
     assert count == sum(r.source == "source1" for r in references(40) + references(10))
     assert space.galleries.info("g").reals == 50 - count // 2
     assert agree(space)
+
+
+def test_an_add_that_was_killed_after_its_commit_can_be_run_again(space: Workspace) -> None:
+    new = [replace(r, sha256=f"{n:064}") for n, r in enumerate(references(3, seed=2))]
+    first = space.galleries.add("g", new, "add")
+    again = space.galleries.add("g", new, "add")
+    assert (again.generation, again.sha256, again.reals) == (2, first.sha256, 43)
+    more = space.galleries.add("g", [*new, replace(new[0], sha256="f" * 64)], "add")
+    assert (more.generation, more.reals) == (3, 44)
+    space.galleries.withdraw("g", "remove", sha256s=["f" * 64])
+    assert space.galleries.add("g", [replace(new[0], sha256="f" * 64)], "add").reals == 44
 
 
 def test_an_add_that_fails_changes_nothing(space: Workspace) -> None:

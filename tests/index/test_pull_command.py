@@ -13,7 +13,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from code_forensics.index.galleries import NewReference
+from code_forensics.index.gallery_records import NewReference
 from code_forensics.index.pull_record import PinnedFile
 from code_forensics.index.workspace import Workspace
 from sklearn.linear_model import LogisticRegression

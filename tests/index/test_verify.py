@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from code_forensics.index.findings import Outcome
-from code_forensics.index.galleries import seal
 from code_forensics.index.leases import Leases
+from code_forensics.index.seals import seal
 from code_forensics.index.workspace import Workspace
 
 from tests.cli.test_scan import _run, run
@@ -206,6 +206,13 @@ def test_an_encoder_that_is_another_one(space: Workspace) -> None:
         (encoders,) = [result for result in results if result.name == "encoders"]
         assert encoders.findings[0].what == f"the copy of encoder {'e' * 12} {said}"
         assert not encoders.clean
+
+
+def test_a_damaged_classifier(space: Workspace) -> None:
+    space.heads.keep("svm", "svm", ENCODER, b"document", "test")
+    assert findings(space) == []
+    execute(space, "UPDATE heads SET document = ?", b"documenu")
+    assert findings(space) == [("the copy of classifier svm is damaged", Outcome.REMAINS)]
 
 
 def test_files_against_their_hashes(tmp_path: Path, labelled: Path, small_checkpoint: Path) -> None:

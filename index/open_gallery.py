@@ -1,0 +1,98 @@
+"""A gallery loaded for searching: FAISS indexes brought up to date from SQLite."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlite_utils import Database
+
+from .faiss_files import FaissFiles
+from .gallery_records import GalleryInfo, StoredReference, reference_id
+from .paths import load_path
+from .vectors import VectorIndex
+
+
+class OpenGallery:
+    """A gallery at one generation, loaded for searching; the engine's ``Gallery``."""
+
+    def __init__(
+        self, database: Database, info: GalleryInfo, indexes: Mapping[str, VectorIndex]
+    ) -> None:
+        self._database = database
+        self._indexes = indexes
+        self.info = info
+
+    @property
+    def encoder_sha256(self) -> str:
+        """Identity of the encoder that made the embeddings."""
+        return self.info.encoder_sha256
+
+    @property
+    def preprocessing(self) -> str:
+        """Identity of the steps before the encoder."""
+        return self.info.preprocessing
+
+    def search(
+        self, label: str, vectors: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Find the k nearest references of one class; see :meth:`VectorIndex.search`."""
+        return self._indexes[label].search(vectors, k)
+
+    def describe(self, keys: Sequence[int]) -> dict[int, StoredReference]:
+        """Look up references by their keys."""
+        described = {}
+        for first in range(0, len(keys), 500):  # SQLite bounds the number of parameters
+            part = [int(key) for key in keys[first : first + 500]]
+            marks = ",".join("?" * len(part))
+            for row in self._database.conn.execute(
+                "SELECT id, ordinal, label, generator, source, path, sha256"  # noqa: S608
+                f' FROM "references" WHERE id IN ({marks})',
+                part,
+            ):
+                described[row[0]] = StoredReference(
+                    reference_id(self.info.name, row[1]),
+                    row[2],
+                    row[3],
+                    row[4],
+                    None if row[5] is None else load_path(row[5]),
+                    row[6],
+                )
+        return described
+
+
+def load_class(database: Database, files: FaissFiles, info: GalleryInfo, label: str) -> VectorIndex:
+    """The FAISS index of one class: what the file holds, and what has changed since."""
+    name = faiss_name(info.key, label)
+    loaded = files.load(name, info.dimension)
+    watermark = str(info.generation)
+    if loaded is not None and loaded.watermark == watermark:
+        return loaded.index
+    index, since = VectorIndex(info.dimension), 0
+    if loaded is not None and int(loaded.watermark) < info.generation:
+        index, since = loaded.index, int(loaded.watermark)
+        index.remove(
+            [
+                key
+                for (key,) in database.conn.execute(
+                    'SELECT id FROM "references" WHERE gallery_id = ? AND label = ?'
+                    " AND removed > ? AND removed <= ? AND added <= ?",
+                    (info.key, label, since, info.generation, since),
+                )
+            ]
+        )
+    rows = database.conn.execute(
+        'SELECT id, vector FROM "references" WHERE gallery_id = ? AND label = ? AND added > ?'
+        " AND added <= ? AND (removed IS NULL OR removed > ?) ORDER BY id",
+        (info.key, label, since, info.generation, info.generation),
+    )
+    while part := rows.fetchmany(16384):
+        keys = np.array([key for key, _ in part], np.int64)
+        vectors = np.frombuffer(b"".join(blob for _, blob in part), "<f4")
+        index.add(keys, vectors.reshape(len(keys), info.dimension))
+    files.save(name, index, watermark)
+    return index
+
+
+def faiss_name(key: int, label: str) -> str:
+    """Name of the FAISS file of one class of a gallery."""
+    return f"gallery-{key}-{label}"
