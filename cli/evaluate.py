@@ -180,7 +180,7 @@ def _scan(
     """Scan the labelled files as code-scan would; gives the scan's number and its rows."""
     from ..engine.decoding.decode import PREPROCESSING
     from ..engine.pipeline import PipelineOptions
-    from ..engine.results import Summary
+    from ..engine.report.tally import Tally
     from ..engine.run import GalleryIdentity, run_record
     from ..engine.scan import ScanOptions, scan
     from . import render
@@ -192,7 +192,7 @@ def _scan(
     identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
     record = run_record(arguments, identity, embedder, PREPROCESSING, judge)
     recorder = space.recorder(info, record)
-    summary, results, state = Summary(), [], "failed"
+    tally, results, state = Tally(), [], "failed"
     with ExitStack() as stack:
         stopped = stack.enter_context(interruptible())
         progress = stack.enter_context(meter("evaluating", [labelled.walk(options)], quiet))
@@ -206,14 +206,14 @@ def _scan(
                 ScanOptions(pipeline=PipelineOptions(workers)),
                 stop=stopped,
             ):
-                summary.add(result)
+                tally.add(result)
                 results.append(result)
-                progress.advance(render.counts(summary))
+                progress.advance(render.counts(tally.summary))
             state = "interrupted" if stopped() else "finished"
         finally:
-            recorder.finish(state, summary.as_dict())
+            recorder.finish(state, tally.as_dict())
     if state == "interrupted":
-        render.interrupted(summary, recorder.key)
+        render.interrupted(tally.summary, recorder.key)
         raise typer.Exit(EXIT_INTERRUPTED)
     return recorder.key, results
 

@@ -35,7 +35,8 @@ def rejudge(
     """
     from ..engine.errors import InputError
     from ..engine.rejudge import rejudge as run_rejudge
-    from ..engine.results import FileResult, MostSuspicious, Summary
+    from ..engine.report.tally import Tally
+    from ..engine.results import FileResult
     from ..engine.run import GalleryIdentity, rejudge_record
     from ..index.workspace import Workspace, default_folder
     from . import render
@@ -56,20 +57,19 @@ def rejudge(
         identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
         record = rejudge_record(earlier.run, earlier.key, earlier.uuid, identity, judge)
         recorder = space.recorder(info, record)
-        summary, worst = Summary(), MostSuspicious()
+        tally = Tally()
         stopped = stack.enter_context(interruptible())
         state = "failed"
         try:
             rows = map(FileResult.from_row, space.scans.rows(earlier))
             opened = space.galleries.open(info.name)
             for result in run_rejudge(rows, opened, judge, recorder, stop=stopped):
-                summary.add(result)
-                worst.add(result)
+                tally.add(result)
             state = "interrupted" if stopped() else "finished"
         finally:
-            summary.left_out = (earlier.summary or {}).get("left_out", 0)
-            recorder.finish(state, summary.as_dict())
+            tally.summary.left_out = (earlier.summary or {}).get("left_out", 0)
+            recorder.finish(state, tally.as_dict())
     if state == "interrupted":
-        render.interrupted(summary, recorder.key)
+        render.interrupted(tally.summary, recorder.key)
         raise typer.Exit(EXIT_INTERRUPTED)
-    render.summary(summary, info, recorder.key, record["judging"], worst.rows(), False)
+    render.summary(tally, info, recorder.key, record["judging"], False)

@@ -9,6 +9,7 @@ from ..engine.inert import for_terminal
 from ..engine.judging.in_words import limits_in_words
 from ..engine.pipeline import StageTimes
 from ..engine.report.interface import Report
+from ..engine.report.tally import Tally
 from ..engine.results import FileResult, Summary
 from ..index.gallery_records import GalleryInfo
 from ..index.scans import ScanInfo, Scans
@@ -40,14 +41,14 @@ def report(scans: Scans, info: ScanInfo) -> Report:
 
 
 def summary(
-    counted: Summary,
+    tally: Tally,
     gallery: GalleryInfo,
     scan: int,
     judging: Mapping[str, Any],
-    worst: Sequence[FileResult],
     to_stderr: bool,
 ) -> None:
     """Print what a scan found."""
+    counted, worst = tally.summary, tally.worst.rows()
     console = stderr() if to_stderr else stdout()
     table = Table(title=f"scan {scan}: {counted.files} files", title_justify="left", box=None)
     table.add_column("")

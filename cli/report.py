@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import diff, rejudge, sign
+from . import diff, rejudge, sign, verify_scan
 from . import options as opt
 from .running import run
 
@@ -76,6 +76,7 @@ def export(
 
 
 rejudge.register(app)
+verify_scan.register(app)
 diff.register(app)
 sign.register(app)
 

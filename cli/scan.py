@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..engine.results import MostSuspicious, Status, Summary
+from ..engine.results import Status, Summary
 from . import judging
 from . import options as opt
 from .running import EXIT_INTERRUPTED, EXIT_MATCHED, interruptible, run
@@ -131,6 +131,7 @@ def scan(
     from ..engine.discover import WalkOptions, walk
     from ..engine.pipeline import PipelineOptions, StageTimes
     from ..engine.report.as_json import jsonl_line
+    from ..engine.report.tally import Tally
     from ..engine.run import GalleryIdentity, run_record
     from ..engine.scan import ScanOptions
     from ..engine.scan import scan as run_scan
@@ -174,8 +175,7 @@ def scan(
         )
         record = run_record(arguments, identity, embedder, PREPROCESSING, judge)
         recorder = space.recorder(info, record, Recall(rehash, retry_failed, reembed))
-        summary, times = Summary(), StageTimes()
-        worst = MostSuspicious()
+        tally, times = Tally(), StageTimes()
         lines = stack.enter_context(outputs.growing(jsonl)) if jsonl else None
         stopped = stack.enter_context(interruptible())
         state = "failed"
@@ -191,28 +191,27 @@ def scan(
                     times,
                     stopped,
                 ):
-                    summary.add(result)
+                    tally.add(result)
                     if lines is not None:
                         lines.write(jsonl_line(result))
-                    worst.add(result)
-                    progress.advance(render.counts(summary))
+                    progress.advance(render.counts(tally.summary))
             state = "interrupted" if stopped() else "finished"
         finally:
-            summary.left_out = files.left_out
-            recorder.finish(state, summary.as_dict())
+            tally.summary.left_out = files.left_out
+            recorder.finish(state, tally.as_dict())
         scan_info = space.scans.info(str(recorder.key))
         if state == "interrupted":
-            render.interrupted(summary, recorder.key)
+            render.interrupted(tally.summary, recorder.key)
             raise typer.Exit(EXIT_INTERRUPTED)
         for target, write in formats.items():
             with outputs.whole(target) as stream:
                 write(render.report(space.scans, scan_info), stream)
     if not quiet:
         to_stderr = outputs.STDOUT in targets
-        render.summary(summary, info, recorder.key, record["judging"], worst.rows(), to_stderr)
+        render.summary(tally, info, recorder.key, record["judging"], to_stderr)
         if stats:
             render.stage_times(times, to_stderr)
-    if any(what.matches(summary) for what in wanted):
+    if any(what.matches(tally.summary) for what in wanted):
         raise typer.Exit(EXIT_MATCHED)
 
 

@@ -101,7 +101,7 @@ class Walk:
                 status = os.stat(root)
                 yield from self._directory(root, root, ((status.st_dev, status.st_ino),))
             elif self._belongs(root, os.path.dirname(root)):
-                yield _examine(root, root)
+                yield examine(root, root)
 
     def _directory(
         self, path: str, root: str, above: tuple[tuple[int, int], ...]
@@ -130,7 +130,7 @@ class Walk:
             elif name in folders or (name in links and os.path.isdir(child)):
                 yield from self._enter(child, root, above)
             elif self._belongs(child, root):
-                yield _examine(child, root)
+                yield examine(child, root)
 
     def _enter(
         self, path: str, root: str, above: tuple[tuple[int, int], ...]
@@ -197,7 +197,13 @@ def _matches(path: str, root: str, glob: str) -> bool:
     return fnmatchcase(os.path.basename(path), glob)
 
 
-def _examine(path: str, root: str) -> FoundFile:
+def examine(path: str, root: str = "") -> FoundFile:
+    """Describe one file as a walk would; symbolic links are followed.
+
+    Args:
+        path: The file.
+        root: The given path under which it was found.
+    """
     try:
         status = os.stat(path)
     except OSError as error:

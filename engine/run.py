@@ -61,15 +61,40 @@ def run_record(
     """
     return {
         "arguments": dict(arguments),
+        "preprocessing": preprocessing,
+        **environment(embedder),
+        **_judged_here(gallery, judge),
+    }
+
+
+def environment(embedder: Embedder) -> dict[str, Any]:
+    """The part of a run record that says what embeds and decodes, and on which machine."""
+    return {
         "encoder": {
             "sha256": embedder.sha256,
             "precision": embedder.precision,
             "device": str(embedder.device),
         },
-        "preprocessing": preprocessing,
         "decoders": decoder_versions(),
-        **_judged_here(gallery, judge),
+        **_here(),
     }
+
+
+def environment_changes(
+    before: Mapping[str, Any], now: Mapping[str, Any]
+) -> list[tuple[str, str, str]]:
+    """What differs between the environments of two run records.
+
+    Returns:
+        What, what it was, and what it is; the host's number of cores does not count.
+    """
+    changes = set()
+    for part in ("encoder", "decoders", "packages", "host"):
+        old, new = before.get(part, {}), now.get(part, {})
+        for name in {*old, *new} - {"cores"}:
+            if old.get(name) != new.get(name):
+                changes.add((name, str(old.get(name, "absent")), str(new.get(name, "absent"))))
+    return sorted(changes)
 
 
 def rejudge_record(
@@ -104,6 +129,12 @@ def _judged_here(gallery: GalleryIdentity, judge: Judge) -> dict[str, Any]:
         },
         "k": judge.options.k,
         "judging": judge.record(),
+        **_here(),
+    }
+
+
+def _here() -> dict[str, Any]:
+    return {
         "packages": package_versions(),
         "host": {
             "system": platform.platform(),

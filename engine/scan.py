@@ -1,13 +1,13 @@
 """The scan: discover, decode, embed, search, judge, record, report."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .contracts import Gallery, Recorder
-from .discover import Walk
+from .discover import FoundFile
 from .embed import Embedder
 from .errors import InputError
 from .identify import EmbedAndSearch
@@ -35,7 +35,7 @@ class ScanOptions:
 
 
 def scan(
-    files: Walk,
+    files: Iterable[FoundFile],
     gallery: Gallery,
     judge: Judge,
     recorder: Recorder,
@@ -51,7 +51,7 @@ def scan(
     finished and drops the rest.
 
     Args:
-        files: From :func:`code_forensics.engine.discover.walk`.
+        files: Such as :func:`code_forensics.engine.discover.walk` finds.
         gallery: What to compare with.
         judge: Decides, by that gallery's assessment.
         recorder: Memory of what is known, and keeper of the results.
@@ -88,7 +88,7 @@ def require_same_encoder(gallery: str, of_gallery: str, given: str) -> None:
 
 
 def _scan(
-    files: Walk,
+    files: Iterable[FoundFile],
     gallery: Gallery,
     judge: Judge,
     recorder: Recorder,

@@ -22,12 +22,21 @@ from .gallery_records import (
     StoredReference,
     reference_id,
 )
-from .open_gallery import OpenGallery, faiss_name, load_class
+from .open_gallery import OpenGallery, class_at, faiss_name, load_class
 from .paths import load_path, store_path
 from .seals import seal
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+_INFO = (
+    "SELECT g.id, g.name, h.generation, h.sha256, e.sha256, e.origin, e.dimension,"
+    " g.preprocessing, h.reals, h.fakes, g.created FROM galleries g"
+    " JOIN encoders e ON e.id = g.encoder_id"
+    " JOIN gallery_generations h ON h.gallery_id = g.id"
+    " AND h.generation = COALESCE(?, g.generation)"
+)
 
 
 class Galleries:
@@ -51,12 +60,7 @@ class Galleries:
             GalleryError: There is none of that name.
         """
         row = self._database.conn.execute(
-            "SELECT g.id, g.name, g.generation, h.sha256, e.sha256, e.origin, e.dimension,"
-            " g.preprocessing, h.reals, h.fakes, g.created FROM galleries g"
-            " JOIN encoders e ON e.id = g.encoder_id"
-            " JOIN gallery_generations h ON h.gallery_id = g.id AND h.generation = g.generation"
-            " WHERE g.name = ? AND g.removed IS NULL",
-            (name,),
+            f"{_INFO} WHERE g.name = ? AND g.removed IS NULL", (None, name)
         ).fetchone()
         if row is None:
             known = ", ".join(self.names()) or "none"
@@ -65,6 +69,34 @@ class Galleries:
                 "make it with: code-index build NAME --real DIR --fake DIR",
             )
         return GalleryInfo(*row)
+
+    def info_at(self, key: int, generation: int) -> GalleryInfo:
+        """Describe a gallery as it was, also one that was removed since.
+
+        Args:
+            key: The database's key.
+            generation: Number of changes up to then.
+
+        Raises:
+            GalleryError: It was purged.
+        """
+        row = self._database.conn.execute(f"{_INFO} WHERE g.id = ?", (generation, key)).fetchone()
+        if row is None:
+            raise GalleryError("the gallery of that time was purged", "")
+        return GalleryInfo(*row)
+
+    def open_at(self, info: GalleryInfo) -> OpenGallery:
+        """Load a gallery as it was at the generation that `info` names; nothing is kept of it."""
+        indexes = {label: class_at(self._database, info, label) for label in LABELS}
+        return OpenGallery(self._database, info, indexes)
+
+    def is_current(self, info: GalleryInfo) -> bool:
+        """Whether a gallery is in use, and in the state that `info` describes."""
+        row = self._database.conn.execute(
+            "SELECT 1 FROM galleries WHERE id = ? AND generation = ? AND removed IS NULL",
+            (info.key, info.generation),
+        ).fetchone()
+        return row is not None
 
     def groups(self, info: GalleryInfo) -> list[Group]:
         """Count references by label, generator and source."""
@@ -190,11 +222,12 @@ class Galleries:
     def references(
         self, info: GalleryInfo
     ) -> Iterator[tuple[StoredReference, NDArray[np.float32]]]:
-        """All references in force with their vectors, in order."""
+        """All references in force at a generation with their vectors, in order."""
         for row in self._database.conn.execute(
             'SELECT ordinal, label, generator, source, path, sha256, vector FROM "references"'
-            " WHERE gallery_id = ? AND removed IS NULL ORDER BY ordinal",
-            (info.key,),
+            " WHERE gallery_id = ? AND added <= ? AND (removed IS NULL OR removed > ?)"
+            " ORDER BY ordinal",
+            (info.key, info.generation, info.generation),
         ):
             path = None if row[4] is None else load_path(row[4])
             stored = StoredReference(

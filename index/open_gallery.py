@@ -80,6 +80,22 @@ def load_class(database: Database, files: FaissFiles, info: GalleryInfo, label: 
                 )
             ]
         )
+    _fill(index, database, info, label, since)
+    files.save(name, index, watermark)
+    return index
+
+
+def class_at(database: Database, info: GalleryInfo, label: str) -> VectorIndex:
+    """The index of one class at the generation that `info` names, made for this once."""
+    index = VectorIndex(info.dimension)
+    _fill(index, database, info, label, since=0)
+    return index
+
+
+def _fill(
+    index: VectorIndex, database: Database, info: GalleryInfo, label: str, since: int
+) -> None:
+    """Add what is in force and was added after a generation."""
     rows = database.conn.execute(
         'SELECT id, vector FROM "references" WHERE gallery_id = ? AND label = ? AND added > ?'
         " AND added <= ? AND (removed IS NULL OR removed > ?) ORDER BY id",
@@ -89,8 +105,6 @@ def load_class(database: Database, files: FaissFiles, info: GalleryInfo, label: 
         keys = np.array([key for key, _ in part], np.int64)
         vectors = np.frombuffer(b"".join(blob for _, blob in part), "<f4")
         index.add(keys, vectors.reshape(len(keys), info.dimension))
-    files.save(name, index, watermark)
-    return index
 
 
 def faiss_name(key: int, label: str) -> str:

@@ -105,6 +105,8 @@ class ScanInfo:
         state: ``running``, ``finished``, ``interrupted`` or ``failed``.
         run: The run record.
         summary: The counts; None where it was killed.
+        gallery_key: Key of the gallery that it compared with; None where that was purged.
+        generation: State in which it met the gallery.
     """
 
     key: int
@@ -114,6 +116,8 @@ class ScanInfo:
     state: str
     run: Mapping[str, Any]
     summary: Mapping[str, Any] | None
+    gallery_key: int | None
+    generation: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +285,13 @@ class Scans:
                 **dict(zip(_PLAIN, plain, strict=True)),
             }
 
+    def count(self, info: ScanInfo) -> int:
+        """Number of rows of a scan."""
+        (count,) = self._database.conn.execute(
+            "SELECT COUNT(*) FROM verdicts WHERE scan_id = ?", (info.key,)
+        ).fetchone()
+        return int(count)
+
     def pairs(self, first: ScanInfo, second: ScanInfo) -> Iterator[tuple[RowFacts, RowFacts]]:
         """Rows of two scans of the same path, in the order of the first scan."""
         columns = [f"{scan}.{column}" for scan in "ab" for column in _FACTS]
@@ -332,7 +343,8 @@ class Scans:
 
     def _select(self, tail: str, *values: str | int) -> list[sqlite3.Row]:
         return self._database.conn.execute(
-            f"SELECT id, uuid, started, finished, state, run, summary FROM scans {tail}",  # noqa: S608
+            "SELECT id, uuid, started, finished, state, run, summary, gallery_id, generation"  # noqa: S608
+            f" FROM scans {tail}",
             values,
         ).fetchall()
 
@@ -347,7 +359,7 @@ def _json_list(items: "Sequence[DataclassInstance]") -> str:
 
 
 def _scan_info(row: sqlite3.Row) -> ScanInfo:
-    key, uuid, started, finished, state, run, summary = row
+    key, uuid, started, finished, state, run, summary, *gallery = row
     return ScanInfo(
         key,
         uuid,
@@ -356,4 +368,5 @@ def _scan_info(row: sqlite3.Row) -> ScanInfo:
         state,
         json.loads(run),
         None if summary is None else json.loads(summary),
+        *gallery,
     )

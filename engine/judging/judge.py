@@ -37,6 +37,12 @@ class JudgeOptions:
     prior: float = 0.5
     thresholds: ThresholdOptions = field(default_factory=ThresholdOptions)
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "JudgeOptions":
+        """The options behind a run record's ``judging``, from :meth:`Judge.record`."""
+        rates = ThresholdOptions(record["target_fpr"], record["target_fnr"])
+        return cls(record["k"], record["prior"], rates)
+
 
 @dataclass(frozen=True, slots=True)
 class CropPlace:

@@ -1,0 +1,58 @@
+"""What is kept of a scan's rows while they pass: counts, a digest, the most suspicious files."""
+
+import hashlib
+import json
+from typing import Any
+
+from ..results import FileResult, MostSuspicious, Summary
+from .record import file_object
+
+
+class ResultsDigest:
+    """A digest over rows in their order.
+
+    SHA-256 over each row's object of the JSON report, with its keys sorted, without spaces, in
+    UTF-8, a line feed after each: it can be computed again from any JSON or JSONL report.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, result: FileResult) -> None:
+        """Add the next row."""
+        line = json.dumps(
+            file_object(result),
+            ensure_ascii=False,
+            allow_nan=False,
+            sort_keys=True,
+            separators=(",", ":"),
+        )
+        self._digest.update(line.encode() + b"\n")
+
+    def hexdigest(self) -> str:
+        """Of the rows so far."""
+        return self._digest.hexdigest()
+
+
+class Tally:
+    """Everything that is kept of a scan's rows while they pass.
+
+    Attributes:
+        summary: The counts.
+        worst: The files that a person should look at first.
+    """
+
+    def __init__(self) -> None:
+        self.summary = Summary()
+        self.worst = MostSuspicious()
+        self._digest = ResultsDigest()
+
+    def add(self, result: FileResult) -> None:
+        """Take the next row."""
+        self.summary.add(result)
+        self.worst.add(result)
+        self._digest.add(result)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the report's ``summary`` object."""
+        return {**self.summary.as_dict(), "results_sha256": self._digest.hexdigest()}

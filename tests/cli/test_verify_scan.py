@@ -1,0 +1,172 @@
+"""A scan done again: bit for bit where nothing changed, named where something did."""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from code_forensics.engine.reproduce import Outcome, compare
+from code_forensics.engine.results import FileResult, Status, Verdict
+from code_forensics.engine.run import environment_changes
+from code_forensics.index.backup import DATABASE_NAME
+
+from tests.cli.in_process import run
+from tests.conftest import draw_photo
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> Path:
+    """A folder with photos/ and ws/, which holds scan 1 of them."""
+    folder = tmp_path_factory.mktemp("verified")
+    for number in range(24):
+        draw_photo(folder / "rough" / f"s{number % 3}" / f"{number}.png", number, smooth=1)
+        draw_photo(folder / "smooth" / f"s{number % 3}" / f"{number}.png", 99 + number, smooth=16)
+    for number in range(5):
+        draw_photo(folder / "photos" / f"rough{number}.jpg", 200 + number, smooth=1)
+        draw_photo(folder / "photos" / f"smooth{number}.png", 300 + number, (500, 400), 16)
+    shutil.copy(folder / "photos" / "rough0.jpg", folder / "photos" / "copy.jpg")
+    (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing")
+    (folder / "photos" / "empty.jpg").write_bytes(b"")
+    run(
+        *("code-index", "build", "g", "--real", folder / "rough", "--fake", folder / "smooth"),
+        *("--weights", small_checkpoint, "--workspace", folder / "ws", "-q"),
+    )
+    run("code-scan", folder / "photos", "-k", "3", "--workspace", folder / "ws", "-q")
+    return folder
+
+
+@pytest.fixture
+def copy(scanned: Path, tmp_path: Path) -> Path:
+    """The same, to be changed; the photos' paths lie in it."""
+    shutil.copytree(scanned / "ws", tmp_path / "ws")
+    shutil.copytree(scanned / "photos", tmp_path / "photos")
+    run("code-scan", tmp_path / "photos", "-k", "3", "--workspace", tmp_path / "ws", "-q")
+    return tmp_path
+
+
+def verify(folder: Path, *options: str, code: int = 0) -> dict[str, dict]:
+    ran = run(
+        *("code-report", "verify", "latest", "--jsonl", "-q", *options),
+        *("--workspace", folder / "ws"),
+        code=code,
+    )
+    rows = map(json.loads, ran.stdout.splitlines())
+    return {"stderr": ran.stderr, **{Path(row["path"]).name: row for row in rows}}
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_every_row_is_reproduced(scanned: Path, workers: str) -> None:
+    rows = verify(scanned, "--workers", workers)
+    assert "the rows on record are those that scan 1 wrote" in rows.pop("stderr")
+    assert len(rows) == 13
+    assert rows.pop("empty.jpg")["outcome"] == "unread"
+    assert {row["outcome"] for row in rows.values()} == {"reproduced"}
+    assert rows["broken.jpg"]["reason"] == ["truncated", "truncated"]
+
+
+def test_a_cached_scan_is_reproduced_from_its_files(copy: Path) -> None:
+    rows = verify(copy)
+    assert rows["rough1.jpg"]["outcome"] == "reproduced"
+    assert rows["copy.jpg"]["outcome"] == "reproduced"  # a duplicate on record
+
+
+def test_the_gallery_is_taken_as_it_was(copy: Path) -> None:
+    run(
+        *("code-index", "add", "g", "--fake", f"rough={copy / 'photos'}"),
+        *("--workspace", copy / "ws", "-q"),
+    )
+    rows = verify(copy)
+    assert rows["rough1.jpg"]["outcome"] == "reproduced"
+    run("code-index", "remove", "g", "--workspace", copy / "ws")
+    assert verify(copy)["rough1.jpg"]["outcome"] == "reproduced"
+
+
+def test_what_changed_is_named(copy: Path) -> None:
+    photos = copy / "photos"
+    (photos / "rough1.jpg").write_bytes((photos / "smooth1.png").read_bytes())
+    (photos / "rough2.jpg").unlink()
+    rows = verify(copy, code=1)
+    assert rows["rough1.jpg"]["outcome"] == "changed"
+    assert rows["rough2.jpg"]["outcome"] == "gone"
+    assert rows["rough3.jpg"]["outcome"] == "reproduced"
+
+
+def test_a_row_that_was_changed_by_hand_is_found(copy: Path) -> None:
+    database = sqlite3.connect(copy / "ws" / DATABASE_NAME)
+    with database:
+        database.execute(
+            "UPDATE verdicts SET score = score + 0.5 WHERE scan_id = 2 AND path LIKE ?",
+            ("%rough4%",),
+        )
+    database.close()
+    rows = verify(copy, code=1)
+    assert "NOT those" in rows["stderr"]
+    assert rows["rough4.jpg"] | {"path": ""} == {
+        "path": "",
+        "outcome": "differs",
+        "differs": ["score"],
+        "verdict": rows["rough3.jpg"]["verdict"],
+        "score": rows["rough4.jpg"]["score"],
+        "reason": rows["rough3.jpg"]["reason"],
+    }
+
+
+def test_a_sample_is_drawn_the_same_way_twice(scanned: Path) -> None:
+    first, again = verify(scanned, "--sample", "4"), verify(scanned, "--sample", "4")
+    assert len(first) == 5
+    assert set(first) == set(again)
+    assert set(verify(scanned, "--sample", "4", "--seed", "1")) != set(first)
+
+
+def test_the_table(scanned: Path) -> None:
+    ran = run("code-report", "verify", "1", "-q", "--workspace", scanned / "ws")
+    assert "13 rows verified" in ran.stdout
+    assert "reproduced" in ran.stdout
+
+
+def test_the_digest_can_be_computed_from_a_report(scanned: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    run("code-report", "export", "1", "--json", target, "--workspace", scanned / "ws")
+    document = json.loads(target.read_text(encoding="utf-8"))
+    digest = hashlib.sha256()
+    for row in document["files"]:
+        line = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        digest.update(line.encode() + b"\n")
+    assert document["summary"]["results_sha256"] == digest.hexdigest()
+
+
+ROW = FileResult(
+    "a", "0" * 64, 1, "PNG", 300, 300, Status.CACHED, verdict=Verdict.REAL,
+    margin=-0.2, real_similarity=0.9, fake_similarity=0.7, score=-0.2, p_fake=0.1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({}, Outcome.REPRODUCED),
+        ({"status": Status.DUPLICATE}, Outcome.REPRODUCED),
+        ({"score": -0.2 + 5e-6, "p_fake": 0.1001}, Outcome.AGREES),
+        ({"score": -0.2 + 5e-5}, Outcome.DIFFERS),
+        ({"score": -0.2 + 5e-6, "verdict": Verdict.INCONCLUSIVE}, Outcome.DIFFERS),
+        ({"score": None}, Outcome.DIFFERS),
+        ({"status": Status.FAILED, "verdict": None}, Outcome.DIFFERS),
+        ({"sha256": "1" * 64}, Outcome.CHANGED),
+        ({"sha256": None}, Outcome.GONE),
+    ],
+)
+def test_outcomes(change: dict, outcome: Outcome) -> None:
+    assert compare(ROW, replace(ROW, **change)).outcome is outcome
+
+
+def test_changes_of_the_environment_are_named() -> None:
+    before = {"packages": {"torch": "2.8", "pillow": "12"}, "host": {"machine": "x", "cores": 2}}
+    now = {"packages": {"torch": "2.9"}, "host": {"machine": "x", "cores": os.cpu_count()}}
+    assert environment_changes(before, now) == [
+        ("pillow", "12", "absent"),
+        ("torch", "2.8", "2.9"),
+    ]
