@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..engine.decoding.layout import Layout
+
 if TYPE_CHECKING:
     from ..engine.judging.judge import JudgeOptions
 
@@ -53,6 +55,26 @@ Prior = Annotated[
         metavar="P",
         callback=_rate,
         help="Share of generated images to expect, behind p_fake; no verdict depends on it.",
+        rich_help_panel=PANEL,
+    ),
+]
+
+
+Crops = Annotated[
+    Layout,
+    typer.Option(
+        "--crops",
+        help="What is looked at: the middle (as published), that and the corners, or a grid of up"
+        " to 6 x 6 over the whole picture; the score is the mean.",
+        rich_help_panel=PANEL,
+    ),
+]
+Probe = Annotated[
+    bool,
+    typer.Option(
+        "--probe",
+        help="Judge the middle also after JPEG 75 and 90, at 3/4 of its size, and shifted by 8"
+        " pixels: where the answer changes, the verdict is inconclusive.",
         rich_help_panel=PANEL,
     ),
 ]

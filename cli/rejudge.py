@@ -33,6 +33,7 @@ def rejudge(
 
     The result is a scan of its own; the earlier one stays as it is.
     """
+    from ..engine.decoding.views import ViewPlan
     from ..engine.errors import InputError
     from ..engine.rejudge import rejudge as run_rejudge
     from ..engine.report.tally import Tally
@@ -56,14 +57,15 @@ def rejudge(
         judge = judge_of_gallery(space, info, options)
         identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
         record = rejudge_record(earlier.run, earlier.key, earlier.uuid, identity, judge)
-        recorder = space.recorder(info, record)
+        plan = ViewPlan.of(earlier.run.get("views"))
+        recorder = space.recorder(info, record, plan=plan.id)
         tally = Tally()
         stopped = stack.enter_context(interruptible())
         state = "failed"
         try:
             rows = map(FileResult.from_row, space.scans.rows(earlier))
             opened = space.galleries.open(info.name)
-            for result in run_rejudge(rows, opened, judge, recorder, stop=stopped):
+            for result in run_rejudge(rows, opened, judge, recorder, plan, stop=stopped):
                 tally.add(result)
             state = "interrupted" if stopped() else "finished"
         finally:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..engine.decoding.layout import Layout
 from ..engine.results import Status, Summary
 from . import judging
 from . import options as opt
@@ -60,6 +61,8 @@ def scan(
     target_fpr: judging.TargetFpr = 0.01,
     target_fnr: judging.TargetFnr = 0.01,
     prior: judging.Prior = 0.5,
+    crops: judging.Crops = Layout.CENTER,
+    probe: judging.Probe = False,
     csv: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write CSV; - is stdout.", rich_help_panel="Reports"),
@@ -127,7 +130,8 @@ def scan(
     interruption. Nothing under the paths is ever written to.
     """
     wanted = _fail_on(fail_on)
-    from ..engine.decoding.decode import PREPROCESSING
+    from ..engine.decoding.decode import PREPROCESSING, DecodeOptions
+    from ..engine.decoding.views import ViewPlan
     from ..engine.discover import WalkOptions, walk
     from ..engine.pipeline import PipelineOptions, StageTimes
     from ..engine.report.as_json import jsonl_line
@@ -173,8 +177,9 @@ def scan(
         judge = judge_of_gallery(
             space, info, judging.judge_options(k, target_fpr, target_fnr, prior)
         )
-        record = run_record(arguments, identity, embedder, PREPROCESSING, judge)
-        recorder = space.recorder(info, record, Recall(rehash, retry_failed, reembed))
+        plan = ViewPlan(crops, probe)
+        record = run_record(arguments, identity, embedder, PREPROCESSING, judge, plan)
+        recorder = space.recorder(info, record, Recall(rehash, retry_failed, reembed), plan.id)
         tally, times = Tally(), StageTimes()
         lines = stack.enter_context(outputs.growing(jsonl)) if jsonl else None
         stopped = stack.enter_context(interruptible())
@@ -187,7 +192,9 @@ def scan(
                     judge,
                     recorder,
                     embedder,
-                    ScanOptions(pipeline=PipelineOptions(workers)),
+                    ScanOptions(
+                        pipeline=PipelineOptions(workers, decode=DecodeOptions(views=plan))
+                    ),
                     times,
                     stopped,
                 ):

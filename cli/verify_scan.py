@@ -131,6 +131,8 @@ def _reproduce(
     stopped: Any,
 ) -> "Iterator[Reproduction]":
     """Set everything up as it was for the scan, and say what is not."""
+    from ..engine.decoding.decode import DecodeOptions
+    from ..engine.decoding.views import ViewPlan
     from ..engine.errors import InputError
     from ..engine.judging.judge import JudgeOptions
     from ..engine.pipeline import PipelineOptions
@@ -153,7 +155,8 @@ def _reproduce(
         say(f"{name} was {before} then and is {now} now", "yellow")
     current = space.galleries.is_current(gallery)
     opened = space.galleries.open(gallery.name) if current else space.galleries.open_at(gallery)
-    options = ScanOptions(pipeline=PipelineOptions(workers))
+    decode = DecodeOptions(views=ViewPlan.of(info.run.get("views")))
+    options = ScanOptions(pipeline=PipelineOptions(workers, decode=decode))
     return reproduce(rows, opened, judge, embedder, options, stop=stopped)
 
 

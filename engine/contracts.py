@@ -102,7 +102,11 @@ class Content(Protocol):
 
     @property
     def vector(self) -> NDArray[np.float32] | None:
-        """The embedding, shape (D,); of several views (V, D), that of the centre crop first."""
+        """The embedding of the centre crop, shape (D,)."""
+
+    @property
+    def views(self) -> NDArray[np.float32] | None:
+        """Embeddings of what the plan of views adds, shape (V - 1, D); None where nothing."""
 
     @property
     def precision(self) -> str | None:

@@ -18,15 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contracts import Content, Store
-from .decoding.decode import Decoded, DecodeOptions, Undecodable, decode
+from .decoding.decode import Decoded, DecodeOptions, Undecodable
 from .discover import FoundFile
+from .isolation.decoders import Decoders
 from .judging.hits import Hits
-from .provenance.read import read_provenance
 from .read import FreshContent, ReadFile, read_file
 from .workers import Workers
 
 HEARTBEAT = 0.25
 """Seconds after which an empty burst is yielded, so that the consumer can act on time."""
+
+_LEAST_WINDOW = 16
+"""Files in flight that are allowed however many views each has."""
 
 PASSING = frozenset({"too_large", "too_many_pixels", "no_memory"})
 """Reasons that depend on this run's bounds and on the machine, not on the bytes alone."""
@@ -99,12 +102,25 @@ class Identify(Protocol):
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class _Work:
-    """Bytes in flight, shared by all files that hold them."""
+    """Bytes in flight, shared by all files that hold them.
+
+    Attributes:
+        content: What is known of them.
+        views: Crops to be embedded, (V, 224, 224, 3) uint8, until they are.
+        found: What came out for each view so far.
+        hits: What the search found, one row a view, once all are done.
+        done: Whether nothing is left to do.
+    """
 
     content: FreshContent
-    crop: NDArray[np.uint8] | None = None
+    views: NDArray[np.uint8] | None = None
+    found: "list[Identified | None]" = field(default_factory=list)
     hits: Hits | None = None
     done: bool = False
+
+
+_View = tuple[_Work, int]
+"""One crop of some bytes: which bytes, and the number of the view."""
 
 
 @dataclass(eq=False, slots=True)
@@ -152,12 +168,14 @@ class Pipeline:
         self._pool: Workers[Callable[[], None]] = Workers(
             options.workers or os.cpu_count() or 1, prepare=_one_thread
         )
+        self._decoders = Decoders(options.decode)
         self._window: deque[Item] = deque()
         self._bytes = 0
         self._decoding = 0
         self._embedding = 0
         self._works: WeakValueDictionary[str, _Work] = WeakValueDictionary()
-        self._crops: dict[bool, list[_Work]] = {False: [], True: []}  # by `final`
+        self._crops: dict[bool, list[_View]] = {False: [], True: []}  # by `final`
+        self._most = max(_LEAST_WINDOW, options.window // options.decode.views.most)
 
     def run(self, files: Iterable[FoundFile], stop: Callable[[], bool]) -> Iterator[list[Item]]:
         """Yield the files in order, in bursts, as they become ready; a burst may be empty.
@@ -193,10 +211,11 @@ class Pipeline:
                     finish()
         finally:
             self._pool.close(wait=not stop())
+            self._decoders.close()
 
     def _has_room(self) -> bool:
         return not self._window or (
-            len(self._window) < self._options.window and self._bytes < self._options.budget
+            len(self._window) < self._most and self._bytes < self._options.budget
         )
 
     def _release(self) -> list[Item]:
@@ -213,7 +232,7 @@ class Pipeline:
         self._bytes += file.bytes or 0
         if file.reason is not None:
             return
-        item.content = _lasting(self._store.known_file(file))
+        item.content = self._usable(self._store.known_file(file))
         if item.content is not None:
             return
         item._reading = True
@@ -237,7 +256,7 @@ class Pipeline:
         if read.data is None:
             return
         item.opened = True
-        item.content = _lasting(self._store.known_content(read.sha256))
+        item.content = self._usable(self._store.known_content(read.sha256))
         if item.content is not None:
             return
         work = self._works.get(read.sha256)
@@ -248,12 +267,11 @@ class Pipeline:
 
     def _decode(self, work: _Work, data: bytes) -> None:
         self._decoding += 1
-        options = self._options.decode
 
         def job() -> Callable[[], None]:
             started = time.perf_counter()
-            decoded = decode(data, options)
-            work.content.provenance = read_provenance(data).as_dict()
+            decoded = self._decoders.decode(data)
+            work.content.provenance = self._decoders.provenance(data)
             elapsed = time.perf_counter() - started
             return lambda: self._on_decoded(work, decoded, elapsed)
 
@@ -271,23 +289,24 @@ class Pipeline:
             work.done = True
         else:
             content.decoder = decoded.decoder
-            work.crop = decoded.crop
-            self._crops[False].append(work)
+            work.views = decoded.views
+            work.found = [None] * len(decoded.views)
+            self._crops[False] += [(work, view) for view in range(len(decoded.views))]
             self._submit_batches(starved=False)
 
     def _submit_batches(self, starved: bool) -> None:
         """Send full batches off; the rest too when nothing else would fill them."""
         for final in (False, True):
-            works = self._crops[final]
-            while len(works) >= self._identify.batch or (starved and works):
-                batch = works[: self._identify.batch]
-                del works[: self._identify.batch]
+            views = self._crops[final]
+            while len(views) >= self._identify.batch or (starved and views):
+                batch = views[: self._identify.batch]
+                del views[: self._identify.batch]
                 self._embed(batch, final)
             starved = starved and self._embedding == 0
 
-    def _embed(self, batch: list[_Work], final: bool) -> None:
+    def _embed(self, batch: "list[_View]", final: bool) -> None:
         self._embedding += 1
-        crops = np.stack([work.crop for work in batch if work.crop is not None])
+        crops = np.stack([work.views[view] for work, view in batch if work.views is not None])
 
         def job() -> Callable[[], None]:
             started = time.perf_counter()
@@ -298,22 +317,42 @@ class Pipeline:
         self._pool.submit(job)
 
     def _on_embedded(
-        self, batch: list[_Work], outcomes: Sequence[Identified | None], elapsed: float
+        self, batch: "list[_View]", outcomes: Sequence[Identified | None], elapsed: float
     ) -> None:
         self._times.embed += elapsed
         self._times.embedded += len(batch)
         self._embedding -= 1
-        for work, outcome in zip(batch, outcomes, strict=True):
+        for (work, view), outcome in zip(batch, outcomes, strict=True):
             if outcome is None:
-                self._crops[True].append(work)
-                continue
-            work.content.vector, work.content.precision = outcome.vector, outcome.precision
-            work.hits, work.crop, work.done = outcome.hits, None, True
+                self._crops[True].append((work, view))
+            else:
+                work.found[view] = outcome
+                _finish(work)
+
+    def _usable(self, content: Content | None) -> Content | None:
+        """Forget failures that may not happen again, and contents that lack some view."""
+        if content is None or content.reason in PASSING:
+            return None
+        if content.vector is not None:
+            plan = self._options.decode.views
+            views = 1 if content.views is None else 1 + len(content.views)
+            if plan.id and views != plan.count(content.width or 0, content.height or 0):
+                return None
+        return content
 
 
-def _lasting(content: Content | None) -> Content | None:
-    """Forget failures that may not happen again."""
-    return None if content is not None and content.reason in PASSING else content
+def _finish(work: _Work) -> None:
+    """Put the views of some bytes together, once all are there."""
+    found = [one for one in work.found if one is not None]
+    if len(found) < len(work.found):
+        return
+    content = work.content
+    content.vector, content.precision = found[0].vector, found[0].precision
+    if len(found) > 1:
+        content.views = np.stack([one.vector for one in found[1:]])
+    hits = [one.hits for one in found if one.hits is not None]
+    work.hits = Hits.join(hits) if hits else None
+    work.views, work.done = None, True
 
 
 def _one_thread() -> None:

@@ -36,6 +36,7 @@ class FreshContent:
     detail: str | None = None
     vector: NDArray[np.float32] | None = None
     precision: str | None = None
+    views: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

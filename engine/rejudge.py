@@ -8,8 +8,9 @@ from itertools import islice
 import numpy as np
 
 from .contracts import Content, Gallery, Recorder
+from .decoding.views import ViewPlan
 from .judging.hits import search_both
-from .judging.judge import Judge, Query
+from .judging.judge import Judge, Query, vectors_of
 from .ledger import COMMIT_ROWS, Ledger, judged
 from .pipeline import StageTimes
 from .results import FileResult, Status
@@ -23,6 +24,7 @@ def rejudge(
     gallery: Gallery,
     judge: Judge,
     recorder: Recorder,
+    plan: ViewPlan,
     band: float = 0.0,
     times: StageTimes | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -37,6 +39,7 @@ def rejudge(
         gallery: What to compare with; of the same encoder as the scan.
         judge: Decides, by that gallery's assessment.
         recorder: Knows the vectors, keeps the results as a scan of their own.
+        plan: Which views the earlier scan took.
         band: How far a score from a vector that is not float32 may lie from the float32 one.
         times: Filled with the seconds that each stage took.
         stop: Asked after each batch; once true, it ends.
@@ -51,7 +54,7 @@ def rejudge(
         started = time.perf_counter()
         contents = [_content(row, recorder) for row in batch]
         known = [
-            (content, np.atleast_2d(content.vector))
+            (content, vectors_of(content))
             for content in contents
             if content is not None and content.vector is not None
         ]
@@ -61,7 +64,7 @@ def rejudge(
             first = 0
             for content, views in known:
                 hits = found[first : first + len(views)]
-                queries.append(Query.of(content, hits, band))
+                queries.append(Query.of(content, hits, plan, band))
                 first += len(views)
         judgements = iter(judge.judge(queries, gallery))
         times.search += time.perf_counter() - started

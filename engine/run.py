@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .decoding.decode import decoder_versions
+from .decoding.views import ViewPlan
 from .embed import Embedder
 from .judging.judge import Judge
 
@@ -49,6 +50,7 @@ def run_record(
     embedder: Embedder,
     preprocessing: str,
     judge: Judge,
+    views: ViewPlan | None = None,
 ) -> dict[str, Any]:
     """Describe a run, JSON-able.
 
@@ -58,10 +60,12 @@ def run_record(
         embedder: What embedded.
         preprocessing: Identity of the steps before the encoder.
         judge: What decides.
+        views: What is embedded of each picture; None for the centre crop alone.
     """
     return {
         "arguments": dict(arguments),
         "preprocessing": preprocessing,
+        "views": (views or ViewPlan()).record(),
         **environment(embedder),
         **_judged_here(gallery, judge),
     }

@@ -12,7 +12,7 @@ from .embed import Embedder
 from .errors import InputError
 from .identify import EmbedAndSearch
 from .judging.hits import Hits, search_both
-from .judging.judge import Judge, Judgement, Query
+from .judging.judge import Judge, Judgement, Query, vectors_of
 from .ledger import Ledger
 from .pipeline import Item, Pipeline, PipelineOptions, StageTimes
 from .results import FileResult
@@ -102,9 +102,8 @@ def _scan(
     ledger = Ledger(recorder, times)
     try:
         for burst in pipeline.run(files, stop):
-            for item, judgement in zip(
-                burst, _judge(burst, gallery, judge, options.band, times), strict=True
-            ):
+            judgements = _judge(burst, gallery, judge, options, times)
+            for item, judgement in zip(burst, judgements, strict=True):
                 ledger.add(item, judgement)
             if ledger.due:
                 yield from ledger.commit()
@@ -114,13 +113,13 @@ def _scan(
 
 
 def _judge(
-    burst: Sequence[Item], gallery: Gallery, judge: Judge, band: float, times: StageTimes
+    burst: Sequence[Item], gallery: Gallery, judge: Judge, options: ScanOptions, times: StageTimes
 ) -> list[Judgement | None]:
     """Judge the files of a burst that have a vector; search first where it is a stored one."""
     started = time.perf_counter()
     hits: list[Hits | None] = [item.hits for item in burst]
     stored = [
-        (row, np.atleast_2d(item.content.vector))
+        (row, vectors_of(item.content))
         for row, item in enumerate(burst)
         if hits[row] is None and item.content is not None and item.content.vector is not None
     ]
@@ -130,8 +129,9 @@ def _judge(
         for row, views in stored:
             hits[row] = found[first : first + len(views)]
             first += len(views)
+    plan = options.pipeline.decode.views
     queries = {
-        row: Query.of(item.content, found, band)
+        row: Query.of(item.content, found, plan, options.band)
         for row, (item, found) in enumerate(zip(burst, hits, strict=True))
         if item.content is not None and found is not None
     }

@@ -53,6 +53,7 @@ class KnownContent:
     detail: str | None
     vector: NDArray[np.float32] | None
     precision: str | None
+    views: NDArray[np.float32] | None
 
 
 class ContentLike(Protocol):
@@ -102,6 +103,10 @@ class ContentLike(Protocol):
     def precision(self) -> str | None:
         """Arithmetic that gave it."""
 
+    @property
+    def views(self) -> NDArray[np.float32] | None:
+        """Embeddings of further views, shape (V - 1, D)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recall:
@@ -120,12 +125,14 @@ class Recall:
 
 _COLUMNS = (
     "c.sha256, c.bytes, c.format, c.width, c.height, c.decoder, c.provenance,"
-    " f.reason, f.detail, e.vector, e.precision"
+    " f.reason, f.detail, e.vector, e.precision, v.vectors"
 )
 _JOINS = (
     " LEFT JOIN failures f ON f.content_id = c.id AND f.preprocessing = :preprocessing"
     " LEFT JOIN embeddings e ON e.content_id = c.id AND e.encoder_id = :encoder"
     " AND e.preprocessing = :preprocessing"
+    " LEFT JOIN views v ON v.content_id = c.id AND v.encoder_id = :encoder"
+    " AND v.preprocessing = :preprocessing AND v.plan = :plan"
 )
 _BY_FILE = (
     f"SELECT {_COLUMNS} FROM files p JOIN contents c ON c.id = p.content_id {_JOINS}"  # noqa: S608
@@ -144,10 +151,11 @@ class ContentStore:
         encoder_key: int,
         preprocessing: str,
         recall: Recall,
+        plan: str = "",
     ) -> None:
         self._database = database
         self._connection: sqlite3.Connection = database.conn
-        self._scope = {"encoder": encoder_key, "preprocessing": preprocessing}
+        self._scope = {"encoder": encoder_key, "preprocessing": preprocessing, "plan": plan}
         self._recall = recall
 
     def known_file(self, file: FileIdentity) -> KnownContent | None:
@@ -172,7 +180,7 @@ class ContentStore:
         if row is None:
             return None
         sha256, size, name, width, height, decoder, provenance, *outcome = row
-        reason, detail, blob, precision = outcome
+        reason, detail, blob, precision, further = outcome
         if blob is not None and not self._recall.reembed:
             reason = detail = None
         elif reason is not None and not self._recall.retry_failed:
@@ -191,6 +199,7 @@ class ContentStore:
             detail,
             None if blob is None else np.frombuffer(blob, "<f4"),
             precision,
+            None if blob is None or further is None else _matrix(further, len(blob)),
         )
 
     def remember(self, learnt: Sequence[tuple[FileIdentity, ContentLike]]) -> None:
@@ -259,6 +268,18 @@ class ContentStore:
                     "vector": content.vector.astype("<f4").tobytes(),
                 },
             )
+            if content.views is not None:
+                vectors = content.views.astype("<f4").tobytes()
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO views"
+                    " (content_id, encoder_id, preprocessing, plan, vectors)"
+                    " VALUES (:content, :encoder, :preprocessing, :plan, :vectors)",
+                    {
+                        **self._scope,
+                        "content": key,
+                        "vectors": vectors,
+                    },
+                )
             self._connection.execute(
                 "DELETE FROM failures WHERE content_id = ? AND preprocessing = ?",
                 (key, preprocessing),
@@ -270,3 +291,8 @@ class ContentStore:
                 (key, preprocessing, content.reason, content.detail),
             )
         return int(key)
+
+
+def _matrix(blob: bytes, row: int) -> NDArray[np.float32]:
+    """Vectors that were stored one after the other; `row` is the length of one in bytes."""
+    return np.frombuffer(blob, "<f4").reshape(-1, row // 4)

@@ -239,6 +239,26 @@ def m003_pulled_files_and_heads(db: Database) -> None:
     _execute(db, _SCHEMA_3)
 
 
+_SCHEMA_4 = """
+-- Vectors of further views of a picture (crops, changes), beside the centre crop's in embeddings.
+CREATE TABLE views (
+    id INTEGER PRIMARY KEY,
+    content_id INTEGER NOT NULL REFERENCES contents(id) ON DELETE CASCADE,
+    encoder_id INTEGER NOT NULL REFERENCES encoders(id),
+    preprocessing TEXT NOT NULL,
+    plan TEXT NOT NULL,             -- which views, and their order
+    vectors BLOB NOT NULL,          -- float32, one after the other
+    UNIQUE (content_id, encoder_id, preprocessing, plan)
+);
+"""
+
+
+@MIGRATIONS()
+def m004_views(db: Database) -> None:
+    """Several crops of a picture, and the stability probe."""
+    _execute(db, _SCHEMA_4)
+
+
 def _execute(db: Database, script: str) -> None:
     for statement in script.split(";\n"):
         if statement.strip():
@@ -250,6 +270,7 @@ KNOWN = frozenset(
         m001_first_schema.__name__,
         m002_calibrated_verdicts.__name__,
         m003_pulled_files_and_heads.__name__,
+        m004_views.__name__,
     }
 )
 """Names of all migrations; a workspace that has had others was made by a newer version."""

@@ -148,9 +148,10 @@ class ScanRecorder(ContentStore):
         gallery: GalleryInfo,
         run: Mapping[str, Any],
         recall: Recall,
+        plan: str,
         leases: Leases,
     ) -> None:
-        super().__init__(database, encoder_key, gallery.preprocessing, recall)
+        super().__init__(database, encoder_key, gallery.preprocessing, recall, plan)
         self._position = 0
         self._leases = leases
         self.uuid = str(uuid4())

@@ -68,6 +68,7 @@ class Verifier:
         embeddings = self._vectors("embeddings", "embedding", "scan its file with --reembed")
         references = self._vectors('"references"', "reference", "build its gallery again")
         yield embeddings
+        yield self._views()
         yield references
         yield self._seals()
         yield self._faiss(embeddings.clean and references.clean)
@@ -161,6 +162,21 @@ class Verifier:
             for key, problem in _bad_vectors(part):
                 findings.append(Finding(f"{kind} {key} {problem}", Outcome.REMAINS, hint))
         return CheckResult(f"vectors of {kind}s", count, tuple(findings))
+
+    def _views(self) -> CheckResult:
+        rows = self._connection.execute(
+            "SELECT v.id, e.dimension, v.vectors FROM views v"
+            " JOIN encoders e ON e.id = v.encoder_id"
+        )
+        hint = "scan its file with --reembed and the same --crops and --probe"
+        findings, count = [], 0
+        for key, width, blob in rows:
+            count += 1
+            step = 4 * width
+            parts = [blob[at : at + step] for at in range(0, max(len(blob), 1), step)]
+            for _, problem in _bad_vectors([(key, width, part) for part in parts]):
+                findings.append(Finding(f"views {key}: a vector {problem}", Outcome.REMAINS, hint))
+        return CheckResult("pictures with further views", count, tuple(findings))
 
     def _seals(self) -> CheckResult:
         rows = self._connection.execute(

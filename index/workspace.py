@@ -141,7 +141,11 @@ class Workspace:
             connection.execute("INSERT OR REPLACE INTO settings VALUES ('gallery', ?)", (name,))
 
     def recorder(
-        self, gallery: GalleryInfo, run: Mapping[str, Any], recall: Recall | None = None
+        self,
+        gallery: GalleryInfo,
+        run: Mapping[str, Any],
+        recall: Recall | None = None,
+        plan: str = "",
     ) -> ScanRecorder:
         """Begin a scan against a gallery.
 
@@ -149,9 +153,12 @@ class Workspace:
             gallery: What is compared with.
             run: The run record, JSON-able.
             recall: How much of what is known may be used.
+            plan: Which views are taken beside the centre crop; empty for none.
         """
         key = self.encoders.find(gallery.encoder_sha256).key
-        return ScanRecorder(self._database, key, gallery, run, recall or Recall(), self._leases)
+        return ScanRecorder(
+            self._database, key, gallery, run, recall or Recall(), plan, self._leases
+        )
 
     def verify(self, identify: Identify, files: bool = False) -> Iterator[CheckResult]:
         """Check everything that the workspace holds, and repair what is derived.

@@ -8,22 +8,20 @@ is a faster way to the same answer.
 import enum
 import importlib.metadata
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile, features
 
 from ..quiet import quiet_warnings
+from . import raw
 from .crop import CropBox, centre_crop
-from .formats import ALLOWED, open_image, sniff
+from .formats import ALLOWED, EXTRAS, NotIdentifiedError, open_image, sniff
 from .region import read_region, region_version
+from .views import SIZE, Pixels, Read, ViewPlan
 
 PREPROCESSING = "code-centre224-rgb/1"
 """Identity of all steps from file to crop; changes when a pixel of any crop could change."""
-
-SIZE = 224
-"""Side of the crop, in pixels."""
 
 _DETAIL = 200  # characters of a decoder's own words that are kept
 _SMALL = 2 * SIZE * SIZE  # pixels below which reading a part saves nothing
@@ -40,6 +38,8 @@ class Reason(enum.StrEnum):
     TOO_LARGE = "too_large"  # more bytes than the limit, packed or unpacked
     TOO_MANY_PIXELS = "too_many_pixels"  # more pixels than the limit
     NO_MEMORY = "no_memory"  # decoding needs more memory than there is
+    DECODER_CRASHED = "decoder_crashed"  # its decoder brought its process down
+    DECODE_TIMEOUT = "decode_timeout"  # its decoder took longer than the limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +52,31 @@ class DecodeOptions:
             within 1 GiB (Pillow takes 4 bytes a pixel).
         max_bytes: Largest file, in bytes. The default, 2**30, covers 2**28 pixels of
             uncompressed RGB.
+        timeout: Seconds after which an isolated decoder is stopped (see
+            :mod:`code_forensics.engine.isolation`). The default, 60, is ten times what the
+            largest image within `max_pixels` takes on a slow core.
+        isolate: Let processes of their own do what could crash or hang; False decodes
+            everything in this one.
         region: Read only the middle of a JPEG where that is proven to give the same pixels;
             False leaves every file to Pillow, for comparison.
+        views: What is cut out of each picture.
     """
 
     max_pixels: int = 1 << 28
     max_bytes: int = 1 << 30
+    timeout: float = 60.0
+    isolate: bool = True
     region: bool = True
+    views: ViewPlan = field(default_factory=ViewPlan)
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image's crop, and what its header says.
+    """An image's crops, and what its header says.
 
     Attributes:
-        crop: Array of shape (224, 224, 3), uint8, C-contiguous, RGB.
+        views: Array of shape (V, 224, 224, 3), uint8, C-contiguous, RGB: the centre crop, then
+            what the plan of views adds.
         format: Pillow's name of the format ("JPEG", "PNG", ...; "HEIF" for HEIC too).
         width: Width of the first frame in pixels, EXIF orientation not applied.
         height: Its height.
@@ -74,12 +84,18 @@ class Decoded:
         decoder: "pillow" or "nvimgcodec".
     """
 
-    crop: NDArray[np.uint8]
+    views: Pixels
     format: str
     width: int
     height: int
     frames: int
     decoder: str
+
+    @property
+    def crop(self) -> Pixels:
+        """The centre crop, shape (224, 224, 3)."""
+        crop: Pixels = self.views[0]
+        return crop
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +118,7 @@ class Undecodable:
 
 
 def decode(data: bytes, options: DecodeOptions = DecodeOptions()) -> Decoded | Undecodable:
-    """Decode an image to its centre crop. Thread-safe; bad input is an answer, not an exception.
+    """Decode an image to its crops. Thread-safe; bad input is an answer, not an exception.
 
     Args:
         data: The whole file.
@@ -113,20 +129,52 @@ def decode(data: bytes, options: DecodeOptions = DecodeOptions()) -> Decoded | U
     if len(data) > options.max_bytes:
         detail = f"{len(data)} bytes, the limit is {options.max_bytes}"
         return Undecodable(Reason.TOO_LARGE, detail, sniff(data), None, None)
+    if raw.is_raw(data) and raw.available():
+        return _develop(data, options)
     with quiet_warnings():
         try:
             image = open_image(data)
         except Exception as error:  # decoders raise nearly anything on hostile headers
             return _refusal(error, data, None)
-        width, height = image.size
-        if width * height > options.max_pixels:
-            detail = f"{width} x {height} pixels, the limit is {options.max_pixels}"
-            name = image.format or ""
-            return Undecodable(Reason.TOO_MANY_PIXELS, detail, name, width, height)
+        if refusal := _too_many_pixels(image.size, _name(image), options):
+            return refusal
         try:
             return _crop(image, data, options)
         except Exception as error:
             return _refusal(error, data, image)
+
+
+def decode_frames(
+    data: bytes, start: int, stop: int, options: DecodeOptions = DecodeOptions()
+) -> list[Decoded | Undecodable]:
+    """Decode some frames, or pages, of an image that has several.
+
+    Args:
+        data: The whole file.
+        start: First frame, from 0.
+        stop: First frame that is not wanted.
+        options: Bounds.
+
+    Returns:
+        An answer for each, like that of :func:`decode` for the first frame.
+    """
+    answers: list[Decoded | Undecodable] = []
+    with quiet_warnings():
+        try:
+            image = open_image(data)
+            frames = int(getattr(image, "n_frames", 1))
+        except Exception as error:
+            return [_refusal(error, data, None)] * (stop - start)
+        for number in range(start, stop):
+            try:
+                image.seek(number)
+                answers.append(
+                    _too_many_pixels(image.size, _name(image), options)
+                    or _whole(image, frames, options.views)
+                )
+            except Exception as error:
+                answers.append(_refusal(error, data, image))
+    return answers
 
 
 def decoder_versions() -> dict[str, str]:
@@ -156,35 +204,70 @@ def decoder_versions() -> dict[str, str]:
     return versions
 
 
+def _name(image: ImageFile.ImageFile) -> str:
+    return "JPEG XL" if image.format == "JXL" else image.format or ""
+
+
+def _too_many_pixels(
+    size: tuple[int, int], name: str, options: DecodeOptions
+) -> Undecodable | None:
+    width, height = size
+    if width * height <= options.max_pixels:
+        return None
+    detail = f"{width} x {height} pixels, the limit is {options.max_pixels}"
+    return Undecodable(Reason.TOO_MANY_PIXELS, detail, name, width, height)
+
+
+def _develop(data: bytes, options: DecodeOptions) -> Decoded | Undecodable:
+    try:
+        opened = raw.RawImage(data)
+        if refusal := _too_many_pixels(opened.size, "RAW", options):
+            return refusal
+        image = opened.develop()
+    except Exception as error:  # LibRaw's own family, and whatever NumPy makes of odd sizes
+        return _refusal(error, data, None)
+    views = options.views.cut(image.width, image.height, _reader(image))
+    return Decoded(views, "RAW", image.width, image.height, 1, "libraw")
+
+
 def _crop(image: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> Decoded:
-    name = image.format or ""
+    name = _name(image)
     width, height = image.size
-    if options.region and name in ("JPEG", "MPO") and width * height > _SMALL:
-        box = centre_crop(width, height, SIZE)
-        pixels = read_region(data, width, height, box)
+    reach = options.views.reach
+    if options.region and reach and name in ("JPEG", "MPO") and width * height > _SMALL:
+        middle = centre_crop(width, height, reach)
+        pixels = read_region(data, width, height, middle)
         if pixels is not None:
-            frames = getattr(image, "n_frames", 1)
-            return Decoded(_pad(pixels, box), name, width, height, frames, "nvimgcodec")
+            views = options.views.cut(width, height, _part_of(pixels, middle))
+            return Decoded(views, name, width, height, getattr(image, "n_frames", 1), "nvimgcodec")
+    image.load()
+    return _whole(image, _frames(image, data), options.views)
+
+
+def _whole(image: ImageFile.ImageFile, frames: int, plan: ViewPlan) -> Decoded:
     image.load()
     width, height = image.size  # some formats know their size only now
-    box = centre_crop(width, height, SIZE)
-    pixels = _to_rgb(image.crop((box.left, box.top, box.right, box.bottom)))
-    return Decoded(_pad(pixels, box), name, width, height, _frames(image, data), "pillow")
+    views = plan.cut(width, height, _reader(image))
+    return Decoded(views, _name(image), width, height, frames, "pillow")
 
 
-def _to_rgb(part: Image.Image) -> NDArray[np.uint8]:
+def _reader(image: Image.Image) -> Read:
+    """Reads parts of a picture that is in memory."""
+    return lambda box: _to_rgb(image.crop((box.left, box.top, box.right, box.bottom)))
+
+
+def _part_of(pixels: Pixels, whole: CropBox) -> Read:
+    """Reads parts of a part."""
+    return lambda box: pixels[
+        box.top - whole.top : box.bottom - whole.top, box.left - whole.left : box.right - whole.left
+    ]
+
+
+def _to_rgb(part: Image.Image) -> Pixels:
     """Convert the crop alone: every conversion to RGB is pixel by pixel, so the order is free."""
     # Pillow only warns of, or recolours, the transparency that RGB is going to lose.
     part.info.pop("transparency", None)
     return np.asarray(part.convert("RGB"))
-
-
-def _pad(pixels: NDArray[np.uint8], box: CropBox) -> NDArray[np.uint8]:
-    if box.fills:
-        return np.ascontiguousarray(pixels)
-    square = np.zeros((box.size, box.size, 3), np.uint8)
-    square[box.y : box.y + box.height, box.x : box.x + box.width] = pixels
-    return square
 
 
 def _frames(image: ImageFile.ImageFile, data: bytes) -> int:
@@ -210,9 +293,12 @@ _UNPACKED = re.compile(r"decompressed data too large|MAX_TEXT|too much memory", 
 
 
 def _refusal(error: Exception, data: bytes, image: ImageFile.ImageFile | None) -> Undecodable:
-    name = (image.format if image is not None else None) or sniff(data)
+    name = (_name(image) if image is not None else "") or sniff(data)
     width, height = image.size if image is not None else (None, None)
-    return Undecodable(_reason(error, name), _detail(error), name, width, height)
+    reason, detail = _reason(error, name), _detail(error)
+    if reason is Reason.UNSUPPORTED and isinstance(error, NotIdentifiedError) and name in EXTRAS:
+        detail = f"{name} needs: pip install 'code-forensics[{EXTRAS[name]}]', then --retry-failed"
+    return Undecodable(reason, detail, name, width, height)
 
 
 def _reason(error: Exception, name: str) -> Reason:
@@ -223,7 +309,8 @@ def _reason(error: Exception, name: str) -> Reason:
         return Reason.TOO_MANY_PIXELS
     if not name:  # at most, a decoder without a signature of its own gave it a try
         return Reason.NOT_AN_IMAGE
-    if name not in ALLOWED:
+    missing = isinstance(error, NotIdentifiedError) and "JXL: " not in said  # the extra
+    if name not in ALLOWED and (missing or name not in EXTRAS):
         return Reason.UNSUPPORTED
     if _UNPACKED.search(said):
         return Reason.TOO_LARGE

@@ -5,6 +5,7 @@ it cannot do without changing Pillow for the whole process: leave out formats, l
 pixels (the caller sets one), and open HEIC without registering a plugin.
 """
 
+import contextlib
 import functools
 import io
 import struct
@@ -13,19 +14,29 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageFile
 
+from ..quiet import quiet_warnings
+from .raw import EXTRA as RAW_EXTRA
+from .raw import is_raw
+
 # fmt: off
 ALLOWED = frozenset((
     "AVIF", "BLP", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "FTEX", "GBR", "GIF",
     "HEIF", "ICNS", "ICO", "IM", "IMT", "JPEG", "JPEG2000", "MCIDAS", "MPO", "MSP", "PCD",
     "PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SPIDER", "SUN", "TGA", "TIFF",
-    "WEBP", "XBM", "XPM", "XVTHUMB",
+    "JXL", "WEBP", "XBM", "XPM", "XVTHUMB",
 ))
 # fmt: on
-"""Formats that are decoded, by Pillow's names.
+"""Formats that are decoded, by Pillow's names; JXL (JPEG XL) where the extra is installed.
 
 What Pillow knows beside them: EPS (starts Ghostscript), IPTC (opens its payload as any format),
 WMF, BUFR, GRIB, HDF5 and MPEG (stubs without a decoder).
 """
+
+MULTI_FRAME = frozenset(("AVIF", "DCX", "FLI", "GIF", "HEIF", "MPO", "PNG", "TIFF", "WEBP"))
+"""Formats whose frames or pages are pictures; what Pillow counts in a PSD are layers."""
+
+EXTRAS = {"JPEG XL": "jxl", "RAW": RAW_EXTRA}
+"""Formats that optional extras decode, and the names of those."""
 
 _COMMON = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG")  # what Pillow tries first
 
@@ -68,6 +79,13 @@ _HEIF_BRANDS = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 )
 
+# fmt: off
+_RAW_SUFFIXES = frozenset((
+    ".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw",
+    ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srw", ".x3f",
+))
+# fmt: on
+
 _Opener = Callable[[io.BytesIO, str], ImageFile.ImageFile]
 
 
@@ -86,6 +104,8 @@ def sniff(data: bytes) -> str:
     """Name a format by its first bytes: Pillow's name, another common one, or empty."""
     if data[:2] == b"BM" and len(data) < 26:
         return ""  # two letters say too little of a text
+    if is_raw(data):
+        return "RAW"
     for offset, signature, name in _SIGNATURES:
         if data.startswith(signature, offset):
             return name
@@ -116,6 +136,37 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     raise NotIdentifiedError("; ".join(complaints))
 
 
+def claimed(prefix: bytes) -> bool:
+    """Whether any decoder that is allowed takes a file for its own by its first bytes.
+
+    Args:
+        prefix: The first 16 bytes.
+    """
+    plugins = [*_common_plugins(), *_other_plugins()]
+    return any(plugin.accepts is not None and plugin.accepts(prefix) for plugin in plugins)
+
+
+def opens_unclaimed(data: bytes) -> bool:
+    """Whether one of the few decoders without a signature (TGA, PCD, ...) opens a file.
+
+    They are Python, and look at short headers only.
+
+    Args:
+        data: The first 64 kB of the file.
+    """
+    with quiet_warnings():
+        for plugin in _other_plugins():
+            if plugin.accepts is None:
+                try:
+                    plugin.open(io.BytesIO(data), "")
+                except (SyntaxError, IndexError, TypeError, struct.error):
+                    continue
+                except Exception:  # it knows the file, and finds it broken
+                    return True
+                return True
+    return False
+
+
 def suffix_fits(suffix: str, name: str) -> bool:
     """Whether a file name's suffix is one of a format's own.
 
@@ -135,6 +186,10 @@ def suffix_fits(suffix: str, name: str) -> bool:
         return name == "HEIF" or suffix in (".avif", ".heif")
     if name == "MPO" and suffix == ".mpo":
         return True
+    if name == "RAW":
+        return suffix in _RAW_SUFFIXES
+    if name == "JPEG XL":
+        return suffix == ".jxl"
     Image.init()
     return Image.EXTENSION.get(suffix) == {"MPO": "JPEG", "DIB": "BMP"}.get(name, name)
 
@@ -154,6 +209,8 @@ def _common_plugins() -> tuple[_Plugin, ...]:
 @functools.cache
 def _other_plugins() -> tuple[_Plugin, ...]:
     Image.init()
+    with contextlib.suppress(ImportError), quiet_warnings():
+        import pillow_jxl  # noqa: F401 - registers JXL, which is then found below
     names = [name for name in dict.fromkeys(Image.ID) if name in ALLOWED and name not in _COMMON]
     plugins = [_Plugin(name, *Image.OPEN[name]) for name in names if name != "HEIF"]
     try:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..decoding.decode import SIZE, Decoded, decode
+from ..decoding.decode import Decoded, decode
+from ..decoding.views import SIZE
 from ..discover import FoundFile
 from ..judging.held_out_search import source_codes
 from ..judging.scores import FAKE, REAL, Floats, Integers

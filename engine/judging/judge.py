@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contracts import Content, Gallery, Reference
+from ..decoding.views import CropPlace, ViewPlan
 from ..results import CropScore, Label, Neighbour, ProbeScore, Verdict
 from .assessment import Assessment
 from .attribution import attribute
@@ -45,15 +46,6 @@ class JudgeOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class CropPlace:
-    """Where a crop lies in the picture as stored: left and top in pixels, and its side."""
-
-    left: int
-    top: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
 class Query:
     """What is known of one picture.
 
@@ -75,19 +67,24 @@ class Query:
     changes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, content: Content, hits: Hits, band: float) -> "Query":
+    def of(cls, content: Content, hits: Hits, plan: ViewPlan, band: float) -> "Query":
         """What is known of a content with an embedding.
 
         Args:
             content: The content.
             hits: One row a view.
+            plan: Which views they are.
             band: Of vectors that are not float32.
         """
+        width, height = content.width or 0, content.height or 0
+        places = plan.places(width, height) if len(hits) > 1 else ()
         return cls(
             hits,
-            content.width or 0,
-            content.height or 0,
+            width,
+            height,
             0.0 if content.precision == "float32" else band,
+            places if len(places) > 1 else (),
+            plan.changes,
         )
 
 
@@ -294,6 +291,14 @@ class Judge:
                     found.append(Neighbour(key, r.id, label, r.generator, r.source, cosine))
         found.sort(key=lambda n: (-n.similarity, n.label is Label.FAKE, n.key))
         return tuple(found)
+
+
+def vectors_of(content: Content) -> NDArray[np.float32]:
+    """All vectors of a content with an embedding, shape (V, D), the centre crop's first."""
+    assert content.vector is not None
+    if content.views is None:
+        return content.vector[None]
+    return np.concatenate((content.vector[None], content.views))
 
 
 def _means(values: Floats, first: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:

@@ -12,6 +12,7 @@ class Cause(StrEnum):
     CONTENT = "content"  # the file holds other bytes
     ENCODER = "encoder"
     PREPROCESSING = "preprocessing"
+    VIEWS = "views"  # other crops, or the probe
     GALLERY = "gallery"  # other references, of another gallery or another state of it
     K = "k"
     THRESHOLD = "threshold"  # other error rates asked for, or other thresholds fitted
@@ -78,6 +79,7 @@ def compare_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> RunDiff
     differs = {
         Cause.ENCODER: first["encoder"]["sha256"] != second["encoder"]["sha256"],
         Cause.PREPROCESSING: first["preprocessing"] != second["preprocessing"],
+        Cause.VIEWS: first.get("views") != second.get("views"),
         Cause.GALLERY: first["gallery"]["sha256"] != second["gallery"]["sha256"],
         Cause.K: first["k"] != second["k"],
         Cause.THRESHOLD: judging[0].get("thresholds") != judging[1].get("thresholds"),

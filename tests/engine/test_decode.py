@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -224,7 +225,11 @@ JPEG = encode(picture("RGB", 400, 400), "JPEG")
             Reason.UNSUPPORTED,
             "EPS",
         ),
-        (b"\xff\x0a" + bytes(range(50)), Reason.UNSUPPORTED, "JPEG XL"),
+        (
+            b"\xff\x0a" + bytes(range(50)),
+            Reason.CORRUPT if find_spec("pillow_jxl") else Reason.UNSUPPORTED,
+            "JPEG XL",
+        ),
         (b"\x89HDF\r\n\x1a\n" + bytes(50), Reason.UNSUPPORTED, "HDF5"),
     ],
 )

@@ -42,6 +42,7 @@ class Content:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
     detail: str | None = None
+    views: NDArray[np.float32] | None = None
 
 
 def vector_of(number: int) -> NDArray[np.float32]:

@@ -1,0 +1,1 @@
+"""Decoding what could crash or hang, in processes that may be lost."""

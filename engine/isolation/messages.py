@@ -1,0 +1,196 @@
+"""Messages between this process and a decoding one: JSON, then raw bytes; nothing is executed.
+
+A message is the length of its JSON (4 bytes, big-endian), the length of its raw part (8 bytes), the
+JSON, and the raw part. The process at the other end may be in an attacker's hands, so whatever
+comes back is checked against what it has to be.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import IO, Any
+
+import numpy as np
+
+from ..decoding.decode import Decoded, DecodeOptions, Reason, Undecodable
+from ..decoding.layout import Layout
+from ..decoding.views import SIZE, ViewPlan
+
+MAX_JSON = 1 << 20
+"""Most bytes of JSON in a message."""
+
+_LENGTHS = struct.Struct(">IQ")
+_CROP = SIZE * SIZE * 3
+_TEXT = 1000  # characters of any word in an answer
+
+
+class Work(StrEnum):
+    """What a decoding process can be asked for."""
+
+    DECODE = "decode"
+    FRAMES = "frames"
+    PROVENANCE = "provenance"
+
+
+class BrokenMessageError(Exception):
+    """The other end is gone, or does not keep to the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One piece of work.
+
+    Attributes:
+        work: Which.
+        options: Bounds for the decoder.
+        start: First frame, from 0; for `Work.FRAMES`.
+        stop: First frame that is not wanted.
+    """
+
+    work: Work
+    options: DecodeOptions
+    start: int = 0
+    stop: int = 0
+
+    def header(self) -> dict[str, Any]:
+        """As JSON-able object."""
+        return {
+            "work": self.work.value,
+            "max_pixels": self.options.max_pixels,
+            "max_bytes": self.options.max_bytes,
+            "timeout": self.options.timeout,
+            "layout": self.options.views.layout.value,
+            "probe": self.options.views.probe,
+            "start": self.start,
+            "stop": self.stop,
+        }
+
+    @classmethod
+    def of(cls, header: dict[str, Any]) -> "Request":
+        """From :meth:`header`."""
+        # Reading a part of a JPEG is for the process that loaded the library for it.
+        options = DecodeOptions(
+            max_pixels=header["max_pixels"],
+            max_bytes=header["max_bytes"],
+            timeout=header["timeout"],
+            isolate=False,
+            region=False,
+            views=ViewPlan(Layout(header["layout"]), header["probe"]),
+        )
+        return cls(Work(header["work"]), options, header["start"], header["stop"])
+
+
+def send(stream: IO[bytes], header: dict[str, Any], *raw: bytes) -> None:
+    """Write one message."""
+    text = json.dumps(header).encode()
+    stream.write(_LENGTHS.pack(len(text), sum(map(len, raw))) + text)
+    for part in raw:
+        stream.write(part)
+    stream.flush()
+
+
+def receive(stream: IO[bytes], max_raw: int) -> tuple[dict[str, Any], bytes]:
+    """Read one message.
+
+    Args:
+        stream: Where from.
+        max_raw: Most raw bytes that may follow.
+
+    Raises:
+        BrokenMessageError: It ends early, is too large, or is no message.
+    """
+    text_length, raw_length = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
+    if text_length > MAX_JSON or raw_length > max_raw:
+        raise BrokenMessageError("too large")
+    try:
+        header = json.loads(_exactly(stream, text_length))
+    except (ValueError, RecursionError) as error:
+        raise BrokenMessageError("not JSON") from error
+    if not isinstance(header, dict):
+        raise BrokenMessageError("not an object")
+    return header, _exactly(stream, raw_length)
+
+
+def _exactly(stream: IO[bytes], length: int) -> bytes:
+    data = stream.read(length)
+    if len(data) != length:
+        raise BrokenMessageError("the other end is gone")
+    return data
+
+
+def pack(answers: Sequence[Decoded | Undecodable]) -> tuple[dict[str, Any], list[bytes]]:
+    """Answers as JSON-able object and the raw bytes of their crops."""
+    described: list[dict[str, Any]] = []
+    crops = []
+    for answer in answers:
+        facts = {"format": answer.format, "width": answer.width, "height": answer.height}
+        if isinstance(answer, Decoded):
+            views = len(answer.views)
+            described.append(
+                {**facts, "frames": answer.frames, "decoder": answer.decoder, "views": views}
+            )
+            crops.append(answer.views.tobytes())
+        else:
+            described.append({**facts, "reason": answer.reason.value, "detail": answer.detail})
+    return {"answers": described}, crops
+
+
+def unpack(
+    header: dict[str, Any], raw: bytes, wanted: int, plan: ViewPlan
+) -> tuple[Decoded | Undecodable, ...]:
+    """Answers from :func:`pack`.
+
+    Args:
+        header: The object.
+        raw: The crops, one after the other.
+        wanted: How many answers there must be.
+        plan: What is cut out of each picture.
+
+    Raises:
+        BrokenMessageError: It is anything else.
+    """
+    described = header.get("answers")
+    if not isinstance(described, list) or len(described) != wanted:
+        raise BrokenMessageError("another number of answers")
+    answers: list[Decoded | Undecodable] = []
+    at = 0
+    for facts in described:
+        if not isinstance(facts, dict):
+            raise BrokenMessageError("not an answer")
+        name = _word(facts, "format")
+        if "reason" in facts:
+            reason, size = _word(facts, "reason"), (_size(facts, "width"), _size(facts, "height"))
+            if reason not in set(Reason):
+                raise BrokenMessageError("an unknown reason")
+            answers.append(Undecodable(Reason(reason), _word(facts, "detail"), name, *size))
+            continue
+        width, height, frames, count = (
+            _size(facts, key) for key in ("width", "height", "frames", "views")
+        )
+        if not width or not height or not frames or count != plan.count(width, height):
+            raise BrokenMessageError("not a picture")
+        views = np.frombuffer(raw[at : at + count * _CROP], np.uint8)
+        at += count * _CROP
+        if len(views) != count * _CROP:
+            raise BrokenMessageError("fewer crops than stated")
+        views = views.reshape(count, SIZE, SIZE, 3)
+        answers.append(Decoded(views, name, width, height, frames, _word(facts, "decoder")))
+    if at != len(raw):
+        raise BrokenMessageError("more crops than answers")
+    return tuple(answers)
+
+
+def _word(facts: dict[str, Any], key: str) -> str:
+    value = facts.get(key)
+    if not isinstance(value, str) or len(value) > _TEXT:
+        raise BrokenMessageError(f"{key} is not a word")
+    return value
+
+
+def _size(facts: dict[str, Any], key: str) -> int | None:
+    value = facts.get(key)
+    if value is not None and (type(value) is not int or not 0 <= value < 1 << 63):
+        raise BrokenMessageError(f"{key} is not a length")
+    return value

@@ -1,0 +1,79 @@
+"""Says which bytes are decoded in this process: those whose decoder is trusted and soon done.
+
+Trusted are libjpeg-turbo, zlib and Pillow's PNG reader: the most used of all decoders, linear in
+their input, and without a known hang. Even they can be kept busy by a file that is made for it (a
+progressive JPEG with a thousand scans, a PNG with a million chunks), so the markers are counted
+first, which costs a walk over a few headers. Bytes that no decoder claims are answered here too:
+nothing but short headers is looked at in Python.
+"""
+
+from ..decoding.decode import Decoded, DecodeOptions, Undecodable, decode
+from ..decoding.formats import claimed, opens_unclaimed
+
+_EFFORT = 1 << 29  # pixels times scans: 1 to 3 s on a slow core
+_EFFORT_PER_SECOND = 1 << 25  # a tenth of what a slow core does
+_SEGMENTS = 1000  # before a JPEG's first scan
+_CHUNKS = 20_000  # of a PNG, each a step in Python
+_UNCLAIMED = 1 << 16  # bytes in which a format without a signature shows itself
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_SOS = 0xDA
+_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, Huffman coded
+_OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
+
+
+def decode_here(data: bytes, options: DecodeOptions) -> Decoded | Undecodable | None:
+    """Decode what needs no isolation.
+
+    Args:
+        data: The whole file.
+        options: Bounds.
+
+    Returns:
+        None where a process of its own should do it.
+    """
+    limit = min(_EFFORT, int(_EFFORT_PER_SECOND * options.timeout))
+    if not data or len(data) > options.max_bytes:
+        return decode(data, options)
+    if data.startswith(_JPEG):
+        return decode(data, options) if _jpeg_effort(data) <= limit else None
+    if data.startswith(_PNG):
+        return decode(data, options) if _png_effort(data) <= limit else None
+    if claimed(data[:16]) or opens_unclaimed(data[:_UNCLAIMED]):
+        return None
+    return decode(data[:_UNCLAIMED], options)
+
+
+def _jpeg_effort(data: bytes) -> float:
+    """Pixels times scans; infinite for a structure that is out of the ordinary."""
+    pixels, at = 0, 2
+    for _ in range(_SEGMENTS):
+        if at + 4 > len(data):
+            return 0  # cut off before the first scan: nothing is going to be decoded
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        if data[at] != 0xFF or marker in _OTHER_FRAMES or marker < 0xC0 or length < 2:
+            break
+        if marker == _SOS:
+            return pixels * data.count(b"\xff\xda", at)
+        if marker in _FRAMES:
+            if pixels:
+                break
+            height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
+            pixels = int.from_bytes(height) * int.from_bytes(width)
+        at += 2 + length
+    return float("inf")
+
+
+def _png_effort(data: bytes) -> float:
+    """Bytes of pixels; infinite for a structure that is out of the ordinary."""
+    if data[8:16] != b"\0\0\0\x0dIHDR" or len(data) < 29:
+        return float("inf") if len(data) >= 29 else 0
+    at = len(_PNG)
+    for _ in range(_CHUNKS):
+        if at + 8 > len(data):
+            width, height, depth = data[16:20], data[20:24], data[24]
+            pixels = int.from_bytes(width) * int.from_bytes(height)
+            return pixels * (2 if depth == 16 else 1)
+        at += 12 + int.from_bytes(data[at : at + 4])
+    return float("inf")

@@ -1,0 +1,199 @@
+"""Decoding in processes that may be lost: a crash or a hang costs one file, nothing is left over."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, Reason, decode
+from code_forensics.engine.decoding.layout import Layout
+from code_forensics.engine.decoding.views import ViewPlan
+from code_forensics.engine.isolation.decoders import Decoders
+from code_forensics.engine.isolation.messages import BrokenMessageError, pack, receive, unpack
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+
+
+def picture(name: str, size: tuple[int, int] = (300, 260)) -> bytes:
+    rng = np.random.default_rng(0)
+    file = io.BytesIO()
+    image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    image.save(file, name)
+    return file.getvalue()
+
+
+def children() -> list[str]:
+    """Decoding processes of this one."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text().rpartition(")")[2].split()
+                line = (entry / "cmdline").read_text()
+            except OSError:
+                continue
+            if int(stat[1]) == os.getpid() and "worker" in line and stat[0] != "Z":
+                found.append(line)
+    return found
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@pytest.fixture
+def bad(monkeypatch: pytest.MonkeyPatch) -> Decoders:
+    """Decoders whose processes misbehave as the file says."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with Decoders(DecodeOptions(timeout=30.0), "tests.engine.bad_worker") as decoders:
+        yield decoders
+
+
+@pytest.mark.parametrize("name", ["TIFF", "WEBP", "GIF", "BMP", "JPEG2000", "AVIF", "PNG", "JPEG"])
+@pytest.mark.parametrize("plan", [ViewPlan(), ViewPlan(Layout.FIVE, probe=True)], ids=["1", "9"])
+def test_the_answer_is_that_of_this_process(name: str, plan: ViewPlan) -> None:
+    options = DecodeOptions(views=plan)
+    data = picture(name)
+    with Decoders(options) as decoders:
+        isolated = decoders.decode(data)
+    here = decode(data, options)
+    assert isinstance(here, Decoded)
+    assert isinstance(isolated, Decoded)
+    assert np.array_equal(isolated.views, here.views)
+    assert (isolated.format, isolated.width, isolated.height, isolated.frames) == (
+        (here.format, here.width, here.height, here.frames)
+    )
+
+
+@linux
+def test_common_files_start_no_process() -> None:
+    with Decoders() as decoders:
+        for name in ("JPEG", "PNG"):
+            assert isinstance(decoders.decode(picture(name)), Decoded)
+        assert decoders.decode(b"a text").reason is Reason.NOT_AN_IMAGE
+        assert decoders.decode(b"").reason is Reason.EMPTY
+        assert children() == []
+        decoders.decode(picture("WEBP"))
+        assert len(children()) == 1
+    assert children() == []
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [(b"CRASH", "SIGSEGV"), (b"EXIT", "code 3"), (b"LIE", "code 1")]
+)
+def test_a_crash_costs_one_file(bad: Decoders, word: bytes, said: str) -> None:
+    good = picture("WEBP")
+    assert isinstance(bad.decode(good), Decoded)
+    lost = bad.decode(good + word)
+    assert lost.reason is Reason.DECODER_CRASHED
+    assert said in lost.detail
+    assert lost.format == "WEBP"
+    assert isinstance(bad.decode(good), Decoded)
+
+
+def test_a_hang_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with Decoders(DecodeOptions(timeout=2.0), "tests.engine.bad_worker") as decoders:
+        lost = decoders.decode(picture("GIF") + b"HANG")
+        assert lost.reason is Reason.DECODE_TIMEOUT
+        assert lost.detail == "no answer within 2 s"
+        assert isinstance(decoders.decode(picture("GIF")), Decoded)
+
+
+def test_threads_have_a_process_each(bad: Decoders) -> None:
+    answers: dict[int, object] = {}
+    files = [picture("WEBP") + (b"CRASH" if number % 3 == 0 else b"") for number in range(9)]
+
+    def work(number: int) -> None:
+        answers[number] = bad.decode(files[number])
+
+    threads = [Thread(target=work, args=(number,)) for number in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [isinstance(answers[n], Decoded) for n in range(9)] == [n % 3 != 0 for n in range(9)]
+
+
+@linux
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    options = DecodeOptions(max_pixels=1 << 20, max_bytes=1 << 20)
+    with Decoders(options, "tests.engine.bad_worker") as decoders:
+        lost = decoders.decode(picture("WEBP") + b"EAT")
+    assert lost.reason is Reason.DECODER_CRASHED
+    assert "code 42" in lost.detail  # it met its bound long before the machine's
+
+
+@linux
+def test_processes_end_with_a_killed_parent() -> None:
+    code = (
+        "import sys; from code_forensics.engine.isolation.decoders import Decoders\n"
+        "d = Decoders(); d.decode(sys.stdin.buffer.read())\n"
+        "(child,) = [p._child for p in d._idle]; print(child.pid, flush=True)\n"
+        "import time; time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    parent.stdin.write(picture("WEBP"))
+    parent.stdin.close()
+    child = int(parent.stdout.readline())
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.1)
+    pytest.fail("the decoding process outlived its parent")
+
+
+def test_where_no_process_can_be_started_files_are_decoded_here(caplog) -> None:
+    with Decoders(worker="code_forensics.no_such_module") as decoders:
+        assert isinstance(decoders.decode(picture("WEBP")), Decoded)
+        assert isinstance(decoders.decode(picture("GIF")), Decoded)
+    assert len(caplog.records) == 1
+    assert "no decoding process can be started" in caplog.text
+
+
+def test_answers_are_checked() -> None:
+    plan = ViewPlan()
+    header, crops = pack([decode(picture("PNG"))])
+    raw = b"".join(crops)
+    (answer,) = unpack(header, raw, 1, plan)
+    assert isinstance(answer, Decoded)
+    facts = header["answers"][0]
+    for wrong, tail, wanted in (
+        ({"answers": []}, raw, 1),
+        ({"answers": [facts]}, raw[:-1], 1),
+        ({"answers": [facts]}, raw + b"\0", 1),
+        ({"answers": [facts, facts]}, raw, 2),
+        ({"answers": [{**facts, "views": 2}]}, raw, 1),
+        ({"answers": [{**facts, "width": -1}]}, raw, 1),
+        ({"answers": [{**facts, "width": True}]}, raw, 1),
+        ({"answers": [{**facts, "format": "x" * 5000}]}, raw, 1),
+        ({"answers": [{**facts, "reason": "all is well", "detail": ""}]}, b"", 1),
+        ({"answers": "PNG"}, raw, 1),
+    ):
+        with pytest.raises(BrokenMessageError):
+            unpack(wrong, tail, wanted, plan)
+    for stream in (
+        b"",
+        b"\0" * 11,
+        b"\xff" * 30,
+        b"\0\0\0\2" + bytes(8) + b"[]",
+        b"\0\0\0\1" + bytes(8) + b"{",
+    ):
+        with pytest.raises(BrokenMessageError):
+            receive(io.BytesIO(stream), 1000)
