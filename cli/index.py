@@ -51,6 +51,9 @@ def build(
     include: opt.Include = None,
     exclude: opt.Exclude = None,
     follow_symlinks: opt.FollowSymlinks = False,
+    max_pixels: opt.MaxPixels = opt.MAX_PIXELS,
+    max_bytes: opt.MaxBytes = opt.MAX_BYTES,
+    decode_timeout: opt.DecodeTimeout = opt.DECODE_TIMEOUT,
     workers: opt.Workers = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     workspace: opt.Workspace = None,
@@ -72,7 +75,8 @@ def build(
         space.galleries.check_new(name)
         embedder, checkpoint = encoder_for_build(space, EncoderChoice(weights, device, precision))
         keep_encoder(space, embedder, checkpoint)
-        files = _Files(include, exclude, follow_symlinks, workers, quiet)
+        bounds = (max_pixels, max_bytes, decode_timeout)
+        files = _Files(include, exclude, follow_symlinks, bounds, workers, quiet)
         usable = _embed(space, folders, embedder, files)
         references = _references(space, embedder, usable)
         info = space.galleries.create(name, embedder.sha256, _preprocessing(), references, "build")
@@ -89,6 +93,9 @@ def add(
     include: opt.Include = None,
     exclude: opt.Exclude = None,
     follow_symlinks: opt.FollowSymlinks = False,
+    max_pixels: opt.MaxPixels = opt.MAX_PIXELS,
+    max_bytes: opt.MaxBytes = opt.MAX_BYTES,
+    decode_timeout: opt.DecodeTimeout = opt.DECODE_TIMEOUT,
     workers: opt.Workers = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     workspace: opt.Workspace = None,
@@ -102,7 +109,8 @@ def add(
         info = space.galleries.info(name)
         choice = EncoderChoice(None, device, opt.PrecisionChoice.FLOAT32)
         embedder = embedder_of_gallery(space, info, choice)
-        files = _Files(include, exclude, follow_symlinks, workers, quiet)
+        bounds = (max_pixels, max_bytes, decode_timeout)
+        files = _Files(include, exclude, follow_symlinks, bounds, workers, quiet)
         usable = _embed(space, folders, embedder, files)
         before = info.reals + info.fakes
         info = space.galleries.add(name, _references(space, embedder, usable), "add")
@@ -216,12 +224,14 @@ class _Files:
         include: list[str] | None,
         exclude: list[str] | None,
         follow_symlinks: bool,
+        bounds: tuple[int, int, float],
         workers: int,
         quiet: bool,
     ) -> None:
         self.include = tuple(include or ())
         self.exclude = tuple(exclude or ())
         self.follow_symlinks = follow_symlinks
+        self.bounds = bounds
         self.workers = workers
         self.quiet = quiet
 
@@ -231,6 +241,7 @@ def _embed(
 ) -> "list[ReferenceFile]":
     """Embed folders into the workspace and say what cannot be a reference."""
     from ..engine.build import embed_folders
+    from ..engine.decoding.decode import DecodeOptions
     from ..engine.discover import WalkOptions, walk
     from ..engine.pipeline import PipelineOptions
     from .console import say
@@ -251,7 +262,7 @@ def _embed(
             store,
             embedder,
             walk_options,
-            PipelineOptions(files.workers),
+            PipelineOptions(files.workers, decode=DecodeOptions(*files.bounds)),
             stop=stopped,
         ):
             if found.reason is None:

@@ -37,7 +37,7 @@ Weights = Annotated[
         "--weights",
         metavar="W",
         help="Encoder: a folder with model.safetensors and config.json, or a hub id"
-        " (owner/name[@revision]).",
+        " (owner/name\\[@revision]).",
         rich_help_panel="Encoder",
     ),
 ]
@@ -66,6 +66,39 @@ FollowSymlinks = Annotated[
     bool,
     typer.Option("--follow-symlinks", help="Follow symbolic links.", rich_help_panel="Files"),
 ]
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        min=1,
+        help="Pictures with more pixels are skipped (too_many_pixels).",
+        rich_help_panel="Files",
+    ),
+]
+MaxBytes = Annotated[
+    int,
+    typer.Option(
+        "--max-bytes",
+        metavar="N",
+        min=1,
+        help="Larger files are skipped (too_large).",
+        rich_help_panel="Files",
+    ),
+]
+DecodeTimeout = Annotated[
+    float,
+    typer.Option(
+        "--decode-timeout",
+        metavar="S",
+        min=1.0,
+        help="Seconds after which a decoder is stopped (decode_timeout).",
+        rich_help_panel="Files",
+    ),
+]
+MAX_PIXELS, MAX_BYTES, DECODE_TIMEOUT = 1 << 28, 1 << 30, 60.0
+"""Defaults of the bounds, those of the engine's ``DecodeOptions``."""
+
 Workers = Annotated[
     int,
     typer.Option("--workers", min=0, help="Threads; 0: one a core.", rich_help_panel="Speed"),

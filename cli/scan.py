@@ -96,6 +96,9 @@ def scan(
     exclude: opt.Exclude = None,
     no_recurse: opt.NoRecurse = False,
     follow_symlinks: opt.FollowSymlinks = False,
+    max_pixels: opt.MaxPixels = opt.MAX_PIXELS,
+    max_bytes: opt.MaxBytes = opt.MAX_BYTES,
+    decode_timeout: opt.DecodeTimeout = opt.DECODE_TIMEOUT,
     rehash: Annotated[
         bool,
         typer.Option(help="Read files again even if they look unchanged.", rich_help_panel="Files"),
@@ -169,6 +172,9 @@ def scan(
             "follow_symlinks": follow_symlinks,
             "include": include or [],
             "exclude": exclude or [],
+            "max_pixels": max_pixels,
+            "max_bytes": max_bytes,
+            "decode_timeout": decode_timeout,
             "case": case,
             "examiner": examiner,
             "note": note,
@@ -178,6 +184,7 @@ def scan(
             space, info, judging.judge_options(k, target_fpr, target_fnr, prior)
         )
         plan = ViewPlan(crops, probe)
+        decoding = DecodeOptions(max_pixels, max_bytes, decode_timeout, views=plan)
         record = run_record(arguments, identity, embedder, PREPROCESSING, judge, plan)
         recorder = space.recorder(info, record, Recall(rehash, retry_failed, reembed), plan.id)
         tally, times = Tally(), StageTimes()
@@ -192,9 +199,7 @@ def scan(
                     judge,
                     recorder,
                     embedder,
-                    ScanOptions(
-                        pipeline=PipelineOptions(workers, decode=DecodeOptions(views=plan))
-                    ),
+                    ScanOptions(pipeline=PipelineOptions(workers, decode=decoding)),
                     times,
                     stopped,
                 ):

@@ -155,7 +155,13 @@ def _reproduce(
         say(f"{name} was {before} then and is {now} now", "yellow")
     current = space.galleries.is_current(gallery)
     opened = space.galleries.open(gallery.name) if current else space.galleries.open_at(gallery)
-    decode = DecodeOptions(views=ViewPlan.of(info.run.get("views")))
+    arguments = info.run["arguments"]
+    decode = DecodeOptions(
+        arguments.get("max_pixels", opt.MAX_PIXELS),
+        arguments.get("max_bytes", opt.MAX_BYTES),
+        arguments.get("decode_timeout", opt.DECODE_TIMEOUT),
+        views=ViewPlan.of(info.run.get("views")),
+    )
     options = ScanOptions(pipeline=PipelineOptions(workers, decode=decode))
     return reproduce(rows, opened, judge, embedder, options, stop=stopped)
 

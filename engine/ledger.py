@@ -1,9 +1,13 @@
 """Rows of a report: made from what is known of a file and its judgement, committed in batches."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
 
 from .contracts import Content, Recorder
+from .decoding.formats import suffix_fits
 from .discover import FoundFile
 from .judging.judge import Judgement
 from .pipeline import Item, StageTimes
@@ -106,6 +110,23 @@ def judged(facts: FileResult, judgement: Judgement) -> FileResult:
     )
 
 
+def _provenance(file: FoundFile, content: Content) -> Mapping[str, Any]:
+    """What the bytes say of their origin, and what the file's name says of the bytes."""
+    suffix = PurePath(file.path).suffix
+    if not content.format or not suffix or suffix_fits(suffix.lower(), content.format):
+        return content.provenance
+    note = {
+        "kind": "suffix",
+        "value": f"{suffix[:20]} on {content.format}",
+        "strength": "noted",
+        "where": "file name",
+    }
+    findings = [*content.provenance.get("findings", ()), note]
+    return {"strength": "stripped", "claims_generated": False, **content.provenance} | {
+        "findings": findings
+    }
+
+
 def _facts(
     file: FoundFile, content: Content | None, status: Status, reason: str | None
 ) -> FileResult:
@@ -118,6 +139,6 @@ def _facts(
         height=content.height if content else None,
         status=status,
         reason=reason,
-        provenance=content.provenance if content else {},
+        provenance=_provenance(file, content) if content else {},
         detail=file.detail or (content.detail if content else None),
     )

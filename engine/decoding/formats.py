@@ -86,6 +86,9 @@ _RAW_SUFFIXES = frozenset((
 ))
 # fmt: on
 
+_USUAL = frozenset(((".jpg", "JPEG"), (".jpeg", "JPEG"), (".png", "PNG"), (".webp", "WEBP")))
+"""Suffixes that are known without importing every decoder that Pillow has."""
+
 _Opener = Callable[[io.BytesIO, str], ImageFile.ImageFile]
 
 
@@ -167,14 +170,16 @@ def opens_unclaimed(data: bytes) -> bool:
     return False
 
 
+@functools.cache
 def suffix_fits(suffix: str, name: str) -> bool:
     """Whether a file name's suffix is one of a format's own.
 
     Args:
-        suffix: With its dot, in any case.
+        suffix: With its dot, in lower case.
         name: The format, as :class:`~code_forensics.engine.decoding.decode.Decoded` names it.
     """
-    suffix = suffix.lower()
+    if (suffix, name) in _USUAL:
+        return True
     if name in ("HEIF", "AVIF") and suffix in (
         ".heic",
         ".heics",

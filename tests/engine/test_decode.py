@@ -390,7 +390,7 @@ def test_awkward_files_give_the_published_answer(group, region):
 
 
 def test_suffixes_are_judged_by_content():
-    assert suffix_fits(".JPG", "JPEG")
+    assert suffix_fits(".jpg", "JPEG")
     assert suffix_fits(".jpeg", "MPO")
     assert suffix_fits(".heic", "HEIF")
     assert suffix_fits(".bmp", "DIB")
