@@ -145,8 +145,11 @@ def claimed(prefix: bytes) -> bool:
     Args:
         prefix: The first 16 bytes.
     """
-    plugins = [*_common_plugins(), *_other_plugins()]
-    return any(plugin.accepts is not None and plugin.accepts(prefix) for plugin in plugins)
+    for plugin in (*_common_plugins(), *_other_plugins()):
+        with contextlib.suppress(IndexError, TypeError, struct.error):  # of a file of a few bytes
+            if plugin.accepts is not None and plugin.accepts(prefix):
+                return True
+    return False
 
 
 def opens_unclaimed(data: bytes) -> bool:
