@@ -1,11 +1,12 @@
 """``code-report``: scans on record."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import diff, rejudge, sign, verify_scan
+from . import diff, formats, rejudge, sign, verify_scan
 from . import options as opt
 from .running import run
 
@@ -51,26 +52,30 @@ def list_(workspace: opt.Workspace = None) -> None:
 @app.command(epilog="Example: [bold]code-report export latest --csv report.csv[/]")
 def export(
     scan: Scan,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV; - is stdout.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="JSON.")] = None,
-    jsonl: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON lines.")] = None,
+    csv: formats.Csv = None,
+    json_file: formats.Json = None,
+    jsonl: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write JSON lines.", rich_help_panel=formats.PANEL),
+    ] = None,
+    html: formats.Html = None,
+    no_thumbnails: formats.NoThumbnails = False,
     workspace: opt.Workspace = None,
 ) -> None:
     """Write the report of a scan on record."""
     from ..engine.errors import InputError
-    from ..engine.report.as_csv import write_csv
-    from ..engine.report.as_json import write_json, write_jsonl
     from ..index.workspace import Workspace, default_folder
     from . import outputs, render
 
-    chosen = ((csv, write_csv), (json_file, write_json), (jsonl, write_jsonl))
-    formats = [(target, write) for target, write in chosen if target is not None]
-    if not formats:
-        raise InputError("no report is asked for", "name one with --csv, --json or --jsonl")
-    outputs.check_targets([target for target, _ in formats])
-    with Workspace(workspace or default_folder()) as space, space.guarded():
+    wanted = formats.Wanted(csv, json_file, html, jsonl, not no_thumbnails)
+    if not wanted.targets:
+        raise InputError("no report is asked for", "name one with --csv, --json, --jsonl or --html")
+    outputs.check_targets(wanted.targets)
+    with ExitStack() as stack:
+        space = stack.enter_context(Workspace(workspace or default_folder()))
+        stack.enter_context(space.guarded())
         info = space.scans.info(scan)
-        for target, write in formats:
+        for target, write in wanted.writers(space, stack):
             with outputs.whole(target) as stream:
                 write(render.report(space.scans, info), stream)
 

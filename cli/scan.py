@@ -3,18 +3,15 @@
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..engine.decoding.layout import Layout
 from ..engine.results import Status, Summary
-from . import judging
+from . import formats, judging
 from . import options as opt
 from .running import EXIT_INTERRUPTED, EXIT_MATCHED, interruptible, run
-
-if TYPE_CHECKING:
-    from ..engine.report.interface import Format
 
 app = typer.Typer(add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -63,14 +60,10 @@ def scan(
     prior: judging.Prior = 0.5,
     crops: judging.Crops = Layout.CENTER,
     probe: judging.Probe = False,
-    csv: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write CSV; - is stdout.", rich_help_panel="Reports"),
-    ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write JSON.", rich_help_panel="Reports"),
-    ] = None,
+    csv: formats.Csv = None,
+    json_file: formats.Json = None,
+    html: formats.Html = None,
+    no_thumbnails: formats.NoThumbnails = False,
     jsonl: Annotated[
         Path | None,
         typer.Option(
@@ -148,8 +141,8 @@ def scan(
     from .progress import meter
     from .session import EncoderChoice, embedder_of_gallery, judge_of_gallery
 
-    formats = _formats(csv, json_file)
-    targets = [*formats, *([jsonl] if jsonl else [])]
+    reports = formats.Wanted(csv, json_file, html, thumbnails=not no_thumbnails)
+    targets = [*reports.targets, *([jsonl] if jsonl else [])]
     outputs.check_targets(targets)
     folder = workspace or default_folder()
     walk_options = WalkOptions(
@@ -215,7 +208,7 @@ def scan(
         if state == "interrupted":
             render.interrupted(tally.summary, recorder.key)
             raise typer.Exit(EXIT_INTERRUPTED)
-        for target, write in formats.items():
+        for target, write in reports.writers(space, stack):
             with outputs.whole(target) as stream:
                 write(render.report(space.scans, scan_info), stream)
     if not quiet:
@@ -225,14 +218,6 @@ def scan(
             render.stage_times(times, to_stderr)
     if any(what.matches(tally.summary) for what in wanted):
         raise typer.Exit(EXIT_MATCHED)
-
-
-def _formats(csv: Path | None, json_file: Path | None) -> "dict[Path, Format]":
-    from ..engine.report.as_csv import write_csv
-    from ..engine.report.as_json import write_json
-
-    chosen = ((csv, write_csv), (json_file, write_json))
-    return {target: write for target, write in chosen if target is not None}
 
 
 def main() -> None:

@@ -235,6 +235,17 @@ class Galleries:
             )
             yield stored, np.frombuffer(row[6], "<f4")
 
+    def file_of(self, key: int) -> tuple[str, str | None] | None:
+        """Path and SHA-256 of a reference's file; None where it came as a ready vector.
+
+        Args:
+            key: Of the reference, also of one that is out of force.
+        """
+        row = self._database.conn.execute(
+            'SELECT path, sha256 FROM "references" WHERE id = ?', (key,)
+        ).fetchone()
+        return None if row is None or row[0] is None else (load_path(row[0]), row[1])
+
     def scanned(self, info: GalleryInfo, similarity: float) -> tuple[int, list[ScannedReference]]:
         """Look for files of scans on record that a gallery holds.
 

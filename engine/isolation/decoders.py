@@ -25,10 +25,11 @@ from ..decoding.decode import (
     decode_frames,
 )
 from ..decoding.formats import sniff
+from ..decoding.thumbnail import thumbnail
 from ..decoding.views import SIZE
 from ..provenance.read import Kind, Strength, read_provenance
 from .messages import BrokenMessageError, Request, Work, receive, send, unpack
-from .routing import decode_here
+from .routing import decode_here, is_trusted
 
 _log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ class Decoders:
             worker: Module that a decoding process runs.
         """
         self._worker = worker
-        self._options = options = options or DecodeOptions()
+        self.options = options = options or DecodeOptions()
         self._idle: list[_Process] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -162,10 +163,10 @@ class Decoders:
             data: The whole file.
         """
         if self._here:
-            return decode(data, self._options)
-        answer = decode_here(data, self._options)
+            return decode(data, self.options)
+        answer = decode_here(data, self.options)
         if answer is None:
-            (answer,) = self._decode_there(data, Request(Work.DECODE, self._options, 0, 1))
+            (answer,) = self._decode_there(data, Request(Work.DECODE, self.options, 0, 1))
         return answer
 
     def decode_frames(
@@ -179,8 +180,8 @@ class Decoders:
             stop: First frame that is not wanted.
         """
         if self._here:
-            return tuple(decode_frames(data, start, stop, self._options))
-        return self._decode_there(data, Request(Work.FRAMES, self._options, start, stop))
+            return tuple(decode_frames(data, start, stop, self.options))
+        return self._decode_there(data, Request(Work.FRAMES, self.options, start, stop))
 
     def provenance(self, data: bytes) -> Mapping[str, object]:
         """What a file says of its origin, as :meth:`Provenance.as_dict` gives it.
@@ -197,12 +198,28 @@ class Decoders:
         if not any(f.kind is Kind.C2PA and f.strength is Strength.ASSERTED for f in found.findings):
             return found.as_dict()
         try:
-            header, _ = self._ask(Request(Work.PROVENANCE, self._options), data)
+            header, _ = self._ask(Request(Work.PROVENANCE, self.options), data)
         except _NoProcessError:
             return read_provenance(data).as_dict()
         except (_LostError, TimeoutError):
             return found.as_dict()
         return header if _is_provenance(header) else found.as_dict()
+
+    def thumbnail(self, data: bytes) -> bytes | None:
+        """Draw an image small; None for whatever cannot be drawn.
+
+        Args:
+            data: The whole file.
+        """
+        if self._here or is_trusted(data, self.options):
+            return thumbnail(data, self.options)
+        try:
+            _, drawn = self._ask(Request(Work.THUMBNAIL, self.options), data)
+        except _NoProcessError:
+            return thumbnail(data, self.options)
+        except (_LostError, TimeoutError):
+            return None
+        return drawn or None
 
     def close(self) -> None:
         """End the processes that are at rest; those at work end with their file."""
@@ -224,13 +241,13 @@ class Decoders:
         wanted = request.stop - request.start
         try:
             header, raw = self._ask(request, data)
-            return unpack(header, raw, wanted, self._options.views)
+            return unpack(header, raw, wanted, self.options.views)
         except _NoProcessError:
             if request.work is Work.DECODE:
-                return (decode(data, self._options),)
-            return tuple(decode_frames(data, request.start, request.stop, self._options))
+                return (decode(data, self.options),)
+            return tuple(decode_frames(data, request.start, request.stop, self.options))
         except TimeoutError:
-            said = f"no answer within {self._options.timeout:g} s"
+            said = f"no answer within {self.options.timeout:g} s"
             lost = Undecodable(Reason.DECODE_TIMEOUT, said, sniff(data), None, None)
         except _LostError as error:
             lost = Undecodable(Reason.DECODER_CRASHED, str(error), sniff(data), None, None)
@@ -261,7 +278,7 @@ class Decoders:
                 return self._idle.pop()
         if not self._here:
             try:
-                return _Process(self._worker, _memory(self._options))
+                return _Process(self._worker, _memory(self.options))
             except (OSError, BrokenMessageError, TimeoutError) as error:
                 with self._lock:
                     already, self._here = self._here, True

@@ -32,6 +32,7 @@ class Work(StrEnum):
     DECODE = "decode"
     FRAMES = "frames"
     PROVENANCE = "provenance"
+    THUMBNAIL = "thumbnail"
 
 
 class BrokenMessageError(Exception):

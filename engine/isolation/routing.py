@@ -33,16 +33,21 @@ def decode_here(data: bytes, options: DecodeOptions) -> Decoded | Undecodable | 
     Returns:
         None where a process of its own should do it.
     """
-    limit = min(_EFFORT, int(_EFFORT_PER_SECOND * options.timeout))
-    if not data or len(data) > options.max_bytes:
+    if not data or len(data) > options.max_bytes or is_trusted(data, options):
         return decode(data, options)
-    if data.startswith(_JPEG):
-        return decode(data, options) if _jpeg_effort(data) <= limit else None
-    if data.startswith(_PNG):
-        return decode(data, options) if _png_effort(data) <= limit else None
+    if data.startswith((_JPEG, _PNG)):
+        return None
     if claimed(data[:16]) or opens_unclaimed(data[:_UNCLAIMED]):
         return None
     return decode(data[:_UNCLAIMED], options)
+
+
+def is_trusted(data: bytes, options: DecodeOptions) -> bool:
+    """Whether a file is of a kind that is decoded in this process, and soon done."""
+    limit = min(_EFFORT, int(_EFFORT_PER_SECOND * options.timeout))
+    if data.startswith(_JPEG):
+        return _jpeg_effort(data) <= limit
+    return data.startswith(_PNG) and _png_effort(data) <= limit
 
 
 def _jpeg_effort(data: bytes) -> float:

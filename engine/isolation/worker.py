@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from ..decoding.decode import decode, decode_frames
+from ..decoding.thumbnail import thumbnail
 from ..provenance.read import read_provenance
 from ..quiet import quiet_warnings
 from .messages import BrokenMessageError, Request, Work, pack, receive, send
@@ -39,6 +40,8 @@ def main() -> None:
         _alarm(request.options.timeout + _GRACE)
         if request.work is Work.PROVENANCE:
             send(sink, read_provenance(data).as_dict())
+        elif request.work is Work.THUMBNAIL:
+            send(sink, {"drawn": True}, thumbnail(data, request.options) or b"")
         else:
             if request.work is Work.DECODE:
                 answers = [decode(data, request.options)]

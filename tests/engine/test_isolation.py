@@ -16,6 +16,9 @@ from code_forensics.engine.decoding.layout import Layout
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.isolation.decoders import Decoders
 from code_forensics.engine.isolation.messages import BrokenMessageError, pack, receive, unpack
+from code_forensics.engine.isolation.routing import decode_here
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +72,13 @@ def test_the_answer_is_that_of_this_process(name: str, plan: ViewPlan) -> None:
     assert (isolated.format, isolated.width, isolated.height, isolated.frames) == (
         (here.format, here.width, here.height, here.frames)
     )
+
+
+@given(st.binary(max_size=40))
+def test_a_few_bytes_have_the_answer_of_this_process(data: bytes) -> None:
+    here = decode(data)
+    routed = decode_here(data, DecodeOptions())
+    assert routed is None or (routed.reason, routed.format) == (here.reason, here.format)
 
 
 @linux

@@ -1,0 +1,90 @@
+"""Which reports are asked for, and what writes each."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..engine.report.interface import Format
+    from ..engine.report.thumbnails import Pictures
+    from ..engine.results import Neighbour
+    from ..index.workspace import Workspace
+
+PANEL = "Reports"
+
+Csv = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="FILE", help="Write CSV; - is stdout.", rich_help_panel=PANEL),
+]
+Json = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write JSON.", rich_help_panel=PANEL),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write one HTML file that needs no network, with thumbnails and evidence.",
+        rich_help_panel=PANEL,
+    ),
+]
+NoThumbnails = Annotated[
+    bool,
+    typer.Option("--no-thumbnails", help="No pictures in the HTML.", rich_help_panel=PANEL),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Reports of a whole scan, by their files; None for those that are not wanted."""
+
+    csv: Path | None = None
+    json: Path | None = None
+    html: Path | None = None
+    jsonl: Path | None = None
+    thumbnails: bool = True
+
+    @property
+    def targets(self) -> list[Path]:
+        """The files that will be written."""
+        every = (self.csv, self.json, self.html, self.jsonl)
+        return [target for target in every if target is not None]
+
+    def writers(self, space: "Workspace", stack: ExitStack) -> "list[tuple[Path, Format]]":
+        """What writes each of them.
+
+        Args:
+            space: Says where the files of references are.
+            stack: Ends what the pictures need.
+        """
+        from ..engine.report.as_csv import write_csv
+        from ..engine.report.as_html import HtmlReport
+        from ..engine.report.as_json import write_json, write_jsonl
+
+        writers: list[tuple[Path, Format]] = []
+        for target, write in (
+            (self.csv, write_csv),
+            (self.json, write_json),
+            (self.jsonl, write_jsonl),
+        ):
+            if target is not None:
+                writers.append((target, write))
+        if self.html is not None:
+            pictures = _pictures(space, stack) if self.thumbnails else None
+            writers.append((self.html, HtmlReport(pictures)))
+        return writers
+
+
+def _pictures(space: "Workspace", stack: ExitStack) -> "Pictures":
+    from ..engine.isolation.decoders import Decoders
+    from ..engine.report.thumbnails import FilePictures, ReferenceFile
+
+    def find(neighbour: "Neighbour") -> ReferenceFile | None:
+        found = space.galleries.file_of(neighbour.key)
+        return None if found is None else ReferenceFile(*found)
+
+    return FilePictures(find, stack.enter_context(Decoders()))

@@ -1,0 +1,339 @@
+"""Explains a verdict in plain sentences: what was measured, what it means, what to do next."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..inert import path_text
+from ..judging.thresholds import Inconclusive
+from ..results import FileResult, Label, Neighbour, Status, Verdict
+from .reasons import meaning
+
+_VERBAL = (
+    (0.301, "no support for either side"),
+    (1.0, "weak support"),
+    (2.0, "moderate support"),
+    (3.0, "moderately strong support"),
+    (4.0, "strong support"),
+    (6.0, "very strong support"),
+)
+"""Least log10 likelihood ratio above each step: ENFSI, "Guideline for Evaluative Reporting in
+Forensic Science" (2015), table of verbal equivalents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence, its changing parts apart, so that a report can store its pattern once.
+
+    Attributes:
+        pattern: With ``{}`` where a value goes.
+        values: Inert texts in that order.
+    """
+
+    pattern: str
+    values: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.pattern.format(*self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A row of a report in words.
+
+    Attributes:
+        headline: The answer in one sentence.
+        sentences: What it rests on, and what each number means.
+        advice: What to do next; None where nothing is to be done.
+    """
+
+    headline: Sentence
+    sentences: tuple[Sentence, ...]
+    advice: Sentence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What a run record says of how verdicts were reached; None where it does not say.
+
+    Attributes:
+        k: References of each class behind a score.
+        prior: Probability of "generated" before looking, in (0, 1), behind ``p_fake``.
+        fake_above: A larger score is ``fake``.
+        real_below: A smaller score is ``real``.
+        novel_below: A nearest reference less similar than this makes an image novel.
+        fpr: Bound on the share of reals called fake, in [0, 1].
+        fnr: Bound on the share of fakes called real, in [0, 1].
+        optimistic: Whether the bounds do not reach images from sources outside the gallery.
+    """
+
+    k: int = 1
+    prior: float = 0.5
+    fake_above: float | None = None
+    real_below: float | None = None
+    novel_below: float | None = None
+    fpr: float | None = None
+    fnr: float | None = None
+    optimistic: bool = False
+
+    @classmethod
+    def of_run(cls, run: Mapping[str, Any]) -> "Judging":
+        """Read a run record, whichever version wrote it."""
+        judging: Mapping[str, Any] = run.get("judging") or {}
+        thresholds: Mapping[str, Any] = judging.get("thresholds") or {}
+        return cls(
+            k=int(run.get("k") or 1),
+            prior=float(judging.get("prior") or 0.5),
+            fake_above=thresholds.get("fake_above"),
+            real_below=thresholds.get("real_below"),
+            novel_below=thresholds.get("novel_below"),
+            fpr=thresholds.get("fpr"),
+            fnr=thresholds.get("fnr"),
+            optimistic=bool(thresholds.get("optimistic")),
+        )
+
+
+def explain(result: FileResult, judging: Judging) -> Explanation:
+    """Say in words why a row says what it says.
+
+    Args:
+        result: The row.
+        judging: Of the run that it belongs to.
+    """
+    if result.verdict is None:
+        why = meaning(result.reason or "")
+        said = () if not result.detail else (_say("In the system's words: {}.", result.detail),)
+        outcome = "skipped" if result.status is Status.SKIPPED else "not judged"
+        head = Sentence(f"The file was {outcome}. {why.sentence}")
+        return Explanation(head, (*said, *_provenance(result)), Sentence(why.advice))
+    sentences = (
+        *_how_it_came(result),
+        *_score(result, judging),
+        *_likelihood(result, judging),
+        *_error_rates(judging),
+        *_neighbours(result, judging),
+        *_attribution(result),
+        *_crops(result, judging),
+        *_probe(result),
+        *_provenance(result),
+        *_precision(result),
+    )
+    return Explanation(_headline(result), sentences, _advice(result))
+
+
+def verbal(log10_lr: float) -> str:
+    """The verbal equivalent of a likelihood ratio, with its direction.
+
+    Args:
+        log10_lr: log10 likelihood ratio of "generated" against "real".
+    """
+    if abs(log10_lr) < _VERBAL[0][0]:
+        return _VERBAL[0][1]
+    word = _VERBAL[-1][1] if abs(log10_lr) < _VERBAL[-1][0] else "extremely strong support"
+    for above, term in reversed(_VERBAL[1:-1]):
+        if abs(log10_lr) < above:
+            word = term
+    return f"{word} for {'generated' if log10_lr > 0 else 'real'}"
+
+
+def _say(pattern: str, *values: str) -> Sentence:
+    return Sentence(pattern, tuple(path_text(value) for value in values))
+
+
+def _number(value: float) -> str:
+    return f"{value:+.4f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _headline(result: FileResult) -> Sentence:
+    if result.verdict is Verdict.FAKE:
+        return Sentence("Fake: the image resembles generated references more than real ones.")
+    if result.verdict is Verdict.REAL:
+        return Sentence("Real: the image resembles real references more than generated ones.")
+    return Sentence(f"Inconclusive. {meaning(result.reason or '').sentence}")
+
+
+def _advice(result: FileResult) -> Sentence | None:
+    if result.verdict is Verdict.INCONCLUSIVE:
+        return Sentence(meaning(result.reason or "").advice)
+    if result.verdict is Verdict.FAKE:
+        return Sentence(
+            "Compare the image with its nearest references, look for earlier copies of it, and"
+            " read its provenance before relying on this verdict."
+        )
+    return None
+
+
+def _how_it_came(result: FileResult) -> Iterator[Sentence]:
+    if result.duplicate_of is not None:
+        yield _say("It has the same bytes as {}, and so the same answer.", result.duplicate_of)
+    elif result.status is Status.CACHED:
+        yield Sentence("Its content was known from an earlier scan and was not embedded again.")
+
+
+def _score(result: FileResult, judging: Judging) -> Iterator[Sentence]:
+    score = result.margin if result.score is None else result.score
+    if score is None:
+        return
+    nearest = "nearest" if judging.k == 1 else f"{judging.k} nearest"
+    yield _say(
+        f"Its score is {{}}: the mean cosine to the {nearest} generated references, less that to"
+        f" the {nearest} real ones; above zero it leans to generated.",
+        _number(score),
+    )
+    if judging.fake_above is not None and judging.real_below is not None:
+        yield _say(
+            "A score above {} is called fake and one below {} real; between them nothing is"
+            " decided.",
+            _number(judging.fake_above),
+            _number(judging.real_below),
+        )
+
+
+def _likelihood(result: FileResult, judging: Judging) -> Iterator[Sentence]:
+    if result.log10_lr is None or result.p_fake is None:
+        yield Sentence(
+            "There is no calibrated probability: how often such a score is wrong is not known."
+        )
+        return
+    towards, other = ("generated", "real") if result.log10_lr >= 0 else ("real", "generated")
+    ratio = 10.0 ** abs(result.log10_lr)
+    yield _say(
+        f"Its likelihood ratio is {{}} for {towards}: among the gallery's references such a score"
+        f" is that many times as frequent for {towards} images as for {other} ones"
+        " (in the words of ENFSI: {}).",
+        f"{ratio:,.3g}",
+        verbal(result.log10_lr),
+    )
+    yield _say(
+        "With a prior of {} that an image is generated, before looking at it, the probability is"
+        " {}; with another prior it is another.",
+        f"{judging.prior:g}",
+        f"{result.p_fake:.3f}",
+    )
+
+
+def _error_rates(judging: Judging) -> Iterator[Sentence]:
+    if judging.fpr is None or judging.fnr is None:
+        return
+    reach = (
+        " Images from sources that the gallery does not hold can fare worse."
+        if judging.optimistic
+        else ""
+    )
+    yield _say(
+        "The thresholds are set so that, of images like the gallery's, at most {} of the real"
+        f" ones are called fake and at most {{}} of the generated ones real.{reach}",
+        _percent(judging.fpr),
+        _percent(judging.fnr),
+    )
+
+
+def _neighbours(result: FileResult, judging: Judging) -> Iterator[Sentence]:
+    for label, kind in ((Label.REAL, "real"), (Label.FAKE, "generated")):
+        nearest = nearest_of(result, label)
+        if nearest is not None:
+            made = f" by {nearest.generator}" if nearest.generator else ""
+            source = f", from {nearest.source}" if nearest.source else ""
+            yield _say(
+                f"The nearest {kind} reference is {{}}{{}}{{}}, at cosine {{}}.",
+                nearest.id,
+                made,
+                source,
+                f"{nearest.similarity:.4f}",
+            )
+    if judging.novel_below is not None and result.neighbours:
+        yield _say(
+            "An image whose nearest reference lies below cosine {} counts as novel, and is not"
+            " decided.",
+            f"{judging.novel_below:.4f}",
+        )
+
+
+def nearest_of(result: FileResult, label: Label) -> Neighbour | None:
+    """The nearest reference of a class; the neighbours come nearest first."""
+    return next((n for n in result.neighbours if n.label is label), None)
+
+
+def _attribution(result: FileResult) -> Iterator[Sentence]:
+    if result.attribution is None:
+        return
+    share = _percent(result.attribution_certainty or 0.0)
+    if result.attribution == "unknown":
+        yield _say(
+            "Its generator is unknown: the nearest generated references do not agree (the best"
+            " has {} of the vote).",
+            share,
+        )
+    else:
+        yield _say(
+            "The nearest generated references point to {} with {} of the vote; a generator that"
+            " the gallery lacks cannot be named.",
+            result.attribution,
+            share,
+        )
+
+
+def _crops(result: FileResult, judging: Judging) -> Iterator[Sentence]:
+    if len(result.crops) < 2:
+        return
+    best = max(result.crops, key=lambda crop: crop.score)
+    limit = 0.0 if judging.fake_above is None else judging.fake_above
+    yield _say(
+        "Of {} crops, {} score above {}; the highest, {}, lies at {}, {} pixels from the left and"
+        " the top.",
+        str(len(result.crops)),
+        str(sum(crop.score > limit for crop in result.crops)),
+        _number(limit),
+        _number(best.score),
+        str(best.left),
+        str(best.top),
+    )
+
+
+def _probe(result: FileResult) -> Iterator[Sentence]:
+    if not result.probe:
+        return
+    if result.reason == Inconclusive.UNSTABLE:
+        yield _say(
+            "Changes that should not matter gave different answers: {}.",
+            ", ".join(f"{p.change.replace('_', ' ')} {p.verdict}" for p in result.probe),
+        )
+    else:
+        yield _say(
+            "The verdict stayed under {} changes that should not matter.", str(len(result.probe))
+        )
+
+
+_STRENGTHS = {
+    "signed": "The file carries a signed manifest that fits it: the statements in it come from"
+    " its signer, whose trust is yours to judge.",
+    "broken": "The file carries a manifest that does not fit it: it was changed after signing,"
+    " or the manifest was moved here from another file.",
+    "asserted": "The file says something of its origin without proof; anyone can write that.",
+    "stripped": "The file says nothing of its origin; many services remove such information, so"
+    " that this means little.",
+}
+
+
+def _provenance(result: FileResult) -> Iterator[Sentence]:
+    if result.sha256 is None:
+        return
+    provenance = result.provenance
+    strength = str(provenance.get("strength", "stripped"))
+    yield Sentence(_STRENGTHS.get(strength, _STRENGTHS["asserted"]))
+    if provenance.get("claims_generated"):
+        yield Sentence("It names a generator as its maker. The verdict does not depend on that.")
+
+
+def _precision(result: FileResult) -> Iterator[Sentence]:
+    if result.precision == "bfloat16":
+        yield Sentence(
+            "The embedding was computed in bfloat16, whose error is small beside the distance to"
+            " the thresholds."
+        )
+    elif result.precision is not None:
+        yield _say("The embedding was computed in {}.", result.precision)

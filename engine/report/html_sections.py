@@ -1,0 +1,114 @@
+"""The parts of the HTML report above its table, every text inert."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..inert import for_html
+from .limits import limits
+
+
+def title(run: Mapping[str, Any]) -> str:
+    """The report's heading, not yet inert."""
+    case = run.get("arguments", {}).get("case")
+    return f"Case {case}: scan {run.get('scan')}" if case else f"Scan {run.get('scan')}"
+
+
+def run_record(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """What was done, by whom, with what, as a description list."""
+    rows = "".join(
+        f'<div><dt>{for_html(name)}</dt><dd class="{kind}">{for_html(text)}</dd></div>'
+        for name, text, kind in _facts(run, summary)
+        if text
+    )
+    return f'<dl class="record">{rows}</dl>'
+
+
+def limits_list(run: Mapping[str, Any]) -> str:
+    """The limits as a list."""
+    return f"<ul>{''.join(f'<li>{for_html(limit)}</li>' for limit in limits(run))}</ul>"
+
+
+def summary_cards(summary: Mapping[str, Any]) -> str:
+    """The counts: verdicts large, everything else as a table."""
+    verdicts = summary.get("by_verdict", {})
+    cards = "".join(
+        f'<div class="card {verdict}"><b>{verdicts.get(verdict, 0):,}</b>'
+        f"<span>{verdict}</span></div>"
+        for verdict in ("fake", "inconclusive", "real")
+    )
+    judged = sum(verdicts.values())
+    files = summary.get("files", 0)
+    without = files - judged
+    cards += f'<div class="card none"><b>{without:,}</b><span>without verdict</span></div>'
+    sentence = (
+        f"{_count(files, 'file')}, {_size(summary.get('bytes', 0))}. Every file under the given"
+        " paths has a row."
+    )
+    if left_out := summary.get("left_out", 0):
+        sentence += f" Besides, {_count(left_out, 'file')} left out by --include and --exclude."
+    counts = _table("Status", summary.get("by_status", {})) + _table(
+        "Reason", summary.get("by_reason", {})
+    )
+    return (
+        f'<div class="cards">{cards}</div><p>{for_html(sentence)}</p>'
+        f'<div class="counts">{counts}</div>'
+    )
+
+
+def _facts(run: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    arguments, gallery = run.get("arguments", {}), run.get("gallery", {})
+    encoder, host = run.get("encoder", {}), run.get("host", {})
+    judging = run.get("judging") or {}
+    yield "Case", str(arguments.get("case") or ""), ""
+    yield "Examiner", str(arguments.get("examiner") or ""), ""
+    yield "Note", str(arguments.get("note") or ""), ""
+    yield "Scan", f"{run.get('scan')} ({run.get('state')})", ""
+    yield "Started", str(run.get("started") or ""), ""
+    yield "Finished", str(run.get("finished") or ""), ""
+    yield "Paths", _lines(arguments.get("paths", ())), ""
+    yield (
+        "Gallery",
+        f"{gallery.get('name')}, generation {gallery.get('generation')}:"
+        f" {gallery.get('reals')} real and {gallery.get('fakes')} generated references",
+        "",
+    )
+    yield "Prior, k", f"{judging.get('prior', '')}, {run.get('k', '')}" if judging else "", ""
+    yield "Tool", f"{run.get('tool')} {run.get('version')}", ""
+    yield "Host", f"{host.get('system', '')}, Python {host.get('python', '')}", ""
+    yield "Scan id", str(run.get("id") or ""), "hash"
+    yield "Gallery SHA-256", str(gallery.get("sha256") or ""), "hash"
+    yield "Encoder SHA-256", str(encoder.get("sha256") or ""), "hash"
+    yield "Arithmetic", f"{encoder.get('precision')} on {encoder.get('device')}", ""
+    yield "Preprocessing", str(run.get("preprocessing") or ""), ""
+    views = run.get("views") or {}
+    yield "Further views", str(views.get("id") or ""), ""
+    yield "Results SHA-256", str(summary.get("results_sha256") or ""), "hash"
+
+
+def _lines(paths: Sequence[Any]) -> str:
+    return "; ".join(map(str, paths))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _size(number: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def _table(name: str, counts: Mapping[str, int]) -> str:
+    if not counts:
+        return ""
+    rows = "".join(
+        f"<tr><th scope=row>{for_html(key.replace('_', ' '))}</th><td>{count:,}</td></tr>"
+        for key, count in counts.items()
+    )
+    return (
+        f"<table><thead><tr><th scope=col>{name}</th><th scope=col>Files</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
+    )

@@ -1,0 +1,163 @@
+"""The HTML report in a real browser: it sorts, filters, opens evidence, and runs nothing else."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.in_process import run
+from tests.conftest import draw_photo
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+HOSTILE = "<img src=x onerror=document.title='owned'>.png"
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    api = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip("there is no Chromium here")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> Path:
+    """A folder with report.html of a scan with crops, a probe, a broken file and a hostile name."""
+    folder = tmp_path_factory.mktemp("html")
+    for number in range(40):
+        draw_photo(folder / "rough" / f"s{number % 4}" / f"{number}.png", number, smooth=1)
+        draw_photo(folder / "smooth" / f"s{number % 4}" / f"{number}.png", 99 + number, smooth=16)
+    for number in range(4):
+        draw_photo(folder / "photos" / f"rough{number}.jpg", 200 + number, (600, 300), 1)
+        draw_photo(folder / "photos" / f"smooth{number}.png", 300 + number, (300, 260), 16)
+    draw_photo(folder / "photos" / HOSTILE, 300, (300, 260), 16)
+    (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing")
+    space = ("--workspace", folder / "ws")
+    run(
+        *("code-index", "build", "g", "--real", folder / "rough", "--fake", folder / "smooth"),
+        *("--weights", small_checkpoint, "-q", *space),
+    )
+    rates = ("--target-fpr", "0.2", "--target-fnr", "0.2")
+    run(
+        *("code-scan", folder / "photos", "--crops", "five", "--probe", "-q", *rates),
+        *("--html", folder / "report.html", "--case", "<b>17</b>", *space),
+    )
+    return folder
+
+
+@pytest.fixture
+def page(browser: "Browser", folder: Path) -> "Iterator[Page]":
+    """The report, opened; ends with the check that the console stayed silent."""
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.add_init_script(
+        "addEventListener('securitypolicyviolation', (e) => console.error(e.violatedDirective))"
+    )
+    page.goto((folder / "report.html").as_uri())
+    yield page
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    page.close()
+
+
+def names(page: "Page") -> list[str]:
+    return [Path(text).name for text in page.locator("#rows .file span").all_text_contents()]
+
+
+def test_it_filters(page: "Page") -> None:
+    assert page.locator("#count").text_content() == "10 files"
+    page.fill("#text", "rough")
+    assert sorted(names(page)) == [f"rough{n}.jpg" for n in range(4)]
+    assert page.locator("#count").text_content() == "4 of 10 files"
+    page.fill("#text", "no such file")
+    assert names(page) == []
+    page.click("button[type=reset]")
+    page.locator("#rows tr").nth(9).wait_for()
+    page.select_option("#reason", label="truncated")
+    assert names(page) == ["broken.jpg"]
+    page.click("button[type=reset]")
+    page.locator("#rows tr").nth(9).wait_for()
+    for box in page.locator("#verdicts input").all()[:3]:
+        box.uncheck()
+    assert names(page) == ["broken.jpg"]
+
+
+def test_it_sorts(page: "Page") -> None:
+    head = page.locator("th button[data-sort=score]")
+    head.click()
+    cells = page.locator("#rows td[data-name=score]").all_text_contents()
+    scores = [float(text) for text in cells if text]
+    assert scores == sorted(scores, reverse=True)
+    assert cells[-1] == ""
+    head.click()
+    again = [t for t in page.locator("#rows td[data-name=score]").all_text_contents() if t]
+    assert [float(text) for text in again] == sorted(scores)
+    assert page.locator("th[aria-sort=ascending]").count() == 1
+
+
+def test_the_evidence_opens_by_mouse_and_keyboard(page: "Page") -> None:
+    page.fill("#text", "smooth0")
+    page.locator("#rows [data-file]").click()
+    dialog = page.locator("dialog[open]")
+    text = dialog.text_content()
+    for part in ("smooth0.png", "Nearest real reference", "cosine", "SHA-256", "jpeg 75", "Crops"):
+        assert part in text
+    assert dialog.locator("img").count() == 3
+    assert page.evaluate("[...document.querySelectorAll('dialog img')].every(i => i.naturalWidth)")
+    assert dialog.locator("svg rect").count() == 5
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+    assert page.evaluate("document.activeElement.dataset.file !== undefined")
+    page.click("button[type=reset]")
+    page.locator("#rows tr").nth(9).wait_for()
+    page.locator("#rows [data-file]").first.focus()
+    page.keyboard.press("Enter")
+    first = page.locator("#evidence-heading").text_content()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#evidence-heading").text_content() != first
+
+
+def test_hostile_names_are_text(page: "Page") -> None:
+    page.fill("#text", "onerror")
+    assert names(page)[0].endswith("'owned'>.png")
+    page.locator("#rows [data-file]").click()
+    assert HOSTILE in page.locator("#evidence-heading").text_content()
+    assert page.title() == "Case <b>17</b>: scan 1"
+    assert page.locator("h1 b").count() == 0
+
+
+def test_themes_and_paper(page: "Page", folder: Path) -> None:
+    def background() -> str:
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    light = background()
+    page.emulate_media(color_scheme="dark")
+    assert background() != light
+    page.click("#theme")
+    assert background() == light
+    page.emulate_media(media="print")
+    assert not page.locator(".filters").is_visible()
+    data = page.pdf(format="A4")
+    assert data.startswith(b"%PDF")
+
+
+def test_no_thumbnails(folder: Path) -> None:
+    run(
+        *("code-report", "export", "1", "--html", folder / "bare.html", "--no-thumbnails"),
+        *("--workspace", folder / "ws"),
+    )
+    assert 'id="file-' in (folder / "report.html").read_text(encoding="utf-8")
+    assert 'id="file-' not in (folder / "bare.html").read_text(encoding="utf-8")

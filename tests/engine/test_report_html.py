@@ -1,0 +1,187 @@
+"""The HTML report as text: inert, complete, within its budget; explanations for every reason."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from code_forensics.engine.decoding.decode import DecodeOptions
+from code_forensics.engine.decoding.decode import Reason as DecodeReason
+from code_forensics.engine.decoding.thumbnail import SIDE, thumbnail
+from code_forensics.engine.discover import Reason as WalkReason
+from code_forensics.engine.judging.thresholds import Inconclusive
+from code_forensics.engine.rejudge import NOT_EMBEDDED
+from code_forensics.engine.report.as_html import CHUNK, HtmlReport
+from code_forensics.engine.report.explain import Judging, explain
+from code_forensics.engine.report.interface import Report
+from code_forensics.engine.report.reasons import INCONCLUSIVE, WITHOUT_VERDICT
+from code_forensics.engine.results import (
+    CropScore,
+    FileResult,
+    Label,
+    Neighbour,
+    ProbeScore,
+    Status,
+    Verdict,
+)
+from PIL import Image
+
+HOSTILE = "</script><script>alert(1)</script><!-- \x1b[31m \u202e =cmd.jpg"
+RUN = {
+    "scan": 1, "state": "finished", "arguments": {"paths": ["p"], "case": HOSTILE}, "k": 1,
+    "gallery": {"name": "g", "generation": 1, "reals": 1, "fakes": 1, "sha256": "0"},
+    "encoder": {}, "host": {}, "tool": "t", "version": "1",
+}  # fmt: skip
+
+
+def row(number: int, verdict: Verdict | None = Verdict.FAKE) -> FileResult:
+    if verdict is None:
+        return FileResult(f"{number}", None, 3, None, None, None, Status.SKIPPED, "not_an_image")
+    near = Neighbour(7, "g:7", Label.FAKE, HOSTILE, HOSTILE, 0.9)
+    return FileResult(
+        f"{number}{HOSTILE}", f"{number:064}", 10, "PNG", 300, 200, Status.SCANNED,
+        verdict=verdict, p_fake=0.9, score=0.25, log10_lr=1.0, neighbours=(near,),
+        provenance={"findings": [
+            {"kind": "prompt", "value": HOSTILE, "strength": "asserted", "where": "PNG"}
+        ]},
+        crops=(CropScore(0, 0, 224, 0.25, 0.9), CropScore(76, 0, 224, 0.1, 0.6)),
+        probe=(ProbeScore("jpeg_75", 0.2, Verdict.FAKE),),
+    )  # fmt: skip
+
+
+def written(rows: Iterator[FileResult] | list[FileResult], **options: object) -> str:
+    stream = io.StringIO()
+    HtmlReport(**options)(Report(RUN, {"by_verdict": {"fake": 500}}, rows), stream)
+    return stream.getvalue()
+
+
+class Page(HTMLParser):
+    """Collects elements, and the text of scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, dict[str, str | None], str]] = []
+        self._open = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._open = True
+
+    def handle_endtag(self, tag):
+        self._open = False
+
+    def handle_data(self, data):
+        if self._open:
+            self.texts.append((*self.tags[-1], data))
+
+
+def test_every_row_is_there_and_nothing_else_runs() -> None:
+    page = Page(written(row(n) for n in range(CHUNK + 3)))
+    scripts = [(attributes, text) for tag, attributes, text in page.texts if tag == "script"]
+    run = [text for attributes, text in scripts if "type" not in attributes]
+    assert len(run) == 2
+    data = [(a, json.loads(text)) for a, text in scripts if a.get("type") == "application/json"]
+    rows = [r for a, block in data if a.get("class") == "rows" for r in block]
+    details = [d for a, block in data if a.get("class") == "details" for d in block]
+    assert len(rows) == len(details) == CHUNK + 3
+    assert "alert(1)" in rows[0][0]  # as text, in a name
+    policy = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
+    for text in run:
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    for tag, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on")]
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        for name in ("src", "href", "action"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+
+
+def test_hostile_text_is_nowhere_markup_or_control() -> None:
+    text = written([row(1), row(2, None)])
+    assert "<script>alert" not in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "<!--" not in text
+
+
+class Pictures:
+    """Thumbnails of one size."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def of_file(self, result: FileResult) -> bytes | None:
+        self.asked += 1
+        return bytes(10_000)
+
+    def of_reference(self, neighbour: Neighbour) -> bytes | None:
+        return bytes(10_000)
+
+
+def test_thumbnails_keep_to_their_budget_and_references_are_drawn_once() -> None:
+    pictures = Pictures()
+    rows = [row(n) for n in range(400)]
+    text = written(rows, pictures=pictures, budget=1 << 20)
+    assert 50 < pictures.asked < 110
+    assert len(re.findall(r'id="reference-', text)) == 1
+    assert len(text) < 2 << 20
+    assert 'id="file-' not in written(rows)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK", "I;16", "1", "LA"])
+def test_thumbnails_are_small_clean_jpegs(mode: str) -> None:
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 255, (700, 900, 3), dtype=np.uint8))
+    image = image.convert("L").convert("I;16") if mode == "I;16" else image.convert(mode)
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010F] = "SECRET"
+    name = "TIFF" if mode == "CMYK" else "PNG"
+    image.save(file, name, exif=exif) if name == "PNG" else image.save(file, name)
+    drawn = thumbnail(file.getvalue(), DecodeOptions())
+    assert drawn is not None
+    assert b"SECRET" not in drawn
+    with Image.open(io.BytesIO(drawn)) as small:
+        assert (small.format, small.mode, max(small.size)) == ("JPEG", "RGB", SIDE)
+
+
+def test_what_cannot_be_drawn_is_left_out() -> None:
+    assert thumbnail(b"", DecodeOptions()) is None
+    assert thumbnail(b"\xff\xd8\xff\xe0 broken", DecodeOptions()) is None
+    file = io.BytesIO()
+    Image.new("RGB", (300, 300)).save(file, "PNG")
+    assert thumbnail(file.getvalue(), DecodeOptions(max_pixels=100)) is None
+
+
+def test_every_reason_has_words() -> None:
+    walk = {value for name, value in vars(WalkReason).items() if name.isupper()}
+    assert {str(reason) for reason in Inconclusive} == set(INCONCLUSIVE)
+    assert {str(reason) for reason in DecodeReason} | walk | {NOT_EMBEDDED} == set(WITHOUT_VERDICT)
+    for reason in Inconclusive:
+        result = FileResult("a", "0", 1, "PNG", 1, 1, Status.SCANNED, str(reason))
+        said = explain(
+            FileResult(*(getattr(result, n) for n in ("path", "sha256", "bytes", "format", "width",
+                       "height", "status", "reason")), verdict=Verdict.INCONCLUSIVE), Judging()
+        )  # fmt: skip
+        assert str(said.headline).startswith("Inconclusive. ")
+        assert said.advice is not None
+    for reason in WITHOUT_VERDICT:
+        said = explain(FileResult("a", None, 1, None, None, None, Status.FAILED, reason), Judging())
+        assert said.advice is not None
+
+
+def test_an_explanation_names_its_evidence() -> None:
+    said = explain(row(1), Judging(fake_above=0.1, real_below=-0.1, fpr=0.01, fnr=0.02))
+    text = " ".join(map(str, said.sentences))
+    for part in ("+0.2500", "+0.1000", "likelihood ratio is 10", "0.900", "g:7", "0.9000", "1 %"):
+        assert part in text
+    assert "\x1b" not in text
