@@ -1,6 +1,5 @@
 """``code-scan``: scan files and directories for AI-generated images."""
 
-from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from ..engine.decoding.layout import Layout
 from ..engine.results import Status, Summary
 from . import formats, judging
 from . import options as opt
-from .running import EXIT_INTERRUPTED, EXIT_MATCHED, interruptible, run
+from .running import EXIT_MATCHED, run
 
 app = typer.Typer(add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -126,97 +125,36 @@ def scan(
     interruption. Nothing under the paths is ever written to.
     """
     wanted = _fail_on(fail_on)
-    from ..engine.decoding.decode import PREPROCESSING, DecodeOptions
+    from ..engine.decoding.decode import DecodeOptions
     from ..engine.decoding.views import ViewPlan
-    from ..engine.discover import WalkOptions, walk
-    from ..engine.pipeline import PipelineOptions, StageTimes
-    from ..engine.report.as_json import jsonl_line
-    from ..engine.report.tally import Tally
-    from ..engine.run import GalleryIdentity, run_record
-    from ..engine.scan import ScanOptions
-    from ..engine.scan import scan as run_scan
+    from ..engine.discover import WalkOptions
     from ..index.contents import Recall
-    from ..index.workspace import Workspace, default_folder
-    from . import outputs, render
-    from .progress import meter
-    from .session import EncoderChoice, embedder_of_gallery, judge_of_gallery
+    from ..index.workspace import default_folder
+    from .scanning import Case, ScanRequest, Showing, perform
+    from .session import EncoderChoice
 
-    reports = formats.Wanted(csv, json_file, html, thumbnails=not no_thumbnails)
-    targets = [*reports.targets, *([jsonl] if jsonl else [])]
-    outputs.check_targets(targets)
-    folder = workspace or default_folder()
-    walk_options = WalkOptions(
-        recurse=not no_recurse,
-        follow_symlinks=follow_symlinks,
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        omit=(folder, *(target for target in targets if target != outputs.STDOUT)),
+    request = ScanRequest(
+        paths=tuple(paths),
+        workspace=workspace or default_folder(),
+        encoder=EncoderChoice(weights, device, precision),
+        gallery=gallery,
+        walking=WalkOptions(
+            recurse=not no_recurse,
+            follow_symlinks=follow_symlinks,
+            include=tuple(include or ()),
+            exclude=tuple(exclude or ()),
+        ),
+        judging=judging.judge_options(k, target_fpr, target_fnr, prior),
+        decoding=DecodeOptions(max_pixels, max_bytes, decode_timeout, views=ViewPlan(crops, probe)),
+        recall=Recall(rehash, retry_failed, reembed),
+        workers=workers,
+        case=Case(case, examiner, note),
+        reports=formats.Wanted(csv, json_file, html, thumbnails=not no_thumbnails),
+        lines=jsonl,
+        showing=Showing(quiet, stats),
     )
-    files = walk(paths, walk_options)
-    with ExitStack() as stack:
-        space = stack.enter_context(Workspace(folder))
-        stack.enter_context(space.guarded())
-        info = space.choose_gallery(gallery)
-        choice = EncoderChoice(weights, device, precision)
-        embedder = embedder_of_gallery(space, info, choice)
-        arguments = {
-            "paths": [str(path) for path in paths],
-            "recurse": not no_recurse,
-            "follow_symlinks": follow_symlinks,
-            "include": include or [],
-            "exclude": exclude or [],
-            "max_pixels": max_pixels,
-            "max_bytes": max_bytes,
-            "decode_timeout": decode_timeout,
-            "case": case,
-            "examiner": examiner,
-            "note": note,
-        }
-        identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
-        judge = judge_of_gallery(
-            space, info, judging.judge_options(k, target_fpr, target_fnr, prior)
-        )
-        plan = ViewPlan(crops, probe)
-        decoding = DecodeOptions(max_pixels, max_bytes, decode_timeout, views=plan)
-        record = run_record(arguments, identity, embedder, PREPROCESSING, judge, plan)
-        recorder = space.recorder(info, record, Recall(rehash, retry_failed, reembed), plan.id)
-        tally, times = Tally(), StageTimes()
-        lines = stack.enter_context(outputs.growing(jsonl)) if jsonl else None
-        stopped = stack.enter_context(interruptible())
-        state = "failed"
-        try:
-            with meter("scanning", [walk(paths, walk_options)], quiet) as progress:
-                for result in run_scan(
-                    files,
-                    space.galleries.open(info.name),
-                    judge,
-                    recorder,
-                    embedder,
-                    ScanOptions(pipeline=PipelineOptions(workers, decode=decoding)),
-                    times,
-                    stopped,
-                ):
-                    tally.add(result)
-                    if lines is not None:
-                        lines.write(jsonl_line(result))
-                    progress.advance(render.counts(tally.summary))
-            state = "interrupted" if stopped() else "finished"
-        finally:
-            tally.summary.left_out = files.left_out
-            recorder.finish(state, tally.as_dict())
-        scan_info = space.scans.info(str(recorder.key))
-        if state == "interrupted":
-            render.interrupted(tally.summary, recorder.key)
-            raise typer.Exit(EXIT_INTERRUPTED)
-        for target, write in reports.writers(space, stack):
-            with outputs.whole(target) as stream:
-                write(render.report(space.scans, scan_info), stream)
-    if not quiet:
-        to_stderr = outputs.STDOUT in targets
-        render.summary(tally, info, recorder.key, record["judging"], to_stderr)
-        if stats:
-            render.stage_times(times, to_stderr)
-    if any(what.matches(tally.summary) for what in wanted):
+    summary = perform(request)
+    if any(what.matches(summary) for what in wanted):
         raise typer.Exit(EXIT_MATCHED)
 
 

@@ -1,0 +1,240 @@
+"""A scan from its request to its reports: set up, run, recorded, written, summed up."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ..engine.decoding.decode import PREPROCESSING, DecodeOptions
+from ..engine.discover import FoundFile, Walk, WalkOptions, walk
+from ..engine.embed import Embedder
+from ..engine.judging.judge import Judge, JudgeOptions
+from ..engine.pipeline import PipelineOptions, StageTimes
+from ..engine.report.as_json import jsonl_line
+from ..engine.report.tally import Tally
+from ..engine.results import FileResult, Summary
+from ..engine.run import GalleryIdentity, run_record
+from ..engine.scan import ScanOptions, scan
+from ..index.contents import Recall
+from ..index.gallery_records import GalleryInfo
+from ..index.scans import ScanRecorder
+from ..index.workspace import Workspace
+from . import outputs, render
+from .formats import Wanted
+from .progress import meter
+from .running import EXIT_INTERRUPTED, interruptible
+from .session import EncoderChoice, embedder_of_gallery, judge_of_gallery
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What an examiner says of a scan; kept with it."""
+
+    case: str = ""
+    examiner: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """What the terminal shows.
+
+    Attributes:
+        quiet: Neither progress nor summary.
+        stats: The time of each stage.
+    """
+
+    quiet: bool = False
+    stats: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRequest:
+    """Everything that a user asks of a scan.
+
+    Attributes:
+        paths: Files and directories.
+        workspace: Folder of the workspace.
+        encoder: Which encoder, where and how precise.
+        gallery: Name; None for the workspace's choice.
+        walking: Which files under the paths.
+        judging: How verdicts are reached.
+        decoding: Bounds and views.
+        recall: How much of what is known may be used.
+        workers: Threads; 0 is one a core.
+        case: What the examiner says.
+        reports: Written once the scan is complete.
+        lines: JSON lines, written while it runs; None for none.
+        showing: What the terminal shows.
+    """
+
+    paths: tuple[Path, ...]
+    workspace: Path
+    encoder: EncoderChoice
+    gallery: str | None = None
+    walking: WalkOptions = field(default_factory=WalkOptions)
+    judging: JudgeOptions = field(default_factory=JudgeOptions)
+    decoding: DecodeOptions = field(default_factory=DecodeOptions)
+    recall: Recall = field(default_factory=Recall)
+    workers: int = 0
+    case: Case = field(default_factory=Case)
+    reports: Wanted = field(default_factory=Wanted)
+    lines: Path | None = None
+    showing: Showing = field(default_factory=Showing)
+
+    @property
+    def targets(self) -> list[Path]:
+        """Files that are written."""
+        return [*self.reports.targets, *([self.lines] if self.lines else [])]
+
+    def files(self) -> Walk:
+        """The files under the paths, without what the scan itself writes."""
+        written = (target for target in self.targets if target != outputs.STDOUT)
+        return walk(self.paths, replace(self.walking, omit=(self.workspace, *written)))
+
+    def arguments(self) -> dict[str, Any]:
+        """For the run record: what decides which files are opened, and what is said of them."""
+        return {
+            "paths": [str(path) for path in self.paths],
+            "recurse": self.walking.recurse,
+            "follow_symlinks": self.walking.follow_symlinks,
+            "include": list(self.walking.include),
+            "exclude": list(self.walking.exclude),
+            "max_pixels": self.decoding.max_pixels,
+            "max_bytes": self.decoding.max_bytes,
+            "decode_timeout": self.decoding.timeout,
+            "case": self.case.case,
+            "examiner": self.case.examiner,
+            "note": self.case.note,
+        }
+
+
+@dataclass(slots=True)
+class ScanSession:
+    """A scan that is set up in a workspace: whoever feeds it with files gets recorded rows.
+
+    Attributes:
+        space: The workspace.
+        gallery: What is compared with.
+        embedder: The gallery's encoder.
+        judge: Decides.
+        run: The run record.
+        recorder: Keeps the rows.
+        options: Of the pipeline.
+        tally: Counts over the rows so far.
+        times: Seconds of each stage so far.
+    """
+
+    space: Workspace
+    gallery: GalleryInfo
+    embedder: Embedder
+    judge: Judge
+    run: dict[str, Any]
+    recorder: ScanRecorder
+    options: ScanOptions
+    tally: Tally = field(default_factory=Tally)
+    times: StageTimes = field(default_factory=StageTimes)
+
+    @classmethod
+    def begin(cls, request: ScanRequest, space: Workspace) -> "ScanSession":
+        """Choose the gallery, load its encoder, and begin the scan's record.
+
+        Raises:
+            WorkspaceError: There is no such gallery, or none at all.
+            EngineError: The encoder cannot be used.
+        """
+        info = space.choose_gallery(request.gallery)
+        embedder = embedder_of_gallery(space, info, request.encoder)
+        judge = judge_of_gallery(space, info, request.judging)
+        plan = request.decoding.views
+        identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
+        run = run_record(request.arguments(), identity, embedder, PREPROCESSING, judge, plan)
+        recorder = space.recorder(info, run, request.recall, plan.id)
+        options = ScanOptions(pipeline=PipelineOptions(request.workers, decode=request.decoding))
+        return cls(space, info, embedder, judge, run, recorder, options)
+
+    def results(
+        self, files: Iterable[FoundFile], stopped: Callable[[], bool]
+    ) -> Iterator[FileResult]:
+        """Scan files; each row is recorded and counted when it comes out."""
+        opened = self.space.galleries.open(self.gallery.name)
+        for result in scan(
+            files,
+            opened,
+            self.judge,
+            self.recorder,
+            self.embedder,
+            self.options,
+            self.times,
+            stopped,
+        ):
+            self.tally.add(result)
+            yield result
+
+    def finish(self, state: str, left_out: int = 0) -> None:
+        """End the scan's record.
+
+        Args:
+            state: ``finished``, ``interrupted`` or ``failed``.
+            left_out: Files that the user's globs left out.
+        """
+        self.tally.summary.left_out = left_out
+        self.recorder.finish(state, self.tally.as_dict())
+
+
+def perform(request: ScanRequest) -> Summary:
+    """Do what was asked.
+
+    Returns:
+        The counts.
+
+    Raises:
+        typer.Exit: With 130, where the user interrupted.
+        WorkspaceError: The workspace cannot be used.
+        EngineError: The request cannot be met.
+    """
+    outputs.check_targets(request.targets)
+    files = request.files()
+    with ExitStack() as stack:
+        space = stack.enter_context(Workspace(request.workspace))
+        stack.enter_context(space.guarded())
+        session = ScanSession.begin(request, space)
+        lines = stack.enter_context(outputs.growing(request.lines)) if request.lines else None
+        stopped = stack.enter_context(interruptible())
+        state = "failed"
+        try:
+            with meter("scanning", [request.files()], request.showing.quiet) as progress:
+                for result in session.results(files, stopped):
+                    if lines is not None:
+                        lines.write(jsonl_line(result))
+                    progress.advance(render.counts(session.tally.summary))
+            state = "interrupted" if stopped() else "finished"
+        finally:
+            session.finish(state, files.left_out)
+        if state == "interrupted":
+            render.interrupted(session.tally.summary, session.recorder.key)
+            raise typer.Exit(EXIT_INTERRUPTED)
+        _write_reports(request, session, stack)
+    _show(request, session)
+    return session.tally.summary
+
+
+def _write_reports(request: ScanRequest, session: ScanSession, stack: ExitStack) -> None:
+    space = session.space
+    info = space.scans.info(str(session.recorder.key))
+    for target, write in request.reports.writers(space, stack):
+        with outputs.whole(target) as stream:
+            write(render.report(space.scans, info), stream)
+
+
+def _show(request: ScanRequest, session: ScanSession) -> None:
+    if request.showing.quiet:
+        return
+    to_stderr = outputs.STDOUT in request.targets
+    judging = session.run["judging"]
+    render.summary(session.tally, session.gallery, session.recorder.key, judging, to_stderr)
+    if request.showing.stats:
+        render.stage_times(session.times, to_stderr)
