@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from .errors import FileFormatError
 from .gallery_records import LABELS, NewReference
+from .vectors import finite, nonzero
 
 _LAYOUT = "a file holds `vectors` (N, D) float and `labels` (N,), 0 real and 1 fake"
 _TEXTS = ("generators", "sources")
@@ -249,7 +250,7 @@ def _vectors(path: Path, array: NDArray[Any] | None, dimension: int | None) -> N
         )
     with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused
         vectors = array.astype(np.float32)
-    bad = ~np.isfinite(vectors).all(axis=1) | ~np.any(vectors, axis=1)
+    bad = ~(finite(vectors) & nonzero(vectors))
     if bad.any():
         raise FileFormatError(
             f"{path}: {bad.sum()} vectors are zero or not finite, first row {bad.argmax()}",

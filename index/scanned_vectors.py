@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from .database import reading
 from .faiss_files import FaissFiles
 from .paths import load_path
-from .vectors import VectorIndex
+from .vectors import VectorIndex, finite, nonzero
 
 SEGMENT = 1 << 18
 """Embedding ids a file: one is in memory at a time, and only the last is ever written again."""
@@ -227,7 +227,7 @@ class ScannedVectors:
             keys = np.array([key for key, _ in part], np.int64)
             vectors = np.frombuffer(b"".join(blob for _, blob in part), "<f4")
             vectors = vectors.reshape(len(keys), collection.dimension)
-            usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)  # verify names others
+            usable = finite(vectors) & nonzero(vectors)  # verify names others
             index.add(keys[usable], vectors[usable])
 
 

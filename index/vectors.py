@@ -106,6 +106,19 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return wide / lengths
 
 
+def finite(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which of (n, D) vectors hold nothing but numbers, (n,); bytes of any kind may be asked."""
+    good: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
+    return good
+
+
+def nonzero(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which of (n, D) vectors are not all zero, (n,); bytes of any kind may be asked."""
+    # Not vectors.any(): its cast warns of signalling NaN, which damaged bytes may hold.
+    some: NDArray[np.bool_] = (vectors != 0).any(axis=1)
+    return some
+
+
 def _faiss() -> Any:
     try:
         import faiss

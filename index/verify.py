@@ -18,6 +18,7 @@ from .leases import Leases
 from .scanned_vectors import ScannedVectors
 from .scans import Scans
 from .seals import seal
+from .vectors import finite, nonzero
 from .verify_faiss import FaissCheck
 from .verify_files import check_files
 
@@ -212,7 +213,7 @@ def _bad_vectors(rows: list[tuple[int, int, bytes]]) -> Iterator[tuple[int, str]
             yield key, f"has {len(blob)} bytes instead of {4 * width}"
     for width, fitting in by_width.items():
         vectors = np.frombuffer(b"".join(blob for _, blob in fitting), "<f4").reshape(-1, width)
-        for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)):
+        for row in np.flatnonzero(~finite(vectors)):
             yield fitting[row][0], "holds a value that is not finite"
-        for row in np.flatnonzero(~vectors.any(axis=1)):
+        for row in np.flatnonzero(~nonzero(vectors)):
             yield fitting[row][0], "is zero"

@@ -13,7 +13,7 @@ from .galleries import Galleries
 from .gallery_records import LABELS
 from .open_gallery import faiss_name
 from .scanned_vectors import ScannedVectors
-from .vectors import VectorIndex, unit
+from .vectors import VectorIndex, finite, nonzero, unit
 
 _ROWS = 8192
 _CLOSE = 1e-6
@@ -126,7 +126,7 @@ def _usable(
     fitting = [(key, blob) for key, blob in rows if len(blob) == 4 * dimension]
     keys = np.array([key for key, _ in fitting], np.int64)
     vectors = np.frombuffer(b"".join(blob for _, blob in fitting), "<f4").reshape(-1, dimension)
-    good = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
+    good = finite(vectors) & nonzero(vectors)
     return keys[good], vectors[good]
 
 

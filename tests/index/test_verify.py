@@ -66,10 +66,11 @@ def test_a_sound_workspace(space: Workspace) -> None:
     ("blob", "problem"),
     [
         (np.full(16, np.nan, "<f4").tobytes(), "holds a value that is not finite"),
+        (np.full(16, 0x7FA00001, "<u4").tobytes(), "holds a value that is not finite"),
         (np.zeros(16, "<f4").tobytes(), "is zero"),
         (b"1234", "has 4 bytes instead of 64"),
     ],
-    ids=["nan", "zero", "short"],
+    ids=["nan", "signalling", "zero", "short"],
 )
 def test_vectors_that_cannot_be_compared(
     space: Workspace, table: str, blob: bytes, problem: str
