@@ -5,10 +5,13 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from code_forensics.engine import embed
 from code_forensics.engine.reproduce import Outcome, compare
 from code_forensics.engine.results import FileResult, Status, Verdict
 from code_forensics.engine.run import environment_changes
@@ -66,6 +69,34 @@ def test_every_row_is_reproduced(scanned: Path, workers: str) -> None:
     assert rows.pop("empty.jpg")["outcome"] == "unread"
     assert {row["outcome"] for row in rows.values()} == {"reproduced"}
     assert rows["broken.jpg"]["reason"] == ["truncated", "truncated"]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_the_size_of_batches_changes_no_bit(
+    scanned: Path, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "CPU_BATCH", batch)
+    rows = verify(scanned)
+    assert {rows[f"rough{n}.jpg"]["outcome"] for n in range(5)} == {"reproduced"}
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_another_process_with_other_threads_changes_no_bit(scanned: Path, threads: str) -> None:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-c", "from code_forensics.cli.report import main; main()"),
+            *("verify", "latest", "--jsonl", "-q", "--workers", threads),
+            *("--workspace", str(scanned / "ws")),
+        ],
+        env=os.environ | dict.fromkeys(names, threads),
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    rows = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(rows) == 13
+    assert {row["outcome"] for row in rows} == {"reproduced", "unread"}  # unread: the empty file
 
 
 def test_a_cached_scan_is_reproduced_from_its_files(copy: Path) -> None:
