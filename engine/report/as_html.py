@@ -16,7 +16,7 @@ from ..results import FileResult, Summary
 from .explain import Judging
 from .histogram import Histogram
 from .html_rows import RowEncoder, script_json, side_by_side
-from .html_sections import limits_list, run_record, summary_cards, title
+from .html_sections import count_tables, limits_list, run_record, summary_cards, title
 from .interface import Report
 from .thumbnails import BUDGET, Budget, Pictures
 
@@ -128,6 +128,7 @@ def _page(report: Report, counted: Summary, histogram: str) -> tuple[str, str]:
         record=html.escape(json.dumps(report.run, indent=1)),  # ASCII, so inert but for markup
         limits=limits_list(report.run),
         summary=summary_cards(report.summary or counted.as_dict()),
+        counts=count_tables(report.summary or counted.as_dict()),
         histogram=histogram,
         block=CHUNK,
         data="\0",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..inert import path_text
+from ..judging.leave_one_out import NEAR_DUPLICATE_SIMILARITY
 from ..judging.thresholds import Inconclusive
 from ..results import FileResult, Label, Neighbour, Status, Verdict
 from .reasons import meaning
@@ -145,7 +146,7 @@ def _number(value: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return f"{100 * share:.3g}%"
 
 
 def _headline(result: FileResult) -> Sentence:
@@ -245,6 +246,13 @@ def _neighbours(result: FileResult, judging: Judging) -> Iterator[Sentence]:
                 source,
                 f"{nearest.similarity:.4f}",
             )
+    nearest = max(result.neighbours, key=lambda n: n.similarity, default=None)
+    if nearest is not None and nearest.similarity >= NEAR_DUPLICATE_SIMILARITY:
+        yield _say(
+            "It is practically the same picture as {}: this says where it has been seen, and the"
+            " error rates, which speak of new images, do not apply to it.",
+            nearest.id,
+        )
     if judging.novel_below is not None and result.neighbours:
         yield _say(
             "An image whose nearest reference lies below cosine {} counts as novel, and is not"

@@ -91,11 +91,12 @@ def _axes(frame: _Frame, top: int) -> Iterator[str]:
         y = frame.y(count)
         yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
         yield f'<text class="tick" x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{count:,}</text>'
-    for part in range(5):
-        place = frame.first + (frame.end - frame.first) * part / 4
-        anchor = ("start", "middle", "middle", "middle", "end")[part]
+    step = _nice(math.ceil((frame.end - frame.first) / 6))
+    for place in range(-(-frame.first // step) * step, frame.end + 1, step):
+        x = frame.x(place)
+        yield f'<line class="grid" x1="{x}" x2="{x}" y1="{frame.y(0)}" y2="{frame.y(0) + 4}"/>'
         yield (
-            f'<text class="tick" x="{frame.x(place)}" y="{_HEIGHT - 18}" text-anchor="{anchor}">'
+            f'<text class="tick" x="{x}" y="{_HEIGHT - 18}" text-anchor="middle">'
             f"{_score(place)}</text>"
         )
     yield (

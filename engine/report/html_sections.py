@@ -29,7 +29,7 @@ def limits_list(run: Mapping[str, Any]) -> str:
 
 
 def summary_cards(summary: Mapping[str, Any]) -> str:
-    """The counts: verdicts large, everything else as a table."""
+    """The verdicts and how often each was reached, large."""
     verdicts = summary.get("by_verdict", {})
     cards = "".join(
         f'<div class="card {verdict}"><b>{verdicts.get(verdict, 0):,}</b>'
@@ -46,12 +46,13 @@ def summary_cards(summary: Mapping[str, Any]) -> str:
     )
     if left_out := summary.get("left_out", 0):
         sentence += f" Besides, {_count(left_out, 'file')} left out by --include and --exclude."
-    counts = _table("Status", summary.get("by_status", {})) + _table(
+    return f'<div class="cards">{cards}</div><p>{for_html(sentence)}</p>'
+
+
+def count_tables(summary: Mapping[str, Any]) -> str:
+    """Files by status and by reason."""
+    return _table("Status", summary.get("by_status", {})) + _table(
         "Reason", summary.get("by_reason", {})
-    )
-    return (
-        f'<div class="cards">{cards}</div><p>{for_html(sentence)}</p>'
-        f'<div class="counts">{counts}</div>'
     )
 
 

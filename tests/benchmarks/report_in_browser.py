@@ -75,7 +75,7 @@ def main() -> None:
             HtmlReport()(Report(RUN, {}, rows(count)), stream)
         wrote = time.perf_counter() - started
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         page = browser.new_page()
         page.goto(target.as_uri())

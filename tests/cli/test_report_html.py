@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_OPTIONS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
 HOSTILE = "<img src=x onerror=document.title='owned'>.png"
 
 
@@ -24,7 +28,7 @@ def browser() -> "Iterator[Browser]":
     if program is None:
         pytest.skip("there is no Chromium here")
     with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        started = playwright.chromium.launch(executable_path=program, args=BROWSER_OPTIONS)
         yield started
         started.close()
 
@@ -118,6 +122,9 @@ def test_the_evidence_opens_by_mouse_and_keyboard(page: "Page") -> None:
     assert dialog.locator("img").count() == 3
     assert page.evaluate("[...document.querySelectorAll('dialog img')].every(i => i.naturalWidth)")
     assert dialog.locator("svg rect").count() == 5
+    assert dialog.locator("svg").is_visible()
+    dialog.get_by_label("show the crops").uncheck()
+    assert not dialog.locator("svg").is_visible()
     page.keyboard.press("Escape")
     assert page.locator("dialog[open]").count() == 0
     assert page.evaluate("document.activeElement.dataset.file !== undefined")
@@ -152,6 +159,11 @@ def test_themes_and_paper(page: "Page", folder: Path) -> None:
     assert not page.locator(".filters").is_visible()
     data = page.pdf(format="A4")
     assert data.startswith(b"%PDF")
+    assert page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    flagged = page.locator("#rows .badge.fake, #rows .badge.inconclusive").count()
+    copies = page.locator("#rows tr", has_text="duplicate").count()
+    assert page.locator("#sheets article").count() == flagged - copies > 0
+    assert page.locator("#sheets article img").count() == 3 * (flagged - copies)
 
 
 def test_no_thumbnails(folder: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -182,6 +183,12 @@ def test_every_reason_has_words() -> None:
 def test_an_explanation_names_its_evidence() -> None:
     said = explain(row(1), Judging(fake_above=0.1, real_below=-0.1, fpr=0.01, fnr=0.02))
     text = " ".join(map(str, said.sentences))
-    for part in ("+0.2500", "+0.1000", "likelihood ratio is 10", "0.900", "g:7", "0.9000", "1 %"):
+    for part in ("+0.2500", "+0.1000", "likelihood ratio is 10", "0.900", "g:7", "0.9000", "1%"):
         assert part in text
     assert "\x1b" not in text
+
+
+def test_a_copy_of_a_reference_is_said_to_be_one() -> None:
+    copy = replace(row(1), neighbours=(Neighbour(7, "g:7", Label.FAKE, "", "", 0.99999),))
+    assert any("same picture as g:7" in str(s) for s in explain(copy, Judging()).sentences)
+    assert not any("same picture" in str(s) for s in explain(row(1), Judging()).sentences)

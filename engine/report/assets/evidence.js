@@ -64,13 +64,20 @@ function cropMap(data) {
     const rect = document.createElementNS(SVG, "rect"), title = document.createElementNS(SVG, "title");
     const strength = p === null ? Math.abs(score) / most : Math.abs(2 * p - 1);
     const towards = (p === null ? score > 0 : p > 0.5) ? "fake" : "real";
-    const place = { x: left, y: top, width: size, height: size, class: "crop " + towards, "fill-opacity": share * (0.05 + 0.4 * strength) };
+    const place = { x: left, y: top, width: size, height: size, class: "crop " + towards, "fill-opacity": share * (0.03 + 0.35 * strength) };
     for (const [key, value] of Object.entries(place)) rect.setAttribute(key, value);
     title.textContent = "score " + signed(score, 4);
     rect.append(title);
     map.append(rect);
   }
   return map;
+}
+
+function cropSwitch(map) {
+  const box = make("input", { type: "checkbox" });
+  box.checked = true;
+  box.addEventListener("change", () => { map.style.display = box.checked ? "" : "none"; });
+  return make("label", { class: "switch" }, box, "show the crops");
 }
 
 function grid(heads, lines) {
@@ -96,17 +103,19 @@ function sheet(place) {
   const parts = [
     make("p", {}, badge(verdict, status)),
     make("h2", { id: "evidence-heading", tabindex: "-1" }, row[PATH]),
-    make("div", { class: "why" }, ...data.why.map((said) => make("p", {}, sentence(said)))),
+    make("p", { class: "headline" }, sentence(data.why[0])),
   ];
-  if (data.advice) parts.push(make("p", { class: "advice" }, make("strong", {}, "Next: "), sentence(data.advice)));
   if (verdict) {
-    const source = picture("file-" + place);
+    const source = picture("file-" + place), map = cropMap(data);
     parts.push(make("div", { class: "views" },
       make("section", { class: "view" }, make("h3", {}, "This file"),
-        framed(source, "Thumbnail of the file, as stored", "No picture of it is in this report.", cropMap(data)),
+        framed(source, "Thumbnail of the file, as stored", "No picture of it is in this report.", map),
+        source && map ? cropSwitch(map) : "",
         source ? make("p", {}, "As stored; a rotation in its EXIF is not applied.") : ""),
       reference(data, "real", "Nearest real reference"), reference(data, "fake", "Nearest generated reference")));
   }
+  if (data.advice) parts.push(make("p", { class: "advice" }, make("strong", {}, "Next: "), sentence(data.advice)));
+  if (data.why.length > 1) parts.push(make("h3", {}, "Why"), make("ul", { class: "why" }, ...data.why.slice(1).map((said) => make("li", {}, sentence(said)))));
   parts.push(make("h3", {}, "File"), make("dl", { class: "facts" },
     fact("Path", row[PATH], true), fact("SHA-256", row[SHA], true), fact("Same bytes as", data.duplicate, true),
     fact("Size", data.bytes === undefined ? "" : data.bytes.toLocaleString("en") + " bytes"),
@@ -187,7 +196,8 @@ addEventListener("beforeprint", () => {
   if (dialog.open) return;
   const shown = state.shown.slice(0, PRINTED_ROWS);
   $("rows").replaceChildren(...shown.map((place) => line(place, false)));
-  const suspects = shown.filter((place) => ["fake", "inconclusive"].includes(tables.verdicts[rows[place][VERDICT]]));
+  const flagged = shown.filter((place) => ["fake", "inconclusive"].includes(tables.verdicts[rows[place][VERDICT]]));
+  const suspects = flagged.filter((place) => tables.statuses[rows[place][STATUS]] !== "duplicate"); // its first copy says the same
   const sheets = suspects.slice(0, PRINTED_SHEETS);
   $("sheets").replaceChildren(...sheets.map((place) => {
     const parts = sheet(place);
