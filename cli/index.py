@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import doctor, evaluate, import_export, pull, search, upkeep
+from . import doctor, evaluate, import_export, merge, pull, search, upkeep
 from . import options as opt
 from .running import EXIT_INTERRUPTED, interruptible, run
 
@@ -350,6 +350,7 @@ def _say_what_is_there(what: str, name: str, reals: int, fakes: int) -> None:
 doctor.register(app)
 evaluate.register(app)
 import_export.register(app)
+merge.register(app)
 pull.register(app)
 search.register(app)
 upkeep.register(app)

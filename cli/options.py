@@ -66,6 +66,15 @@ FollowSymlinks = Annotated[
     bool,
     typer.Option("--follow-symlinks", help="Follow symbolic links.", rich_help_panel="Files"),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only the I-th of N parts of the files, as code-index merge puts together again.",
+        rich_help_panel="Files",
+    ),
+]
 MaxPixels = Annotated[
     int,
     typer.Option(

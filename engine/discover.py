@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from .errors import InputError
+from .shard import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class WalkOptions:
         include: Globs; where any is given, other files are left out.
         exclude: Globs of files and directories that are left out.
         omit: Files and directories that never belong, such as the workspace and the reports.
+        shard: The part of all that which belongs; None is the whole.
 
     A glob without a slash is matched against the name, one with a slash against the path relative
     to the directory that was given, and a pattern is case-sensitive.
@@ -32,6 +34,7 @@ class WalkOptions:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     omit: tuple[Path, ...] = ()
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class Walk:
             if Path(root).is_dir():
                 status = os.stat(root)
                 yield from self._directory(root, root, ((status.st_dev, status.st_ino),))
-            elif self._belongs(root, os.path.dirname(root)):
+            elif self._belongs(root, os.path.dirname(root), root):
                 yield examine(root, root)
 
     def _directory(
@@ -116,9 +119,7 @@ class Walk:
                     elif entry.is_dir(follow_symlinks=False):
                         folders.add(entry.name)
         except OSError as error:
-            yield FoundFile(
-                path, reason=Reason.UNREADABLE_DIRECTORY, detail=error.strerror, root=root
-            )
+            yield from self._unreadable(path, root, error)
             return
         for name in sorted(names):
             child = os.path.join(path, name)
@@ -140,17 +141,26 @@ class Walk:
         try:
             status = os.stat(path)
         except OSError as error:
-            yield FoundFile(
-                path, reason=Reason.UNREADABLE_DIRECTORY, detail=error.strerror, root=root
-            )
+            yield from self._unreadable(path, root, error)
             return
         here = (status.st_dev, status.st_ino)
-        if here in above:
-            yield FoundFile(path, reason=Reason.SYMLINK_LOOP, root=root)
-        else:
+        if here not in above:
             yield from self._directory(path, root, (*above, here))
+        elif self._in_shard(path, root):
+            yield FoundFile(path, reason=Reason.SYMLINK_LOOP, root=root)
 
-    def _belongs(self, path: str, root: str) -> bool:
+    def _unreadable(self, path: str, root: str, error: OSError) -> Iterator[FoundFile]:
+        if self._in_shard(path, root):
+            reason = Reason.UNREADABLE_DIRECTORY
+            yield FoundFile(path, reason=reason, detail=error.strerror, root=root)
+
+    def _in_shard(self, path: str, root: str) -> bool:
+        return self.options.shard is None or self.options.shard.holds(path, root)
+
+    def _belongs(self, path: str, root: str, given: str | None = None) -> bool:
+        """Whether a file belongs to the walk; `given` is its root where globs have another."""
+        if not self._in_shard(path, root if given is None else given):
+            return False
         include = self.options.include
         belongs = not self._excluded(path, root) and (
             not include or any(_matches(path, root, glob) for glob in include)

@@ -212,7 +212,24 @@ class ContentStore:
         """Remember a file and its content; the caller holds a transaction."""
         known = self._key(content.sha256) if isinstance(content, KnownContent) else None
         # What was known may have been purged since it was looked up: then it is stored again.
-        key = self._upsert(content) if known is None else known
+        self._place(file, self._upsert(content) if known is None else known)
+
+    def bring(self, contents: Sequence[KnownContent]) -> None:
+        """Store in one transaction what another workspace knows; what is known here stays."""
+        with writing(self._database):
+            for content in contents:
+                if self.known_content(content.sha256) is None:
+                    self._upsert(content)
+
+    def bring_files(self, files: Sequence[tuple[FileIdentity, str]]) -> None:
+        """Store in one transaction which files hold contents, by SHA-256, that are known here."""
+        with writing(self._database):
+            for file, sha256 in files:
+                key = self._key(sha256)
+                if key is not None:
+                    self._place(file, key)
+
+    def _place(self, file: FileIdentity, key: int) -> None:
         self._connection.execute(
             "INSERT INTO files (path, bytes, mtime_ns, inode, device, content_id)"
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET bytes = excluded.bytes,"

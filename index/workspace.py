@@ -21,6 +21,7 @@ from .galleries import Galleries
 from .gallery_records import GalleryInfo
 from .heads import Heads
 from .leases import Leases
+from .merge import Merger
 from .pull_record import Pulls
 from .purge import BUILD_LEASE, Purger
 from .scanned_vectors import ScannedVectors
@@ -178,6 +179,10 @@ class Workspace:
     def purger(self) -> Purger:
         """What removes things for good."""
         return Purger(self._database, self.scans, self._files, self._leases)
+
+    def merger(self) -> Merger:
+        """What brings the shards of a scan together here."""
+        return Merger(self._database, self.galleries, self.scans)
 
     def backup(self, target: Path) -> BackedUp:
         """Write a copy of everything that is not derived; see :func:`backup.write_backup`."""
