@@ -88,6 +88,7 @@ def scan(
     exclude: opt.Exclude = None,
     no_recurse: opt.NoRecurse = False,
     follow_symlinks: opt.FollowSymlinks = False,
+    shard: opt.Shard = None,
     max_pixels: opt.MaxPixels = opt.MAX_PIXELS,
     max_bytes: opt.MaxBytes = opt.MAX_BYTES,
     decode_timeout: opt.DecodeTimeout = opt.DECODE_TIMEOUT,
@@ -128,6 +129,7 @@ def scan(
     from ..engine.decoding.decode import DecodeOptions
     from ..engine.decoding.views import ViewPlan
     from ..engine.discover import WalkOptions
+    from ..engine.shard import Shard
     from ..index.contents import Recall
     from ..index.workspace import default_folder
     from .scanning import Case, ScanRequest, Showing, perform
@@ -143,6 +145,7 @@ def scan(
             follow_symlinks=follow_symlinks,
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
+            shard=Shard.parse(shard) if shard else None,
         ),
         judging=judging.judge_options(k, target_fpr, target_fnr, prior),
         decoding=DecodeOptions(max_pixels, max_bytes, decode_timeout, views=ViewPlan(crops, probe)),

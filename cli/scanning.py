@@ -103,6 +103,7 @@ class ScanRequest:
             "follow_symlinks": self.walking.follow_symlinks,
             "include": list(self.walking.include),
             "exclude": list(self.walking.exclude),
+            "shard": str(self.walking.shard) if self.walking.shard else None,
             "max_pixels": self.decoding.max_pixels,
             "max_bytes": self.decoding.max_bytes,
             "decode_timeout": self.decoding.timeout,
