@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..engine.report.interface import Format
     from ..engine.report.thumbnails import Pictures
     from ..engine.results import Neighbour
+    from ..index.scans import ScanInfo
     from ..index.workspace import Workspace
 
 PANEL = "Reports"
@@ -38,6 +39,26 @@ NoThumbnails = Annotated[
 ]
 
 
+Parquet = Annotated[
+    Path | None,
+    typer.Option(
+        "--parquet",
+        metavar="FILE",
+        help="Write Parquet, for pandas and databases (extra parquet).",
+        rich_help_panel=PANEL,
+    ),
+]
+CaseUco = Annotated[
+    Path | None,
+    typer.Option(
+        "--case-uco",
+        metavar="FILE",
+        help="Write CASE/UCO JSON-LD, for forensic suites.",
+        rich_help_panel=PANEL,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Reports of a whole scan, by their files; None for those that are not wanted."""
@@ -46,21 +67,37 @@ class Wanted:
     json: Path | None = None
     html: Path | None = None
     jsonl: Path | None = None
+    parquet: Path | None = None
+    case: Path | None = None
     thumbnails: bool = True
 
     @property
     def targets(self) -> list[Path]:
         """The files that will be written."""
-        every = (self.csv, self.json, self.html, self.jsonl)
+        every = (self.csv, self.json, self.html, self.jsonl, self.parquet, self.case)
         return [target for target in every if target is not None]
 
-    def writers(self, space: "Workspace", stack: ExitStack) -> "list[tuple[Path, Format]]":
-        """What writes each of them.
+    def write(self, space: "Workspace", scan: "ScanInfo") -> None:
+        """Write them, each whole or not at all.
 
         Args:
-            space: Says where the files of references are.
-            stack: Ends what the pictures need.
+            space: Holds the scan, and says where the files of references are.
+            scan: The scan.
         """
+        from . import outputs, render
+
+        with ExitStack() as stack:
+            for target, write in self._texts(space, stack):
+                with outputs.whole(target) as stream:
+                    write(render.report(space.scans, scan), stream)
+        if self.parquet is not None:
+            from ..engine.report.as_parquet import write_parquet
+
+            with outputs.whole_bytes(self.parquet) as sink:
+                write_parquet(render.report(space.scans, scan), sink)
+
+    def _texts(self, space: "Workspace", stack: ExitStack) -> "list[tuple[Path, Format]]":
+        from ..engine.report.as_case import write_case
         from ..engine.report.as_csv import write_csv
         from ..engine.report.as_html import HtmlReport
         from ..engine.report.as_json import write_json, write_jsonl
@@ -70,6 +107,7 @@ class Wanted:
             (self.csv, write_csv),
             (self.json, write_json),
             (self.jsonl, write_jsonl),
+            (self.case, write_case),
         ):
             if target is not None:
                 writers.append((target, write))

@@ -1,11 +1,12 @@
 """Report files: checked before the work, written whole or not at all."""
 
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from ..engine.errors import InputError
 
@@ -34,14 +35,25 @@ def check_targets(targets: list[Path]) -> None:
 @contextmanager
 def whole(target: Path) -> Iterator[TextIO]:
     """Open a report for writing; the file appears under its name only when it is complete."""
+    with whole_bytes(target) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+        try:
+            yield text
+            text.flush()
+        finally:
+            text.detach()
+
+
+@contextmanager
+def whole_bytes(target: Path) -> Iterator[BinaryIO]:
+    """As :func:`whole`, for formats that are not text."""
     if target == STDOUT:
-        stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="")
-        with stream:
-            yield stream
+        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
+            yield out
         return
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
+        with temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -56,7 +56,7 @@ def summary(
     table.add_column("")
     for verdict in ("fake", "inconclusive", "real"):
         if count := counted.by_verdict.get(verdict, 0):
-            table.add_row(verdict, str(count), "", style=_STYLES[verdict])
+            table.add_row(verdict, str(count), "", style=STYLES[verdict])
     for status in ("skipped", "failed"):
         if count := counted.by_status.get(status, 0):
             table.add_row(status, str(count), "")
@@ -103,7 +103,7 @@ def _most_suspicious(worst: Sequence[FileResult], to_stderr: bool) -> None:
     console.print(table)
 
 
-_STYLES = {"fake": "bold red", "inconclusive": "yellow", "real": "green"}
+STYLES = {"fake": "bold red", "inconclusive": "yellow", "real": "green"}
 
 
 def interrupted(counted: Summary, scan: int) -> None:

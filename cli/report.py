@@ -1,12 +1,11 @@
 """``code-report``: scans on record."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import diff, formats, rejudge, sign, verify_scan
+from . import diff, formats, rejudge, show, sign, verify_scan
 from . import options as opt
 from .running import run
 
@@ -59,27 +58,27 @@ def export(
         typer.Option(metavar="FILE", help="Write JSON lines.", rich_help_panel=formats.PANEL),
     ] = None,
     html: formats.Html = None,
+    parquet: formats.Parquet = None,
+    case_uco: formats.CaseUco = None,
     no_thumbnails: formats.NoThumbnails = False,
     workspace: opt.Workspace = None,
 ) -> None:
     """Write the report of a scan on record."""
     from ..engine.errors import InputError
     from ..index.workspace import Workspace, default_folder
-    from . import outputs, render
+    from . import outputs
 
-    wanted = formats.Wanted(csv, json_file, html, jsonl, not no_thumbnails)
+    wanted = formats.Wanted(csv, json_file, html, jsonl, parquet, case_uco, not no_thumbnails)
     if not wanted.targets:
-        raise InputError("no report is asked for", "name one with --csv, --json, --jsonl or --html")
+        raise InputError(
+            "no report is asked for", "name one, such as --csv report.csv or --html report.html"
+        )
     outputs.check_targets(wanted.targets)
-    with ExitStack() as stack:
-        space = stack.enter_context(Workspace(workspace or default_folder()))
-        stack.enter_context(space.guarded())
-        info = space.scans.info(scan)
-        for target, write in wanted.writers(space, stack):
-            with outputs.whole(target) as stream:
-                write(render.report(space.scans, info), stream)
+    with Workspace(workspace or default_folder()) as space, space.guarded():
+        wanted.write(space, space.scans.info(scan))
 
 
+show.register(app)
 rejudge.register(app)
 verify_scan.register(app)
 diff.register(app)

@@ -218,17 +218,9 @@ def perform(request: ScanRequest) -> Summary:
         if state == "interrupted":
             render.interrupted(session.tally.summary, session.recorder.key)
             raise typer.Exit(EXIT_INTERRUPTED)
-        _write_reports(request, session, stack)
+        request.reports.write(space, space.scans.info(str(session.recorder.key)))
     _show(request, session)
     return session.tally.summary
-
-
-def _write_reports(request: ScanRequest, session: ScanSession, stack: ExitStack) -> None:
-    space = session.space
-    info = space.scans.info(str(session.recorder.key))
-    for target, write in request.reports.writers(space, stack):
-        with outputs.whole(target) as stream:
-            write(render.report(space.scans, info), stream)
 
 
 def _show(request: ScanRequest, session: ScanSession) -> None:

@@ -1,6 +1,7 @@
 """Scans on record: their rows as they were reported, and the recorder that writes them."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -135,6 +136,7 @@ class RowFacts:
     precision: str | None
 
 
+_ALL = (1 << 63) - 1
 _FACTS = ("sha256", "status", "reason", "knn", "verdict", "score", "p_fake", "precision")
 
 
@@ -262,14 +264,46 @@ class Scans:
             )
         return killed
 
-    def rows(self, info: ScanInfo) -> Iterator[dict[str, Any]]:
-        """The rows of a scan in order, as mappings of the report's names; memory stays flat."""
-        neighbours = self._neighbours(info)
+    def find(self, info: ScanInfo, text: str) -> list[int]:
+        """Positions of the rows that a text names.
+
+        Args:
+            info: The scan.
+            text: A whole path; else the first digits of a SHA-256, at least six; else the end of
+                a path. What fits in the earliest of these ways counts.
+        """
+        scan, path = ("SELECT position FROM verdicts WHERE scan_id = ?", store_path(text))
+        rows = self._database.conn.execute(f"{scan} AND path = ?", (info.key, path)).fetchall()
+        if not rows and re.fullmatch("[0-9a-fA-F]{6,64}", text):
+            span = (text.lower(), text.lower() + "g")
+            rows = self._database.conn.execute(
+                f"{scan} AND sha256 >= ? AND sha256 < ? ORDER BY position", (info.key, *span)
+            ).fetchall()
+        if not rows:
+            end = "" if text.startswith(("/", "\\")) else "[/\\\\]"
+            every = self._database.conn.execute(
+                "SELECT position, path FROM verdicts WHERE scan_id = ? ORDER BY position",
+                (info.key,),
+            )
+            fits = re.compile(f"(^|{end}){re.escape(text)}$" if end else f"{re.escape(text)}$")
+            rows = [row for row in every if fits.search(load_path(row[1]))]
+        return [row[0] for row in rows]
+
+    def rows(self, info: ScanInfo, first: int = 0, last: int = _ALL) -> Iterator[dict[str, Any]]:
+        """Rows of a scan in order, as mappings of the report's names; memory stays flat.
+
+        Args:
+            info: The scan.
+            first: Position of the first row.
+            last: Position of the last row.
+        """
+        neighbours = self._neighbours(info, first, last)
         head = next(neighbours, None)
         for row in self._database.conn.execute(
             "SELECT position, path, duplicate_of, provenance, crops, probe,"  # noqa: S608
-            f" {', '.join(_PLAIN)} FROM verdicts WHERE scan_id = ? ORDER BY position",
-            (info.key,),
+            f" {', '.join(_PLAIN)} FROM verdicts WHERE scan_id = ?"
+            " AND position BETWEEN ? AND ? ORDER BY position",
+            (info.key, first, last),
         ):
             position, path, duplicate_of, provenance, crops, probe, *plain = row
             mine = []
@@ -313,7 +347,9 @@ class Scans:
         ).fetchone()
         return int(count)
 
-    def _neighbours(self, info: ScanInfo) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _neighbours(
+        self, info: ScanInfo, first: int, last: int
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         for (
             position,
             key,
@@ -327,8 +363,8 @@ class Scans:
             "SELECT n.position, r.id, g.name, r.ordinal, r.label, r.generator, r.source,"
             ' n.similarity FROM neighbours n JOIN "references" r ON r.id = n.reference_id'
             " JOIN galleries g ON g.id = r.gallery_id"
-            " WHERE n.scan_id = ? ORDER BY n.position, n.rank",
-            (info.key,),
+            " WHERE n.scan_id = ? AND n.position BETWEEN ? AND ? ORDER BY n.position, n.rank",
+            (info.key, first, last),
         ):
             yield (
                 position,

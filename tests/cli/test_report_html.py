@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli.conftest import HOSTILE
 from tests.cli.in_process import run
-from tests.conftest import draw_photo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -18,7 +18,6 @@ BROWSER_OPTIONS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
 ]  # fmt: skip
-HOSTILE = "<img src=x onerror=document.title='owned'>.png"
 
 
 @pytest.fixture(scope="module")
@@ -33,33 +32,8 @@ def browser() -> "Iterator[Browser]":
         started.close()
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> Path:
-    """A folder with report.html of a scan with crops, a probe, a broken file and a hostile name."""
-    folder = tmp_path_factory.mktemp("html")
-    for number in range(40):
-        draw_photo(folder / "rough" / f"s{number % 4}" / f"{number}.png", number, smooth=1)
-        draw_photo(folder / "smooth" / f"s{number % 4}" / f"{number}.png", 99 + number, smooth=16)
-    for number in range(4):
-        draw_photo(folder / "photos" / f"rough{number}.jpg", 200 + number, (600, 300), 1)
-        draw_photo(folder / "photos" / f"smooth{number}.png", 300 + number, (300, 260), 16)
-    draw_photo(folder / "photos" / HOSTILE, 300, (300, 260), 16)
-    (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing")
-    space = ("--workspace", folder / "ws")
-    run(
-        *("code-index", "build", "g", "--real", folder / "rough", "--fake", folder / "smooth"),
-        *("--weights", small_checkpoint, "-q", *space),
-    )
-    rates = ("--target-fpr", "0.2", "--target-fnr", "0.2")
-    run(
-        *("code-scan", folder / "photos", "--crops", "five", "--probe", "-q", *rates),
-        *("--html", folder / "report.html", "--case", "<b>17</b>", *space),
-    )
-    return folder
-
-
 @pytest.fixture
-def page(browser: "Browser", folder: Path) -> "Iterator[Page]":
+def page(browser: "Browser", reported: Path) -> "Iterator[Page]":
     """The report, opened; ends with the check that the console stayed silent."""
     page = browser.new_page()
     said: list[str] = []
@@ -70,7 +44,7 @@ def page(browser: "Browser", folder: Path) -> "Iterator[Page]":
     page.add_init_script(
         "addEventListener('securitypolicyviolation', (e) => console.error(e.violatedDirective))"
     )
-    page.goto((folder / "report.html").as_uri())
+    page.goto((reported / "report.html").as_uri())
     yield page
     assert said == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
@@ -146,7 +120,7 @@ def test_hostile_names_are_text(page: "Page") -> None:
     assert page.locator("h1 b").count() == 0
 
 
-def test_themes_and_paper(page: "Page", folder: Path) -> None:
+def test_themes_and_paper(page: "Page", reported: Path) -> None:
     def background() -> str:
         return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
@@ -166,10 +140,10 @@ def test_themes_and_paper(page: "Page", folder: Path) -> None:
     assert page.locator("#sheets article img").count() == 3 * (flagged - copies)
 
 
-def test_no_thumbnails(folder: Path) -> None:
+def test_no_thumbnails(reported: Path) -> None:
     run(
-        *("code-report", "export", "1", "--html", folder / "bare.html", "--no-thumbnails"),
-        *("--workspace", folder / "ws"),
+        *("code-report", "export", "1", "--html", reported / "bare.html", "--no-thumbnails"),
+        *("--workspace", reported / "ws"),
     )
-    assert 'id="file-' in (folder / "report.html").read_text(encoding="utf-8")
-    assert 'id="file-' not in (folder / "bare.html").read_text(encoding="utf-8")
+    assert 'id="file-' in (reported / "report.html").read_text(encoding="utf-8")
+    assert 'id="file-' not in (reported / "bare.html").read_text(encoding="utf-8")

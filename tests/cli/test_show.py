@@ -1,0 +1,63 @@
+"""``code-report show``: a scan and single files, found in every way that a report names them."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.in_process import run
+
+
+@pytest.fixture
+def space(reported: Path) -> tuple[str, Path]:
+    return ("--workspace", reported / "ws")
+
+
+def rows(space: tuple[str, Path]) -> list[dict[str, object]]:
+    done = run("code-report", "export", "1", "--jsonl", space[1].parent / "rows.jsonl", *space)
+    assert done.stdout == ""
+    return list(map(json.loads, (space[1].parent / "rows.jsonl").read_text("utf-8").splitlines()))
+
+
+def test_a_scan_shows_its_record_and_its_limits(space: tuple[str, Path]) -> None:
+    shown = run("code-report", "show", "latest", *space).stdout
+    for part in ("finished", "<b>17</b>", "gallery", "Limits", "not a proof", "files         10"):
+        assert part in shown
+
+
+def test_a_file_is_explained_with_its_evidence(space: tuple[str, Path]) -> None:
+    row = next(row for row in rows(space) if str(row["path"]).endswith("smooth1.png"))
+    shown = run("code-report", "show", "1", "smooth1.png", *space).stdout
+    assert shown.startswith(str(row["path"]))
+    assert str(row["sha256"]) in shown
+    assert f"{row['score']:+.4f}" in shown
+    for neighbour in row["neighbours"]:
+        assert neighbour["id"] in shown
+        assert f"{neighbour['similarity']:.4f}" in shown
+    assert "likelihood ratio" in shown
+    assert "jpeg" not in shown or row["reason"] == "unstable"
+
+
+def test_a_file_is_found_by_path_by_its_end_and_by_digest(space: tuple[str, Path]) -> None:
+    row = next(row for row in rows(space) if str(row["path"]).endswith("rough2.jpg"))
+    path, digest = str(row["path"]), str(row["sha256"])
+    first = run("code-report", "show", "1", path, *space).stdout
+    for name in ("rough2.jpg", f"photos{os.sep}rough2.jpg", digest[:8], digest.upper()):
+        assert run("code-report", "show", "1", name, *space).stdout == first
+    assert "rough2" not in run("code-report", "show", "1", "ough2.jpg", *space, code=2).stdout
+
+
+def test_a_hostile_name_is_found_as_the_report_writes_it(
+    tmp_path: Path, space: tuple[str, Path]
+) -> None:
+    name = "a\x1b[31m.jpg"
+    (tmp_path / name).write_bytes(b"")
+    run("code-scan", tmp_path, "-q", *space)
+    shown = run("code-report", "show", "latest", "a\\x1b[31m.jpg", *space)
+    assert "\x1b" not in shown.stdout
+    assert "The file was skipped. The file holds no bytes." in shown.stdout
+    wrong = run("code-report", "show", "latest", "b\x1b.jpg", *space, code=2).stderr
+    assert "\x1b" not in wrong.replace("\x1b[1;31m", "").replace("\x1b[0m", "")
+    assert wrong.count("\n") == 1
+    assert "code-report export" in wrong
