@@ -136,8 +136,8 @@ def _file(result: "FileResult", judging: "Judging") -> None:
         render.table("references", ("class", "cosine", "reference", "generator", "source"), rows)
     if findings := result.provenance.get("findings"):
         columns = ("kind", "value", "strength", "where")
-        rows = [tuple(str(finding.get(column, "")) for column in columns) for finding in findings]
-        render.table("provenance", columns, rows)
+        said_of = [[str(finding.get(column, "")) for column in columns] for finding in findings]
+        render.table("provenance", columns, said_of)
     _line("")
 
 
