@@ -1,6 +1,7 @@
 """What commands write on: results on stdout, everything else on stderr, all of it inert."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from functools import cache
 from rich.console import Console
 
 from ..engine.inert import for_terminal
+
+_PIPE = 1000  # characters of a table's line that no terminal has to show
 
 
 @cache
@@ -20,7 +23,9 @@ def stderr() -> Console:
 @cache
 def stdout() -> Console:
     """The console for results."""
-    return Console(highlight=False, markup=False, soft_wrap=True)
+    # What reads a pipe wants whole lines: a table is as wide as its content there.
+    wide = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _PIPE
+    return Console(highlight=False, markup=False, soft_wrap=True, width=wide)
 
 
 def say(text: str, style: str = "") -> None:
@@ -55,5 +60,17 @@ def notices() -> Iterator[None]:
 
 
 def is_terminal() -> bool:
-    """Whether stderr is a terminal that can be redrawn."""
-    return stderr().is_terminal and sys.stderr.isatty()
+    """Whether stderr is a terminal that can be redrawn, and that nobody reads as a log."""
+    console = stderr()
+    drawn = console.is_terminal and not console.is_dumb_terminal and sys.stderr.isatty()
+    return drawn and not os.environ.get("CI")
+
+
+@contextmanager
+def working(stage: str, quiet: bool = False) -> Iterator[None]:
+    """On a terminal, show what is being done while the block runs."""
+    if quiet or not is_terminal():
+        yield
+        return
+    with stderr().status(for_terminal(stage), spinner="line"):
+        yield

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
         "[bold]code-index import published-svm ocsvm.joblib[/]",
     )(import_)
     app.command(epilog="Example: [bold]code-index export desk desk.npz[/]")(export)
-    app.command()(heads)
+    app.command(epilog="Example: [bold]code-index heads[/]")(heads)
 
 
 def import_(

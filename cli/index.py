@@ -8,6 +8,7 @@ import typer
 
 from . import doctor, evaluate, import_export, merge, pull, search, upkeep
 from . import options as opt
+from .help import arrange
 from .running import EXIT_INTERRUPTED, interruptible, run
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def add(
     _say_what_is_there("now holds", info.name, info.reals, info.fakes)
 
 
-@app.command("list")
+@app.command("list", epilog="Example: [bold]code-index list[/]")
 def list_(workspace: opt.Workspace = None) -> None:
     """List the galleries."""
     from . import render
@@ -146,7 +147,7 @@ def list_(workspace: opt.Workspace = None) -> None:
     )
 
 
-@app.command()
+@app.command(epilog="Example: [bold]code-index info desk[/]")
 def info(name: Name, workspace: opt.Workspace = None) -> None:
     """Describe a gallery: identity, encoder, generators and sources."""
     from . import render
@@ -175,7 +176,10 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
     )
 
 
-@app.command()
+@app.command(
+    epilog="Examples: [bold]code-index remove desk --generator sdxl[/]   "
+    "[bold]code-index remove desk[/]"
+)
 def remove(
     name: Name,
     source: Annotated[
@@ -206,7 +210,7 @@ def remove(
             say(f"removed {name}")
 
 
-@app.command()
+@app.command(epilog="Example: [bold]code-index default desk[/]")
 def default(name: Name, workspace: opt.Workspace = None) -> None:
     """Make a gallery the one that scans use by default."""
     from .console import say
@@ -354,6 +358,17 @@ merge.register(app)
 pull.register(app)
 search.register(app)
 upkeep.register(app)
+
+
+arrange(
+    app,
+    {
+        "Galleries": ("build", "add", "remove", "list", "info", "default"),
+        "Quality": ("doctor", "evaluate", "search"),
+        "Exchange": ("pull", "import", "export", "heads", "merge"),
+        "Upkeep": ("verify", "backup", "restore", "purge"),
+    },
+)
 
 
 def main() -> None:

@@ -27,6 +27,14 @@ def counts(summary: Summary) -> str:
     return "  ".join(parts)
 
 
+def file_line(result: FileResult) -> None:
+    """Print one row on stderr: what it says, how surely, of which file, and why."""
+    answer = str(result.verdict or result.status)
+    sure = "     " if result.p_fake is None else f"{result.p_fake:.3f}"
+    why = f" ({result.reason})" if result.reason else ""
+    say(f"{answer:12} {sure} {result.path}{why}", STYLES.get(answer, ""))
+
+
 def report(scans: Scans, info: ScanInfo) -> Report:
     """A scan on record, ready to be written."""
     run = {

@@ -7,6 +7,7 @@ import typer
 
 from . import diff, formats, rejudge, show, sign, verify_scan
 from . import options as opt
+from .help import arrange
 from .running import run
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ Scan = Annotated[
 ]
 
 
-@app.command("list")
+@app.command("list", epilog="Example: [bold]code-report list[/]")
 def list_(workspace: opt.Workspace = None) -> None:
     """List the scans."""
     from ..index.workspace import Workspace, default_folder
@@ -48,7 +49,10 @@ def list_(workspace: opt.Workspace = None) -> None:
     )
 
 
-@app.command(epilog="Example: [bold]code-report export latest --csv report.csv[/]")
+@app.command(
+    epilog="Examples: [bold]code-report export latest --csv report.csv[/]   "
+    "[bold]code-report export 3 --html report.html --no-thumbnails[/]"
+)
 def export(
     scan: Scan,
     csv: formats.Csv = None,
@@ -83,6 +87,16 @@ rejudge.register(app)
 verify_scan.register(app)
 diff.register(app)
 sign.register(app)
+
+
+arrange(
+    app,
+    {
+        "Scans": ("list", "show", "export"),
+        "Judging again": ("rejudge", "diff", "verify"),
+        "Signatures": ("keygen", "sign", "check-signature"),
+    },
+)
 
 
 def main() -> None:

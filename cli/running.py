@@ -6,13 +6,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 import typer
 
 from ..engine.errors import EngineError
 from ..engine.quiet import native_messages_dropped
 from ..index.errors import WorkspaceError
-from .console import fail, notices
+from .console import fail, notices, say
+
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's, or typer's own copy
 
 EXIT_MATCHED = 1
 EXIT_UNUSABLE = 2
@@ -27,7 +30,14 @@ def run(app: typer.Typer) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         with notices(), native_messages_dropped():
-            app()
+            code = app(standalone_mode=False)
+        _leave(code if isinstance(code, int) else 0)
+    except _UsageError as error:
+        _misused(error)
+        sys.exit(EXIT_UNUSABLE)
+    except typer.Abort:
+        say("aborted", "yellow")
+        sys.exit(EXIT_INTERRUPTED)
     except SystemExit as leaving:
         if leaving.code == EXIT_INTERRUPTED:
             _leave_at_once()
@@ -42,7 +52,24 @@ def run(app: typer.Typer) -> None:
         sys.exit(EXIT_UNUSABLE)
 
 
-def _leave_at_once() -> None:
+def _leave(code: int) -> NoReturn:
+    if code == EXIT_INTERRUPTED:
+        _leave_at_once()
+    sys.exit(code)
+
+
+def _misused(error: Exception) -> None:
+    """Say on one line what is wrong with a command line; without any, show the help."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(context.get_help() if context else str(error))
+        return
+    message = getattr(error, "format_message", error.__str__)()
+    command = context.command_path if context else "the command"
+    fail(message.rstrip("."), f"see {command} --help")
+
+
+def _leave_at_once() -> NoReturn:
     """Exit without waiting for threads: a decoder at work must not hold the user up."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -10,6 +10,8 @@ from ..engine.decoding.layout import Layout
 from ..engine.results import Status, Summary
 from . import formats, judging
 from . import options as opt
+from .console import working
+from .help import arrange
 from .running import EXIT_MATCHED, run
 
 app = typer.Typer(add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -81,6 +83,10 @@ def scan(
         bool,
         typer.Option("--quiet", "-q", help="No progress, no summary.", rich_help_panel="Reports"),
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="A line for each file.", rich_help_panel="Reports"),
+    ] = False,
     stats: Annotated[
         bool, typer.Option(help="Show the time of each stage.", rich_help_panel="Reports")
     ] = False,
@@ -126,14 +132,15 @@ def scan(
     interruption. Nothing under the paths is ever written to.
     """
     wanted = _fail_on(fail_on)
-    from ..engine.decoding.decode import DecodeOptions
-    from ..engine.decoding.views import ViewPlan
-    from ..engine.discover import WalkOptions
-    from ..engine.shard import Shard
-    from ..index.contents import Recall
-    from ..index.workspace import default_folder
-    from .scanning import Case, ScanRequest, Showing, perform
-    from .session import EncoderChoice
+    with working("starting", quiet):
+        from ..engine.decoding.decode import DecodeOptions
+        from ..engine.decoding.views import ViewPlan
+        from ..engine.discover import WalkOptions
+        from ..engine.shard import Shard
+        from ..index.contents import Recall
+        from ..index.workspace import default_folder
+        from .scanning import Case, ScanRequest, Showing, perform
+        from .session import EncoderChoice
 
     request = ScanRequest(
         paths=tuple(paths),
@@ -154,11 +161,14 @@ def scan(
         case=Case(case, examiner, note),
         reports=formats.Wanted(csv, json_file, html, thumbnails=not no_thumbnails),
         lines=jsonl,
-        showing=Showing(quiet, stats),
+        showing=Showing(quiet, verbose, stats),
     )
     summary = perform(request)
     if any(what.matches(summary) for what in wanted):
         raise typer.Exit(EXIT_MATCHED)
+
+
+arrange(app)
 
 
 def main() -> None:

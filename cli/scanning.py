@@ -23,8 +23,9 @@ from ..index.gallery_records import GalleryInfo
 from ..index.scans import ScanRecorder
 from ..index.workspace import Workspace
 from . import outputs, render
+from .console import working
 from .formats import Wanted
-from .progress import meter
+from .progress import Busiest, meter
 from .running import EXIT_INTERRUPTED, interruptible
 from .session import EncoderChoice, embedder_of_gallery, judge_of_gallery
 
@@ -44,10 +45,12 @@ class Showing:
 
     Attributes:
         quiet: Neither progress nor summary.
+        verbose: One line a file.
         stats: The time of each stage.
     """
 
     quiet: bool = False
+    verbose: bool = False
     stats: bool = False
 
 
@@ -202,15 +205,20 @@ def perform(request: ScanRequest) -> Summary:
     with ExitStack() as stack:
         space = stack.enter_context(Workspace(request.workspace))
         stack.enter_context(space.guarded())
-        session = ScanSession.begin(request, space)
+        quiet = request.showing.quiet
+        with working("loading the gallery and its encoder", quiet):
+            session = ScanSession.begin(request, space)
         lines = stack.enter_context(outputs.growing(request.lines)) if request.lines else None
         stopped = stack.enter_context(interruptible())
         state = "failed"
         try:
-            with meter("scanning", [request.files()], request.showing.quiet) as progress:
+            busiest = Busiest(session.times)
+            with meter("scanning", [request.files()], quiet, busiest) as progress:
                 for result in session.results(files, stopped):
                     if lines is not None:
                         lines.write(jsonl_line(result))
+                    if request.showing.verbose:
+                        render.file_line(result)
                     progress.advance(render.counts(session.tally.summary))
             state = "interrupted" if stopped() else "finished"
         finally:
@@ -218,7 +226,8 @@ def perform(request: ScanRequest) -> Summary:
         if state == "interrupted":
             render.interrupted(session.tally.summary, session.recorder.key)
             raise typer.Exit(EXIT_INTERRUPTED)
-        request.reports.write(space, space.scans.info(str(session.recorder.key)))
+        with working("writing the reports", quiet or not request.reports.targets):
+            request.reports.write(space, space.scans.info(str(session.recorder.key)))
     _show(request, session)
     return session.tally.summary
 

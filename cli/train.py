@@ -8,14 +8,20 @@ from typing import Annotated
 import typer
 
 from .console import say
+from .help import arrange
 from .running import EXIT_INTERRUPTED, run
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-prepare_app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+prepare_app = typer.Typer(
+    add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+)
 
 
 @app.command(
-    epilog="To make shards from folders or D3's Parquet: [bold]code-train prepare --help[/bold]"
+    epilog="Examples: [bold]code-train ./data --out run[/]   "
+    "[bold]code-train ./data --out run --resume[/]   "
+    "[bold]torchrun --nproc-per-node 4 -m code_forensics.cli.train ./data --out run[/]   "
+    "[bold]code-train prepare ./data --out shards[/]"
 )
 def train_command(
     data: Annotated[
@@ -27,27 +33,42 @@ def train_command(
     ] = "",
     *,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder; RUN/model is the trained encoder.")
+        Path | None,
+        typer.Option(help="Run folder; RUN/model is the trained encoder.", rich_help_panel="Run"),
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the run in --out, exactly.")] = False,
-    config: Annotated[Path | None, typer.Option(help="Options as TOML.")] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on with the run in --out, exactly.", rich_help_panel="Run")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="Options as TOML.", rich_help_panel="Run")
+    ] = None,
     print_config: Annotated[
-        bool, typer.Option(help="Print all options as TOML, as chosen, and exit.")
+        bool,
+        typer.Option(help="Print all options as TOML, as chosen, and exit.", rich_help_panel="Run"),
     ] = False,
     init: Annotated[
-        str | None, typer.Option(help="Checkpoint to start from; else from scratch.")
+        str | None,
+        typer.Option(help="Checkpoint to start from; else from scratch.", rich_help_panel="Recipe"),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of the schedule.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps per epoch.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of the schedule.", rich_help_panel="Recipe")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps per epoch.", rich_help_panel="Recipe")
+    ] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Records per process; each gives eight views.")
+        int | None,
+        typer.Option(help="Records per process; each gives eight views.", rich_help_panel="Recipe"),
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate.", rich_help_panel="Recipe")
+    ] = None,
     reconstruct: Annotated[
         str | None,
         typer.Option(
             help="Make fakes from the reals with these autoencoders, separated by commas:"
-            " FOLDER/NAME of NAME_encoder and NAME_decoder.safetensors, or a diffusers folder."
+            " FOLDER/NAME of NAME_encoder and NAME_decoder.safetensors, or a diffusers folder.",
+            rich_help_panel="Data",
         ),
     ] = None,
     equalise: Annotated[
@@ -55,22 +76,38 @@ def train_command(
         typer.Option(
             "--equalise/--no-equalise",
             help="Give both members of a pair the same random size, resize and JPEG.",
+            rich_help_panel="Data",
         ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that decode and augment.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="float32, or autocast to bfloat16 or float16.")
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that decode and augment.", rich_help_panel="Machine"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Every draw follows from it.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel="Machine")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, or autocast to bfloat16 or float16.", rich_help_panel="Machine"
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Every draw follows from it.", rich_help_panel="Recipe")
+    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any other option as TOML: loss.positives='\"instance\"'."),
+        typer.Option(
+            "--set",
+            help="Any other option as TOML: loss.positives='\"instance\"'.",
+            rich_help_panel="Run",
+        ),
     ] = None,
 ) -> None:
     """Train the encoder on real and generated images by the published recipe.
 
-    Several processes: torchrun --nproc-per-node N -m code_forensics.cli.train DATA --out RUN
+    With torchrun, several processes train together. code-train prepare makes shards from folders
+    or from D3's Parquet.
     """
     from ..train.config import CONFIG_FILE, TrainConfig, from_toml, read_config, to_toml
     from ..train.errors import ConfigError, TrainingError
@@ -114,7 +151,9 @@ def _prepare_group() -> None:
     """Keeps ``prepare`` a command with a name of its own."""
 
 
-@prepare_app.command(name="prepare")
+@prepare_app.command(
+    name="prepare", epilog="Example: [bold]code-train prepare ./data --out shards[/]"
+)
 def prepare_command(
     source: Annotated[
         str,
@@ -158,6 +197,10 @@ def _refuse_changes(begun: object, options: object) -> None:
             "a resumed run keeps the options that it was begun with",
             "only the epochs and what stands under [runtime] may change",
         )
+
+
+arrange(app)
+arrange(prepare_app)
 
 
 def main() -> None:

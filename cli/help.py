@@ -1,0 +1,42 @@
+"""How ``--help`` reads: paragraphs that fill the line, one example a line, commands in groups."""
+
+import inspect
+import re
+from collections.abc import Mapping
+
+import typer
+
+_EXAMPLE = re.compile(r"\[bold\](.*?)\[/(?:bold)?\]", re.DOTALL)
+
+
+def arrange(app: typer.Typer, panels: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    """Prepare an application's help; called once, before it runs.
+
+    Args:
+        app: The application, all of its commands registered.
+        panels: Names of commands by the heading that they stand under, in the order to show.
+    """
+    for command in app.registered_commands:
+        text = command.help or inspect.getdoc(command.callback) or ""
+        command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+        command.epilog = _one_a_line(command.epilog)
+    if panels:
+        places = {name: panel for panel, names in panels.items() for name in names}
+        order = list(places)
+        named = [(_name(command), command) for command in app.registered_commands]
+        for name, command in named:
+            command.rich_help_panel = places.get(name)
+        named.sort(key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))
+        app.registered_commands = [command for _, command in named]
+
+
+def _name(command: "typer.models.CommandInfo") -> str:
+    return command.name or str(getattr(command.callback, "__name__", ""))
+
+
+def _one_a_line(epilog: str | None) -> str | None:
+    examples = _EXAMPLE.findall(epilog or "")
+    if not examples:
+        return epilog
+    lines = (f"  [bold]{' '.join(example.split())}[/]" for example in examples)
+    return "\n".join(["Examples:" if len(examples) > 1 else "Example:", *lines])

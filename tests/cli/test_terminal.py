@@ -1,0 +1,78 @@
+"""What a scan shows on a real terminal, of the width that it has, and what it shows elsewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import draw_photo
+
+pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
+
+BIN = Path(sys.executable).parent
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def on_a_terminal(columns: int, *arguments: str | Path, **environment: str) -> str:
+    """Run code-scan on a terminal of this width; everything that it wrote there."""
+    command = [str(BIN / "code-scan"), *map(str, arguments)]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ.pop("CI", None)
+        os.environ.update(TERM="xterm", COLUMNS=str(columns), **environment)
+        os.execv(command[0], command)
+    written = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # Linux's word for the end
+            break
+        if not part:
+            break
+        written += part
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, written
+    return written.decode()
+
+
+@pytest.fixture(scope="module")
+def photos(reported: Path) -> Path:
+    for number in range(3):
+        draw_photo(reported / "more" / f"{number}.jpg", 500 + number)
+    return reported / "more"
+
+
+def test_progress_fits_a_narrow_terminal(reported: Path, photos: Path) -> None:
+    written = on_a_terminal(40, photos, "--reembed", "--workspace", reported / "ws")
+    assert "\x1b[" in written  # drawn and redrawn
+    progress = [CONTROL.sub("", line) for line in re.split(r"[\r\n]", written)]
+    assert any(re.search(r"3/3", line) for line in progress)
+    assert max(len(line) for line in progress if "files/s" in line or "/3" in line) <= 40
+
+
+def test_no_color_means_no_colour(reported: Path, photos: Path) -> None:
+    written = on_a_terminal(100, photos, "--workspace", reported / "ws", NO_COLOR="1")
+    colours = re.findall(r"\x1b\[[0-9;]*3[0-7][0-9;]*m", written)
+    assert colours == []
+
+
+def test_a_log_gets_lines_and_no_control(reported: Path, photos: Path) -> None:
+    done = subprocess.run(
+        [BIN / "code-scan", photos, "-v", "--workspace", reported / "ws"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    assert len(re.findall(r"\d\.jpg", done.stderr)) == 3  # --verbose: a line a file
+
+
+def test_quiet_says_nothing(reported: Path, photos: Path) -> None:
+    done = subprocess.run(
+        [BIN / "code-scan", photos, "--quiet", "--workspace", reported / "ws"],
+        capture_output=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
