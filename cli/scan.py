@@ -8,7 +8,7 @@ import typer
 
 from ..engine.decoding.layout import Layout
 from ..engine.results import Status, Summary
-from . import formats, judging
+from . import formats, judging, outputs
 from . import options as opt
 from .console import working
 from .help import arrange
@@ -43,7 +43,8 @@ def _fail_on(text: str) -> list[FailOn]:
 @app.command(
     epilog="Examples: [bold]code-scan ./photos[/]   "
     "[bold]code-scan ./photos --csv report.csv --fail-on fake[/]   "
-    "[bold]code-scan ./photos --jsonl - | jq .verdict[/]"
+    "[bold]code-scan ./photos --jsonl - | jq .verdict[/]   "
+    "[bold]code-scan --watch ./incoming --jsonl log.jsonl[/]"
 )
 def scan(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, directories.")],
@@ -110,6 +111,24 @@ def scan(
         bool,
         typer.Option(help="Embed again what is embedded.", rich_help_panel="Files"),
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Go on with what arrives, one JSON line each (--jsonl FILE, else stdout), until"
+            " Ctrl-C (extra watch).",
+            rich_help_panel="Watching",
+        ),
+    ] = False,
+    settle: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            min=0.0,
+            help="Seconds for which a file has to stay unchanged before it is read.",
+            rich_help_panel="Watching",
+        ),
+    ] = 2.0,
     weights: opt.Weights = None,
     device: opt.Device = opt.DeviceChoice.AUTO,
     precision: opt.Precision = opt.PrecisionChoice.AUTO,
@@ -160,7 +179,8 @@ def scan(
         workers=workers,
         case=Case(case, examiner, note),
         reports=formats.Wanted(csv, json_file, html, thumbnails=not no_thumbnails),
-        lines=jsonl,
+        lines=jsonl or (outputs.STDOUT if watch else None),
+        watch=settle if watch else None,
         showing=Showing(quiet, verbose, stats),
     )
     summary = perform(request)

@@ -1,13 +1,14 @@
 """A scan from its request to its reports: set up, run, recorded, written, summed up."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from ..engine.contracts import Gallery
 from ..engine.decoding.decode import PREPROCESSING, DecodeOptions
 from ..engine.discover import FoundFile, Walk, WalkOptions, walk
 from ..engine.embed import Embedder
@@ -23,9 +24,9 @@ from ..index.gallery_records import GalleryInfo
 from ..index.scans import ScanRecorder
 from ..index.workspace import Workspace
 from . import outputs, render
-from .console import working
+from .console import say, working
 from .formats import Wanted
-from .progress import Busiest, meter
+from .progress import Busiest, Meter, meter
 from .running import EXIT_INTERRUPTED, interruptible
 from .session import EncoderChoice, embedder_of_gallery, judge_of_gallery
 
@@ -72,6 +73,8 @@ class ScanRequest:
         reports: Written once the scan is complete.
         lines: JSON lines, written while it runs; None for none.
         showing: What the terminal shows.
+        watch: Go on with what arrives, each file once it has not changed for so many seconds;
+            None for a scan that ends.
     """
 
     paths: tuple[Path, ...]
@@ -87,6 +90,7 @@ class ScanRequest:
     reports: Wanted = field(default_factory=Wanted)
     lines: Path | None = None
     showing: Showing = field(default_factory=Showing)
+    watch: float | None = None
 
     @property
     def targets(self) -> list[Path]:
@@ -141,6 +145,7 @@ class ScanSession:
     options: ScanOptions
     tally: Tally = field(default_factory=Tally)
     times: StageTimes = field(default_factory=StageTimes)
+    _opened: Gallery | None = None
 
     @classmethod
     def begin(cls, request: ScanRequest, space: Workspace) -> "ScanSession":
@@ -164,10 +169,11 @@ class ScanSession:
         self, files: Iterable[FoundFile], stopped: Callable[[], bool]
     ) -> Iterator[FileResult]:
         """Scan files; each row is recorded and counted when it comes out."""
-        opened = self.space.galleries.open(self.gallery.name)
+        if self._opened is None:
+            self._opened = self.space.galleries.open(self.gallery.name)
         for result in scan(
             files,
-            opened,
+            self._opened,
             self.judge,
             self.recorder,
             self.embedder,
@@ -212,15 +218,14 @@ def perform(request: ScanRequest) -> Summary:
         stopped = stack.enter_context(interruptible())
         state = "failed"
         try:
-            busiest = Busiest(session.times)
-            with meter("scanning", [request.files()], quiet, busiest) as progress:
-                for result in session.results(files, stopped):
+            with _meter(request, session) as progress:
+                for result in _results(request, session, files, stopped):
                     if lines is not None:
                         lines.write(jsonl_line(result))
                     if request.showing.verbose:
                         render.file_line(result)
                     progress.advance(render.counts(session.tally.summary))
-            state = "interrupted" if stopped() else "finished"
+            state = "interrupted" if stopped() and request.watch is None else "finished"
         finally:
             session.finish(state, files.left_out)
         if state == "interrupted":
@@ -230,6 +235,28 @@ def perform(request: ScanRequest) -> Summary:
             request.reports.write(space, space.scans.info(str(session.recorder.key)))
     _show(request, session)
     return session.tally.summary
+
+
+def _meter(request: ScanRequest, session: ScanSession) -> AbstractContextManager[Meter]:
+    busiest = Busiest(session.times)
+    if request.watch is None:
+        return meter("scanning", [request.files()], request.showing.quiet, busiest)
+    shown = not request.showing.quiet and request.lines != outputs.STDOUT
+    return meter("watching", [], not shown, busiest)
+
+
+def _results(
+    request: ScanRequest, session: ScanSession, files: Walk, stopped: Callable[[], bool]
+) -> Iterator[FileResult]:
+    if request.watch is None:
+        yield from session.results(files, stopped)
+        return
+    from ..engine.watch import watch
+
+    if not request.showing.quiet:
+        say(f"watching {', '.join(map(str, request.paths))}; Ctrl-C ends it")
+    for ready in watch(files, stopped, request.watch):
+        yield from session.results(ready, stopped)
 
 
 def _show(request: ScanRequest, session: ScanSession) -> None:

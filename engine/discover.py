@@ -106,6 +106,28 @@ class Walk:
             elif self._belongs(root, os.path.dirname(root), root):
                 yield examine(root, root)
 
+    def under(self, path: str, root: str) -> Iterator[FoundFile]:
+        """What this walk finds at one path: the file, or the files of the directory.
+
+        Args:
+            path: Under `root`, written as the walk itself would write it.
+            root: One of the roots.
+        """
+        folder = os.path.dirname(path)
+        while len(folder) > len(root):
+            if self._excluded(folder, root) or os.path.realpath(folder) in self._omit:
+                return
+            folder = os.path.dirname(folder)
+        if os.path.realpath(path) in self._omit or not os.path.lexists(path):
+            return
+        if os.path.islink(path) and not self.options.follow_symlinks:
+            if self._belongs(path, root):
+                yield FoundFile(path, reason=Reason.SYMLINK, root=root)
+        elif os.path.isdir(path):
+            yield from self._enter(path, root, ())
+        elif self._belongs(path, root):
+            yield examine(path, root)
+
     def _directory(
         self, path: str, root: str, above: tuple[tuple[int, int], ...]
     ) -> Iterator[FoundFile]:

@@ -56,7 +56,8 @@ class Ledger:
         else:
             assert content is not None
             first = self._first.get(content.sha256) or self._recorder.first_path(content.sha256)
-            if first is None:
+            if first is None or first == file.path:  # its own: it was scanned before it changed
+                first = None
                 self._first[content.sha256] = file.path
                 status = Status.SCANNED if item.embedded else Status.CACHED
             else:
