@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..engine.checkpoint import Checkpoint, read_checkpoint
 from ..engine.embed import Embedder
 from ..engine.errors import CheckpointError, InputError
-from ..engine.judging.assessment import Assessment, assess
+from ..engine.judging.assessment import Assessment, assess_references
 from ..engine.judging.judge import Judge, JudgeOptions
-from ..engine.results import Label
 from ..engine.scan import require_same_encoder
 from ..index.errors import WorkspaceError
 from ..index.gallery_records import GalleryInfo
@@ -68,14 +65,7 @@ def assessment_of_gallery(workspace: Workspace, gallery: GalleryInfo, k: int = 1
             say(f"{error}: fitting it again", "yellow")
     if gallery.reals + gallery.fakes >= LARGE:
         say(f"calibrating {gallery.name} on its own references (once for each change)")
-    references = list(workspace.galleries.references(gallery))
-    assessment = assess(
-        np.stack([vector for _, vector in references]),
-        [int(reference.label == Label.FAKE) for reference, _ in references],
-        [reference.source for reference, _ in references],
-        [reference.generator for reference, _ in references],
-        k,
-    )
+    assessment = assess_references(workspace.galleries.references(gallery), k)
     workspace.galleries.keep_assessment(gallery, k, assessment.to_bytes())
     return assessment
 

@@ -48,13 +48,16 @@ class Workspace:
         scanned: The vectors of all images that it has seen.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path | None = None) -> None:
         """Open a workspace, making it where it is missing.
+
+        Args:
+            folder: Where it lies; None for :func:`default_folder`.
 
         Raises:
             UnusableWorkspaceError: It cannot be opened or made.
         """
-        self.folder = folder.expanduser().absolute()
+        self.folder = Path(folder or default_folder()).expanduser().absolute()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

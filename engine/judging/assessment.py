@@ -2,14 +2,15 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..results import Label
 from .attribution import AttributionRule, fit_attribution
 from .calibration import Calibration, fit_calibration
 from .leave_one_out import LeaveOneOutScores, leave_one_out_scores
@@ -100,4 +101,39 @@ def assess(
         scores,
         fit_calibration(scores, k),
         fit_attribution(vectors, labels, sources, generators),
+    )
+
+
+class Labelled(Protocol):
+    """A reference as far as an assessment needs it."""
+
+    @property
+    def label(self) -> str:
+        """``real`` or ``fake``."""
+
+    @property
+    def generator(self) -> str:
+        """What made a fake; empty where unknown."""
+
+    @property
+    def source(self) -> str:
+        """The collection that it comes from; empty where unknown."""
+
+
+def assess_references(
+    references: Iterable[tuple[Labelled, npt.NDArray[np.float32]]], k: int
+) -> Assessment:
+    """As :func:`assess`, from the references of a gallery.
+
+    Args:
+        references: Each with its vector, shape (D,).
+        k: Neighbours of each class behind a score.
+    """
+    held = list(references)
+    return assess(
+        np.stack([vector for _, vector in held]),
+        [int(reference.label == Label.FAKE) for reference, _ in held],
+        [reference.source for reference, _ in held],
+        [reference.generator for reference, _ in held],
+        k,
     )

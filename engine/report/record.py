@@ -1,11 +1,23 @@
 """A row as the plain objects that JSON knows, every text inert."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from .. import inert
 from ..results import FileResult
+
+
+def records(results: Iterable[FileResult]) -> Iterator[dict[str, Any]]:
+    """Rows as dictionaries of one set of keys, for ``pandas.DataFrame(list(...))`` and the like.
+
+    Args:
+        results: Of a scan while it runs, or on record.
+
+    Returns:
+        Entries as in the JSON report's ``files``, one at a time.
+    """
+    return map(file_object, results)
 
 
 def file_object(result: FileResult) -> dict[str, Any]:

@@ -1,0 +1,237 @@
+"""A scan as a notebook wants it: from paths and a workspace to rows that are on record."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .checkpoint import read_checkpoint
+from .contracts import Gallery, Recorder
+from .decoding.decode import PREPROCESSING, DecodeOptions
+from .discover import WalkOptions, walk
+from .embed import Device, Embedder
+from .judging.assessment import Assessment, Labelled, assess_references
+from .judging.judge import Judge, JudgeOptions
+from .pipeline import PipelineOptions
+from .report.tally import Tally
+from .results import FileResult, Summary
+from .run import GalleryIdentity, run_record
+from .scan import ScanOptions, scan
+
+
+class GalleryFacts(Protocol):
+    """What a scan records of its gallery."""
+
+    @property
+    def name(self) -> str:
+        """As the user calls it."""
+
+    @property
+    def sha256(self) -> str:
+        """Over encoder, preprocessing and references."""
+
+    @property
+    def encoder_sha256(self) -> str:
+        """Identity of the encoder."""
+
+    @property
+    def generation(self) -> int:
+        """Number of changes so far."""
+
+    @property
+    def reals(self) -> int:
+        """References labelled real."""
+
+    @property
+    def fakes(self) -> int:
+        """References labelled fake."""
+
+
+class StoredEncoder(Protocol):
+    """An encoder that a workspace keeps."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+
+
+class Encoders(Protocol):
+    """The encoders of a workspace."""
+
+    def find(self, sha256: str, /) -> StoredEncoder:
+        """One by its identity."""
+
+
+class Galleries(Protocol):
+    """The galleries of a workspace."""
+
+    def open(self, name: str, /) -> Gallery:
+        """One to be searched."""
+
+    def assessment(self, info: Any, k: int, /) -> bytes | None:
+        """What is kept of its fit."""
+
+    def keep_assessment(self, info: Any, k: int, document: bytes, /) -> None:
+        """Keep a fit."""
+
+    def references(self, info: Any, /) -> Iterable[tuple[Labelled, NDArray[np.float32]]]:
+        """Its references and their vectors."""
+
+
+class ScanRecord(Recorder, Protocol):
+    """A recorder whose scan can be closed."""
+
+    @property
+    def key(self) -> int:
+        """The scan's number in the workspace."""
+
+    def finish(self, state: str, summary: Mapping[str, Any], /) -> None:
+        """Close the scan."""
+
+
+class Space(Protocol):
+    """A workspace; the index room's ``Workspace`` is one."""
+
+    @property
+    def encoders(self) -> Encoders:
+        """Its encoders."""
+
+    @property
+    def galleries(self) -> Galleries:
+        """Its galleries."""
+
+    def choose_gallery(self, name: str | None = None, /) -> GalleryFacts:
+        """The named gallery, else the default or only one."""
+
+    def recorder(
+        self, gallery: Any, run: Mapping[str, Any], recall: None = None, plan: str = "", /
+    ) -> ScanRecord:
+        """Begin a scan."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedOptions:
+    """What ``code-scan`` takes as options.
+
+    Attributes:
+        gallery: Name; None for the workspace's choice.
+        walking: Which files under the paths.
+        judging: How verdicts are reached.
+        decoding: Bounds, and the views that are taken of each picture.
+        device: Where the encoder runs.
+        workers: Threads; 0 is one a core.
+        case: Case number, kept with the scan.
+        note: Kept with the scan.
+    """
+
+    gallery: str | None = None
+    walking: WalkOptions = field(default_factory=WalkOptions)
+    judging: JudgeOptions = field(default_factory=JudgeOptions)
+    decoding: DecodeOptions = field(default_factory=DecodeOptions)
+    device: Device = "auto"
+    workers: int = 0
+    case: str = ""
+    note: str = ""
+
+
+class RecordedScan:
+    """A scan whose rows come out one by one and are kept in a workspace, as by ``code-scan``.
+
+    Iterate over it, once; breaking off leaves the scan on record as interrupted, with what was
+    done.
+
+    Attributes:
+        key: The scan's number in the workspace.
+        run: The run record.
+        summary: Counts over the rows so far.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        paths: Sequence[str | Path],
+        options: RecordedOptions | None = None,
+    ) -> None:
+        """Load the gallery and its encoder, and begin the record.
+
+        Args:
+            space: An open workspace, from ``code_forensics.index``.
+            paths: Files and directories.
+            options: See there.
+
+        Raises:
+            EngineError: A path does not exist, or the encoder cannot be used.
+            WorkspaceError: There is no such gallery, or none at all.
+        """
+        chosen = options or RecordedOptions()
+        self._files = walk(paths, chosen.walking)
+        info = space.choose_gallery(chosen.gallery)
+        folder = space.encoders.find(info.encoder_sha256).folder
+        self._embedder = Embedder(read_checkpoint(folder), chosen.device)
+        self._judge = Judge(_assessment(space, info, chosen.judging.k), chosen.judging)
+        self._gallery = space.galleries.open(info.name)
+        self._options = ScanOptions(
+            pipeline=PipelineOptions(chosen.workers, decode=chosen.decoding)
+        )
+        identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
+        plan = chosen.decoding.views
+        self.run = run_record(
+            _arguments(paths, chosen), identity, self._embedder, PREPROCESSING, self._judge, plan
+        )
+        self._recorder = space.recorder(info, self.run, None, plan.id)
+        self._tally = Tally()
+        self.key = self._recorder.key
+
+    @property
+    def summary(self) -> Summary:
+        """Counts over the rows so far."""
+        return self._tally.summary
+
+    def __iter__(self) -> Iterator[FileResult]:
+        """Scan; each row is recorded before it comes out."""
+        state = "interrupted"
+        try:
+            for result in scan(
+                self._files,
+                self._gallery,
+                self._judge,
+                self._recorder,
+                self._embedder,
+                self._options,
+            ):
+                self._tally.add(result)
+                yield result
+            state = "finished"
+        finally:
+            self._tally.summary.left_out = self._files.left_out
+            self._recorder.finish(state, self._tally.as_dict())
+
+
+def _assessment(space: Space, info: GalleryFacts, k: int) -> Assessment:
+    kept = space.galleries.assessment(info, k)
+    if kept is not None:
+        return Assessment.from_bytes(kept)
+    fitted = assess_references(space.galleries.references(info), k)
+    space.galleries.keep_assessment(info, k, fitted.to_bytes())
+    return fitted
+
+
+def _arguments(paths: Sequence[str | Path], options: RecordedOptions) -> dict[str, Any]:
+    """For the run record, under the names that ``code-scan`` gives them."""
+    walking, decoding = options.walking, options.decoding
+    return {
+        "paths": [str(path) for path in paths],
+        "recurse": walking.recurse,
+        "follow_symlinks": walking.follow_symlinks,
+        "include": list(walking.include),
+        "exclude": list(walking.exclude),
+        "max_pixels": decoding.max_pixels,
+        "max_bytes": decoding.max_bytes,
+        "decode_timeout": decoding.timeout,
+        "case": options.case,
+        "examiner": "",
+        "note": options.note,
+    }

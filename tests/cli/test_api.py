@@ -1,0 +1,74 @@
+"""The public names, and the notebook of the documentation."""
+
+import inspect
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from code_forensics.engine import RecordedOptions, RecordedScan, WalkOptions, records
+from code_forensics.index import Workspace
+
+from tests.cli.in_process import run
+
+ROOMS = ("code_forensics.engine", "code_forensics.index")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_is_there_documented_and_typed(room: str) -> None:
+    module = import_module(room)
+    assert sorted(module.__all__) == sorted(module._MODULE_OF) == sorted(dir(module))
+    for name in module.__all__:
+        thing = getattr(module, name)
+        assert inspect.getdoc(thing), name
+        if inspect.isfunction(thing):
+            hints = inspect.get_annotations(thing)
+            assert set(inspect.signature(thing).parameters) | {"return"} == set(hints), name
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = module.no_such_name
+
+
+def test_importing_the_rooms_is_cheap() -> None:
+    heavy = "torch", "PIL", "faiss", "numpy", "sqlite_utils"
+    code = f"import sys, {', '.join(ROOMS)}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_notebook_gets_the_rows_of_the_command(reported: Path) -> None:
+    folder = reported / "photos"
+    with Workspace(reported / "ws") as space:
+        scan = RecordedScan(space, [folder], RecordedOptions(case="12"))
+        frame = pd.DataFrame(list(records(scan)))
+        info = space.scans.info(str(scan.key))
+        assert (info.state, info.summary["files"]) == ("finished", len(frame))
+    run("code-scan", folder, "-q", "--json", reported / "same.json", "--workspace", reported / "ws")
+    same = pd.DataFrame(pd.read_json(reported / "same.json", typ="series")["files"])
+    for column in ("path", "sha256", "verdict", "score", "p_fake", "reason"):
+        pd.testing.assert_series_equal(frame[column], same[column], check_dtype=False)
+    assert set(frame.columns) == set(same.columns)
+
+
+def test_breaking_off_keeps_what_was_done(reported: Path) -> None:
+    with Workspace(reported / "ws") as space:
+        options = RecordedOptions(walking=WalkOptions(include=("*.jpg",)))
+        scan = RecordedScan(space, [reported / "photos"], options)
+        rows = iter(scan)
+        next(rows)
+        rows.close()
+        assert space.scans.info(str(scan.key)).state == "interrupted"
+        assert scan.summary.files >= 1
+
+
+def test_the_example_of_the_docstring_runs(reported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = inspect.getdoc(import_module("code_forensics.engine"))
+    example = inspect.cleandoc("\n" + text.split("::\n", 1)[1])
+    monkeypatch.setenv("CODE_WORKSPACE", str(reported / "ws"))
+    monkeypatch.chdir(reported)
+    names: dict[str, object] = {}
+    exec(compile(example, "example", "exec"), names)
+    assert len(names["frame"]) == 10
+    assert os.fspath(names["space"].folder) == str(reported / "ws")
