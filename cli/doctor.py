@@ -38,7 +38,7 @@ def doctor(
     ] = None,
     weights: opt.Weights = None,
     device: opt.Device = opt.DeviceChoice.AUTO,
-    precision: opt.Precision = opt.PrecisionChoice.AUTO,
+    precision: opt.ExactPrecision = opt.PrecisionChoice.AUTO,
     workers: opt.Workers = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     workspace: opt.Workspace = None,
@@ -82,7 +82,10 @@ class _Known:
     """What the workspace knows of files that are not at hand."""
 
     def __init__(self, space: "Workspace", info: "GalleryInfo") -> None:
-        self._store = space.contents(info.encoder_sha256, info.preprocessing)
+        from ..index.contents import ANY_PRECISION, Recall
+
+        recall = Recall(precisions=ANY_PRECISION)
+        self._store = space.contents(info.encoder_sha256, info.preprocessing, recall)
 
     def __call__(self, sha256: str) -> "FileFacts | None":
         from ..engine.evaluation.file_facts import FileFacts

@@ -86,7 +86,7 @@ def evaluate(
     target_fnr: judging.TargetFnr = 0.01,
     weights: opt.Weights = None,
     device: opt.Device = opt.DeviceChoice.AUTO,
-    precision: opt.Precision = opt.PrecisionChoice.AUTO,
+    precision: opt.ExactPrecision = opt.PrecisionChoice.AUTO,
     workers: opt.Workers = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     workspace: opt.Workspace = None,

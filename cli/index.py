@@ -48,7 +48,7 @@ def build(
     fake: Fake = None,
     weights: opt.Weights = None,
     device: opt.Device = opt.DeviceChoice.AUTO,
-    precision: opt.Precision = opt.PrecisionChoice.AUTO,
+    precision: opt.ExactPrecision = opt.PrecisionChoice.AUTO,
     include: opt.Include = None,
     exclude: opt.Exclude = None,
     follow_symlinks: opt.FollowSymlinks = False,

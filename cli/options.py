@@ -16,10 +16,23 @@ class DeviceChoice(StrEnum):
 
 
 class PrecisionChoice(StrEnum):
-    """Arithmetic of the encoder."""
+    """Arithmetic of the encoder; ``auto`` is float32, for only that is certain."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+    @property
+    def reduced(self) -> bool:
+        """Whether it is less than float32."""
+        return self in (PrecisionChoice.BFLOAT16, PrecisionChoice.FLOAT16)
+
+
+def _exact(precision: PrecisionChoice) -> PrecisionChoice:
+    if precision.reduced:
+        raise typer.BadParameter(f"{precision} is for code-scan; references are float32")
+    return precision
 
 
 Workspace = Annotated[
@@ -46,7 +59,22 @@ Device = Annotated[
 ]
 Precision = Annotated[
     PrecisionChoice,
-    typer.Option("--precision", help="Arithmetic; auto is float32.", rich_help_panel="Encoder"),
+    typer.Option(
+        "--precision",
+        help="Arithmetic; auto is float32. bfloat16 is several times faster where the processor"
+        " has it; what lies near a threshold is embedded again in float32. float16 is for CUDA.",
+        rich_help_panel="Encoder",
+    ),
+]
+ExactPrecision = Annotated[
+    PrecisionChoice,
+    typer.Option(
+        "--precision",
+        metavar="[auto|float32]",
+        callback=_exact,
+        help="Arithmetic; auto is float32.",
+        rich_help_panel="Encoder",
+    ),
 ]
 Include = Annotated[
     list[str] | None,

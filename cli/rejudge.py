@@ -39,8 +39,10 @@ def rejudge(
     from ..engine.report.tally import Tally
     from ..engine.results import FileResult
     from ..engine.run import GalleryIdentity, rejudge_record
+    from ..index.contents import ANY_PRECISION, Recall
     from ..index.workspace import Workspace, default_folder
     from . import render
+    from .precision import bands_for_rejudging
     from .session import judge_of_gallery
 
     with ExitStack() as stack:
@@ -56,16 +58,18 @@ def rejudge(
         options = judging.judge_options(k, target_fpr, target_fnr, prior)
         judge = judge_of_gallery(space, info, options)
         identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
-        record = rejudge_record(earlier.run, earlier.key, earlier.uuid, identity, judge)
+        bands = bands_for_rejudging(space, info, space.scans.precisions(earlier), k)
+        record = rejudge_record(earlier.run, earlier.key, earlier.uuid, identity, judge, bands)
         plan = ViewPlan.of(earlier.run.get("views"))
-        recorder = space.recorder(info, record, plan=plan.id)
+        recorder = space.recorder(info, record, Recall(precisions=ANY_PRECISION), plan.id)
         tally = Tally()
         stopped = stack.enter_context(interruptible())
         state = "failed"
         try:
+            widths = {band.precision: band.width for band in bands}
             rows = map(FileResult.from_row, space.scans.rows(earlier))
             opened = space.galleries.open(info.name)
-            for result in run_rejudge(rows, opened, judge, recorder, plan, stop=stopped):
+            for result in run_rejudge(rows, opened, judge, recorder, plan, widths, stop=stopped):
                 tally.add(result)
             state = "interrupted" if stopped() else "finished"
         finally:

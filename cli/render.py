@@ -1,7 +1,7 @@
 """Summaries and tables for people."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -14,6 +14,9 @@ from ..engine.results import FileResult, Summary
 from ..index.gallery_records import GalleryInfo
 from ..index.scans import ScanInfo, Scans
 from .console import say, stderr, stdout
+
+if TYPE_CHECKING:
+    from ..engine.precision import Audit
 
 
 def counts(summary: Summary) -> str:
@@ -121,6 +124,22 @@ def interrupted(counted: Summary, scan: int) -> None:
         " run the same command again to go on",
         "yellow",
     )
+
+
+def precision(name: str, audit: "Audit", to_stderr: bool) -> None:
+    """Print what reduced precision rests on, and whether that has held."""
+    console = stderr() if to_stderr else stdout()
+    console.print(
+        f"{name}: scores within {audit.width:.4f} of a threshold were embedded again in float32;"
+        f" {audit.images} images audited, largest error {audit.largest:.4f}",
+        style="dim",
+    )
+    if not audit.held:
+        console.print(
+            f"An audited error left the measured band of {audit.band.width:.4f}: answers from"
+            " before it was widened may not be float32's. Scan again with --precision float32.",
+            style="bold red",
+        )
 
 
 def stage_times(times: StageTimes, to_stderr: bool) -> None:

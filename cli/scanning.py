@@ -26,9 +26,10 @@ from ..index.workspace import Workspace
 from . import outputs, render
 from .console import say, working
 from .formats import Wanted
+from .precision import embedders_of_gallery
 from .progress import Busiest, Meter, meter
 from .running import EXIT_INTERRUPTED, interruptible
-from .session import EncoderChoice, embedder_of_gallery, judge_of_gallery
+from .session import EncoderChoice, judge_of_gallery
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +157,17 @@ class ScanSession:
             EngineError: The encoder cannot be used.
         """
         info = space.choose_gallery(request.gallery)
-        embedder = embedder_of_gallery(space, info, request.encoder)
+        k = request.judging.k
+        embedder, safeguard = embedders_of_gallery(space, info, request.encoder, k)
         judge = judge_of_gallery(space, info, request.judging)
         plan = request.decoding.views
         identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
-        run = run_record(request.arguments(), identity, embedder, PREPROCESSING, judge, plan)
-        recorder = space.recorder(info, run, request.recall, plan.id)
-        options = ScanOptions(pipeline=PipelineOptions(request.workers, decode=request.decoding))
+        bands = [safeguard.audit.band] if safeguard else []
+        run = run_record(request.arguments(), identity, embedder, PREPROCESSING, judge, plan, bands)
+        enough = tuple(dict.fromkeys(("float32", embedder.precision)))
+        recall = replace(request.recall, precisions=enough)
+        recorder = space.recorder(info, run, recall, plan.id)
+        options = ScanOptions(safeguard, PipelineOptions(request.workers, decode=request.decoding))
         return cls(space, info, embedder, judge, run, recorder, options)
 
     def results(
@@ -192,7 +197,13 @@ class ScanSession:
             left_out: Files that the user's globs left out.
         """
         self.tally.summary.left_out = left_out
-        self.recorder.finish(state, self.tally.as_dict())
+        self.recorder.finish(state, self.summary())
+
+    def summary(self) -> dict[str, Any]:
+        """As the report's ``summary`` object."""
+        safeguard = self.options.safeguard
+        audit = {"precision": safeguard.audit.as_dict()} if safeguard else {}
+        return {**self.tally.as_dict(), **audit}
 
 
 def perform(request: ScanRequest) -> Summary:
@@ -265,5 +276,7 @@ def _show(request: ScanRequest, session: ScanSession) -> None:
     to_stderr = outputs.STDOUT in request.targets
     judging = session.run["judging"]
     render.summary(session.tally, session.gallery, session.recorder.key, judging, to_stderr)
+    if session.options.safeguard is not None:
+        render.precision(session.embedder.precision, session.options.safeguard.audit, to_stderr)
     if request.showing.stats:
         render.stage_times(session.times, to_stderr)

@@ -30,6 +30,14 @@ class EncoderChoice:
 def embedder_of_gallery(
     workspace: Workspace, gallery: GalleryInfo, choice: EncoderChoice
 ) -> Embedder:
+    """The encoder that made a gallery, in float32; see :func:`checkpoint_of_gallery`."""
+    checkpoint = checkpoint_of_gallery(workspace, gallery, choice)
+    return Embedder(checkpoint, choice.device.value, "float32")
+
+
+def checkpoint_of_gallery(
+    workspace: Workspace, gallery: GalleryInfo, choice: EncoderChoice
+) -> Checkpoint:
     """The encoder that made a gallery: the workspace's copy, or the same from ``--weights``.
 
     Raises:
@@ -47,7 +55,7 @@ def embedder_of_gallery(
                 f"the workspace's copy of the encoder in {folder} is damaged",
                 "give the original with --weights, and it is used after a check of its hash",
             )
-    return Embedder(checkpoint, choice.device.value, "float32")
+    return checkpoint
 
 
 def judge_of_gallery(workspace: Workspace, gallery: GalleryInfo, options: JudgeOptions) -> Judge:

@@ -47,8 +47,9 @@ def verify(
 
     The gallery is taken in the state in which the scan met it. Each row is then reproduced (every
     figure bit for bit), agrees (the same answer, figures within the tolerance of another
-    platform), or differs; or its file has changed or is gone. Exits with 1 if any row differs,
-    has changed or is gone, or if the rows on record are not those that the scan wrote.
+    platform, or within the band of reduced precision, for this is always float32), or differs; or
+    its file has changed or is gone. Exits with 1 if any row differs, has changed or is gone, or if
+    the rows on record are not those that the scan wrote.
     """
     from ..engine.reproduce import Outcome
     from ..index.workspace import Workspace, default_folder
@@ -136,6 +137,7 @@ def _reproduce(
     from ..engine.errors import InputError
     from ..engine.judging.judge import JudgeOptions
     from ..engine.pipeline import PipelineOptions
+    from ..engine.precision import PrecisionBand
     from ..engine.reproduce import reproduce
     from ..engine.run import environment, environment_changes
     from ..engine.scan import ScanOptions
@@ -163,7 +165,9 @@ def _reproduce(
         views=ViewPlan.of(info.run.get("views")),
     )
     options = ScanOptions(pipeline=PipelineOptions(workers, decode=decode))
-    return reproduce(rows, opened, judge, embedder, options, stop=stopped)
+    measured = info.run.get("precision_bands", {})
+    bands = {precision: PrecisionBand.of(band).width for precision, band in measured.items()}
+    return reproduce(rows, opened, judge, embedder, options, bands=bands, stop=stopped)
 
 
 def _line(one: "Reproduction") -> dict[str, object]:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .contracts import Gallery
+from .contracts import Content, Gallery
+from .decoding.views import ViewPlan
 from .embed import Embedder
-from .judging.hits import search_both
-from .judging.judge import Judge
+from .judging.hits import Hits, search_both
+from .judging.judge import Judge, Query
 from .pipeline import Identified
+from .precision import Safeguard
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +31,29 @@ class EmbedOnly:
         vectors = self.embedder.embed(crops)
         return [Identified(vector, self.embedder.precision) for vector in vectors]
 
+    def together(self, content: Content, found: Sequence[Identified], plan: ViewPlan) -> bool:  # noqa: ARG002
+        """Nothing is judged."""
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class EmbedAndSearch:
     """Embeds and searches a gallery with the vectors.
 
-    With a second, exact embedder the first may be less precise: what it cannot settle is embedded
-    again by the exact one.
+    An embedder of reduced precision comes with a safeguard: what it cannot settle is embedded
+    again in float32.
 
     Attributes:
         embedder: The encoder.
         gallery: What to search.
         judge: Knows how many references it wants to see, and which answers are settled.
-        exact: The same encoder in float32, where the first is not.
-        band: How far a score by the first may lie from one by the exact.
+        safeguard: Where the embedder is not float32.
     """
 
     embedder: Embedder
     gallery: Gallery
     judge: Judge
-    exact: Embedder | None = None
-    band: float = 0.0
+    safeguard: Safeguard | None = None
 
     @property
     def batch(self) -> int:
@@ -58,13 +62,32 @@ class EmbedAndSearch:
 
     def __call__(self, crops: NDArray[np.uint8], final: bool) -> Sequence[Identified | None]:
         """Embed crops, (n, 224, 224, 3) uint8."""
-        embedder = self.exact if final and self.exact is not None else self.embedder
+        if self.safeguard is None:
+            return self._identify(self.embedder, crops)
+        exact, audit = self.safeguard.exact, self.safeguard.audit
+        if final:
+            return self._identify(exact, crops)
+        found = self._identify(self.embedder, crops)
+        if audit.due():
+            audit.learn(_hits(found), _hits(self._identify(exact, crops)))
+        settled = self.judge.settled(_hits(found), audit.width)
+        return [one if sure else None for one, sure in zip(found, settled, strict=True)]
+
+    def together(self, content: Content, found: Sequence[Identified], plan: ViewPlan) -> bool:
+        """Whether views that are settled each on its own settle their picture, too."""
+        if self.safeguard is None or all(one.precision == "float32" for one in found):
+            return True
+        query = Query.of(content, _hits(found), plan, self.safeguard.audit.width)
+        return self.judge.steady(query)
+
+    def _identify(self, embedder: Embedder, crops: NDArray[np.uint8]) -> list[Identified]:
         vectors = embedder.embed(crops)
         hits = search_both(self.gallery, vectors, self.judge.depth)
-        settled = np.ones(len(crops), dtype=np.bool_)
-        if self.exact is not None and not final:
-            settled = self.judge.settled(hits, self.band)
         return [
-            Identified(vector, embedder.precision, hits[row : row + 1]) if settled[row] else None
+            Identified(vector, embedder.precision, hits[row : row + 1])
             for row, vector in enumerate(vectors)
         ]
+
+
+def _hits(found: Sequence[Identified]) -> Hits:
+    return Hits.join([one.hits for one in found if one.hits is not None])

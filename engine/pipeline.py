@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .contracts import Content, Store
 from .decoding.decode import Decoded, DecodeOptions, Undecodable
+from .decoding.views import ViewPlan
 from .discover import FoundFile
 from .isolation.decoders import Decoders
 from .judging.hits import Hits
@@ -98,6 +99,9 @@ class Identify(Protocol):
 
         With `final` unset an entry may be None: that crop comes again with `final` set.
         """
+
+    def together(self, content: Content, found: "Sequence[Identified]", plan: ViewPlan) -> bool:
+        """Whether what was found for all views of a content may stand; else they come again."""
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
@@ -327,7 +331,27 @@ class Pipeline:
                 self._crops[True].append((work, view))
             else:
                 work.found[view] = outcome
-                _finish(work)
+                self._finish(work)
+
+    def _finish(self, work: _Work) -> None:
+        """Put the views of some bytes together, once all are there."""
+        found = [one for one in work.found if one is not None]
+        if len(found) < len(work.found):
+            return
+        content, plan = work.content, self._options.decode.views
+        content.precision = _coarsest(found)
+        if len(found) > 1:
+            if not self._identify.together(content, found, plan):
+                again = [(work, n) for n, one in enumerate(found) if one.precision != "float32"]
+                for _, view in again:
+                    work.found[view] = None
+                self._crops[True] += again
+                return
+            content.views = np.stack([one.vector for one in found[1:]])
+        content.vector = found[0].vector
+        hits = [one.hits for one in found if one.hits is not None]
+        work.hits = Hits.join(hits) if hits else None
+        work.views, work.done = None, True
 
     def _usable(self, content: Content | None) -> Content | None:
         """Forget failures that may not happen again, and contents that lack some view."""
@@ -341,18 +365,9 @@ class Pipeline:
         return content
 
 
-def _finish(work: _Work) -> None:
-    """Put the views of some bytes together, once all are there."""
-    found = [one for one in work.found if one is not None]
-    if len(found) < len(work.found):
-        return
-    content = work.content
-    content.vector, content.precision = found[0].vector, found[0].precision
-    if len(found) > 1:
-        content.views = np.stack([one.vector for one in found[1:]])
-    hits = [one.hits for one in found if one.hits is not None]
-    work.hits = Hits.join(hits) if hits else None
-    work.views, work.done = None, True
+def _coarsest(found: Sequence[Identified]) -> str:
+    """The precision of some vectors together: float32 only where every one is."""
+    return next((one.precision for one in found if one.precision != "float32"), "float32")
 
 
 def _one_thread() -> None:

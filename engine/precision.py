@@ -8,18 +8,22 @@ against the gallery at hand. The band is a multiple of the largest one.
 What it guarantees: an answer outside the band is float32's unless this image's error is larger
 than `safety` times the largest of the sample. For images that are exchangeable with the sample,
 the chance of exceeding even the largest itself is 1 / (n + 1); no such statement is possible for
-others, which is why a scan can go on measuring on its own images (:class:`Audit`).
+others, which is why a scan goes on measuring on its own images (:class:`Audit`). That is strong
+evidence and no proof: so ``auto`` means float32, and reduced precision is the user's choice.
 """
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from .contracts import Gallery
-from .embed import Embedder
+from .embed import Embedder, bfloat16_is_native
 from .encoder import CROP
 from .judging.hits import Hits, search_both
 
@@ -31,6 +35,9 @@ SAFETY = 2.0
 
 AUDITED = 32
 """One batch in so many is embedded in both precisions."""
+
+UNKNOWN = 4.0
+"""A band that nothing is outside of: of a precision that was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,25 @@ class PrecisionBand:
     safety: float
     k: int
     precision: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able; :meth:`of` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "PrecisionBand":
+        """The band behind a record of :meth:`as_dict`."""
+        return cls(**record)
+
+
+def arithmetic(embedder: Embedder) -> str:
+    """What an embedder's rounding depends on beside its weights, in words that may be a key."""
+    if embedder.device.type == "cuda":
+        unit = torch.cuda.get_device_name(embedder.device)
+    else:
+        unit = f"{torch.backends.cpu.get_cpu_capability()}"
+        unit += ", native" if bfloat16_is_native(embedder.device) else ", emulated"
+    return f"{embedder.precision}; torch {torch.__version__}; {embedder.device.type}: {unit}"
 
 
 def margin_band(
@@ -127,9 +153,10 @@ def _shift(reduced: NDArray[np.float64], exact: NDArray[np.float64]) -> NDArray[
 class Audit:
     """Goes on measuring while a scan runs, on the scan's own images; thread-safe.
 
-    A batch for which :meth:`due` is true is embedded in both precisions, and its answers are the
-    float32 ones. An error that leaves no more than the safety factor widens the band for what
-    follows, so the band only grows.
+    A batch for which :meth:`due` is true is embedded in both precisions. What is kept of it is what
+    would be kept without an audit, so that a vector does not depend on which batch it was in. An
+    error that leaves no more than the safety factor widens the band for what follows: then, and
+    only then, what was in an earlier batch matters.
     """
 
     def __init__(self, band: PrecisionBand, every: int = AUDITED) -> None:
@@ -139,6 +166,11 @@ class Audit:
         self._batches = 0
         self._images = 0
         self._largest = 0.0
+
+    @property
+    def band(self) -> PrecisionBand:
+        """As measured before the scan."""
+        return self._band
 
     @property
     def width(self) -> float:
@@ -176,6 +208,28 @@ class Audit:
         with self._lock:
             self._images += len(errors)
             self._largest = max(self._largest, float(errors.max(initial=0.0)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able, for the scan's record."""
+        return {
+            "band": self.width,
+            "audited": self.images,
+            "largest_error": self.largest,
+            "held": self.held,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Safeguard:
+    """What keeps answers of reduced precision those of float32.
+
+    Attributes:
+        exact: The same encoder in float32: what cannot be settled is embedded again by it.
+        audit: Knows how far a score may lie from the float32 one.
+    """
+
+    exact: Embedder
+    audit: Audit
 
 
 def _first(hits: Hits, k: int) -> Hits:

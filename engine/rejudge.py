@@ -1,7 +1,7 @@
 """Judge a scan on record again, from stored vectors: no image is opened."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -13,6 +13,7 @@ from .judging.hits import search_both
 from .judging.judge import Judge, Query, vectors_of
 from .ledger import COMMIT_ROWS, Ledger, judged
 from .pipeline import StageTimes
+from .precision import UNKNOWN
 from .results import FileResult, Status
 
 NOT_EMBEDDED = "not_embedded"
@@ -25,7 +26,7 @@ def rejudge(
     judge: Judge,
     recorder: Recorder,
     plan: ViewPlan,
-    band: float = 0.0,
+    bands: Mapping[str, float] | None = None,
     times: StageTimes | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[FileResult]:
@@ -40,7 +41,8 @@ def rejudge(
         judge: Decides, by that gallery's assessment.
         recorder: Knows the vectors, keeps the results as a scan of their own.
         plan: Which views the earlier scan took.
-        band: How far a score from a vector that is not float32 may lie from the float32 one.
+        bands: How far a score from a vector of each reduced precision may lie from the float32
+            one; where that is unknown, the answer is inconclusive.
         times: Filled with the seconds that each stage took.
         stop: Asked after each batch; once true, it ends.
 
@@ -64,6 +66,7 @@ def rejudge(
             first = 0
             for content, views in known:
                 hits = found[first : first + len(views)]
+                band = (bands or {}).get(content.precision or "", UNKNOWN)
                 queries.append(Query.of(content, hits, plan, band))
                 first += len(views)
         judgements = iter(judge.judge(queries, gallery))

@@ -1,7 +1,7 @@
 """Do a scan on record again, file by file, and say which of its rows come out the same."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -65,6 +65,7 @@ def reproduce(
     embedder: Embedder,
     options: ScanOptions | None = None,
     tolerance: float = TOLERANCE,
+    bands: Mapping[str, float] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Reproduction]:
     """Scan the files of some rows again, as if nothing were known, and compare.
@@ -73,9 +74,10 @@ def reproduce(
         rows: Of the scan on record, any of them, in order.
         gallery: In the state in which the scan met it.
         judge: By that gallery's assessment, with the options of the scan.
-        embedder: The encoder of the scan.
+        embedder: The encoder of the scan, in float32.
         options: As those of the scan.
         tolerance: Most that scores and cosines may differ where they are not the same.
+        bands: The same for rows of each reduced precision.
         stop: Asked several times a second; once true, it ends.
 
     Yields:
@@ -89,7 +91,9 @@ def reproduce(
             yield _unread(row) or examine(row.path)
 
     for after in scan(files(), gallery, judge, _Amnesia(), embedder, options, stop=stop):
-        yield compare(waiting.popleft(), after, tolerance)
+        before = waiting.popleft()
+        band = (bands or {}).get(before.precision or "", 0.0)
+        yield compare(before, after, max(band, tolerance))
 
 
 def compare(before: FileResult, after: FileResult, tolerance: float = TOLERANCE) -> Reproduction:

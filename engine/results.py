@@ -116,7 +116,7 @@ class FileResult:
         duplicate_of: First path of this scan, in its order, with the same bytes.
         provenance: What the file says of its origin, by kind.
         detail: The decoder's own words behind the reason.
-        precision: Arithmetic of the embedding, ``float32`` or ``bfloat16``.
+        precision: Arithmetic of the embedding, ``float32``, ``bfloat16`` or ``float16``.
         neighbours: The k nearest references of each class, nearest first.
         score: Mean cosine to the k nearest fake references minus that to the k nearest real
             ones, in [-2, 2]; what is calibrated. The margin, where k is 1 and one crop is taken.

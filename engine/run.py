@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,6 +11,7 @@ from .decoding.decode import decoder_versions
 from .decoding.views import ViewPlan
 from .embed import Embedder
 from .judging.judge import Judge
+from .precision import PrecisionBand
 
 _PACKAGES = (
     "code-forensics",
@@ -51,6 +52,7 @@ def run_record(
     preprocessing: str,
     judge: Judge,
     views: ViewPlan | None = None,
+    bands: Sequence[PrecisionBand] = (),
 ) -> dict[str, Any]:
     """Describe a run, JSON-able.
 
@@ -61,11 +63,13 @@ def run_record(
         preprocessing: Identity of the steps before the encoder.
         judge: What decides.
         views: What is embedded of each picture; None for the centre crop alone.
+        bands: Of what is not computed in float32.
     """
     return {
         "arguments": dict(arguments),
         "preprocessing": preprocessing,
         "views": (views or ViewPlan()).record(),
+        **_bands(bands),
         **environment(embedder),
         **_judged_here(gallery, judge),
     }
@@ -102,7 +106,12 @@ def environment_changes(
 
 
 def rejudge_record(
-    earlier: Mapping[str, Any], scan: int, uuid: str, gallery: GalleryIdentity, judge: Judge
+    earlier: Mapping[str, Any],
+    scan: int,
+    uuid: str,
+    gallery: GalleryIdentity,
+    judge: Judge,
+    bands: Sequence[PrecisionBand] = (),
 ) -> dict[str, Any]:
     """Describe a run that judges an earlier one again, JSON-able.
 
@@ -112,12 +121,18 @@ def rejudge_record(
         uuid: Identity of the earlier scan.
         gallery: What was compared with.
         judge: What decides.
+        bands: Of the vectors that were not computed in float32.
     """
     return {
         **earlier,
+        **_bands(bands),
         "rejudged": {"scan": scan, "id": uuid, "version": earlier["version"]},
         **_judged_here(gallery, judge),
     }
+
+
+def _bands(bands: Sequence[PrecisionBand]) -> dict[str, Any]:
+    return {"precision_bands": {band.precision: band.as_dict() for band in bands}}
 
 
 def _judged_here(gallery: GalleryIdentity, judge: Judge) -> dict[str, Any]:

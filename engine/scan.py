@@ -15,6 +15,7 @@ from .judging.hits import Hits, search_both
 from .judging.judge import Judge, Judgement, Query, vectors_of
 from .ledger import Ledger
 from .pipeline import Item, Pipeline, PipelineOptions, StageTimes
+from .precision import UNKNOWN, Safeguard
 from .results import FileResult
 
 
@@ -23,15 +24,18 @@ class ScanOptions:
     """How a scan runs.
 
     Attributes:
-        exact: The same encoder in float32, where the embedder is of another precision: what that
-            cannot settle is embedded again.
-        band: How far a score from a vector that is not float32 may lie from the float32 one.
+        safeguard: Where the embedder is of another precision than float32: keeps its answers
+            those of float32.
         pipeline: How it runs.
     """
 
-    exact: Embedder | None = None
-    band: float = 0.0
+    safeguard: Safeguard | None = None
     pipeline: PipelineOptions = field(default_factory=PipelineOptions)
+
+    @property
+    def band(self) -> float:
+        """How far a score from a vector that is not float32 may lie from the float32 one."""
+        return self.safeguard.audit.width if self.safeguard else UNKNOWN
 
 
 def scan(
@@ -62,9 +66,12 @@ def scan(
 
     Raises:
         InputError: The gallery was made by another encoder.
+        ValueError: The embedder is not float32, and there is no safeguard.
     """
     options, times = options or ScanOptions(), times or StageTimes()
     require_same_encoder("", gallery.encoder_sha256, embedder.sha256)
+    if (embedder.precision == "float32") != (options.safeguard is None):
+        raise ValueError("reduced precision, and that alone, needs a safeguard")
     return _scan(files, gallery, judge, recorder, embedder, options, times, stop)
 
 
@@ -97,7 +104,7 @@ def _scan(
     times: StageTimes,
     stop: Callable[[], bool],
 ) -> Iterator[FileResult]:
-    identify = EmbedAndSearch(embedder, gallery, judge, options.exact, options.band)
+    identify = EmbedAndSearch(embedder, gallery, judge, options.safeguard)
     pipeline = Pipeline(recorder, identify, options.pipeline, times)
     ledger = Ledger(recorder, times)
     try:

@@ -108,6 +108,10 @@ class ContentLike(Protocol):
         """Embeddings of further views, shape (V - 1, D)."""
 
 
+ANY_PRECISION = ("float32", "bfloat16", "float16")
+"""For whom a stored vector will do however it was computed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recall:
     """How much of what is known a run wants to use.
@@ -116,11 +120,17 @@ class Recall:
         rehash: Read files again even if they look unchanged.
         retry_failed: Try contents again that could not be decoded.
         reembed: Embed contents again that are embedded.
+        precisions: Of the stored vectors that will do; others are embedded again.
     """
 
     rehash: bool = False
     retry_failed: bool = False
     reembed: bool = False
+    precisions: tuple[str, ...] = ("float32",)
+
+    def accepts(self, precision: str) -> bool:
+        """Whether a stored vector of this precision will do."""
+        return not self.reembed and precision in self.precisions
 
 
 _COLUMNS = (
@@ -181,7 +191,7 @@ class ContentStore:
             return None
         sha256, size, name, width, height, decoder, provenance, *outcome = row
         reason, detail, blob, precision, further = outcome
-        if blob is not None and not self._recall.reembed:
+        if blob is not None and self._recall.accepts(precision):
             reason = detail = None
         elif reason is not None and not self._recall.retry_failed:
             blob = precision = None

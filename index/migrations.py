@@ -259,6 +259,25 @@ def m004_views(db: Database) -> None:
     _execute(db, _SCHEMA_4)
 
 
+_SCHEMA_5 = """
+-- How far a reduced precision moves a gallery's scores: opaque here, the engine measures it.
+CREATE TABLE precision_bands (
+    gallery_id INTEGER NOT NULL REFERENCES galleries(id) ON DELETE CASCADE,
+    generation INTEGER NOT NULL,
+    k INTEGER NOT NULL,
+    arithmetic TEXT NOT NULL,       -- precision, device and versions
+    document TEXT NOT NULL,         -- JSON
+    PRIMARY KEY (gallery_id, generation, k, arithmetic)
+) WITHOUT ROWID;
+"""
+
+
+@MIGRATIONS()
+def m005_precision_bands(db: Database) -> None:
+    """Bands of reduced precision."""
+    _execute(db, _SCHEMA_5)
+
+
 def _execute(db: Database, script: str) -> None:
     for statement in script.split(";\n"):
         if statement.strip():
@@ -271,6 +290,7 @@ KNOWN = frozenset(
         m002_calibrated_verdicts.__name__,
         m003_pulled_files_and_heads.__name__,
         m004_views.__name__,
+        m005_precision_bands.__name__,
     }
 )
 """Names of all migrations; a workspace that has had others was made by a newer version."""

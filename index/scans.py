@@ -338,6 +338,15 @@ class Scans:
             loaded, width = load_path(path), len(_FACTS)
             yield RowFacts(loaded, *values[:width]), RowFacts(loaded, *values[width:])
 
+    def precisions(self, info: ScanInfo) -> list[str]:
+        """The precisions in which the rows of a scan were computed."""
+        rows = self._database.conn.execute(
+            "SELECT DISTINCT precision FROM verdicts WHERE scan_id = ? AND precision IS NOT NULL"
+            " ORDER BY precision",
+            (info.key,),
+        )
+        return [precision for (precision,) in rows]
+
     def only_in(self, first: ScanInfo, second: ScanInfo) -> int:
         """How many rows of the first scan have a path that the second does not have."""
         (count,) = self._database.conn.execute(

@@ -11,6 +11,7 @@ from uuid import uuid4
 from platformdirs import user_data_path
 
 from .backup import DATABASE_NAME, ENCODERS_NAME, BackedUp, write_backup
+from .bands import PrecisionBands
 from .contents import ContentStore, Recall
 from .database import connect, explained, writing
 from .encoders import Encoders
@@ -43,6 +44,7 @@ class Workspace:
         galleries: Its galleries.
         encoders: Its encoders.
         scans: Its scans.
+        bands: How far reduced precision may move its galleries' scores.
         heads: Its classifiers beside the galleries.
         pulls: What was pulled from hubs.
         scanned: The vectors of all images that it has seen.
@@ -72,6 +74,7 @@ class Workspace:
         self.galleries = Galleries(self._database, self._files)
         self.encoders = Encoders(self._database, self.folder / ENCODERS_NAME, self._leases)
         self.scans = Scans(self._database, self._leases)
+        self.bands = PrecisionBands(self._database)
         self.heads = Heads(self._database)
         self.pulls = Pulls(self._database)
         self.scanned = ScannedVectors(self._database, self._files)

@@ -160,6 +160,20 @@ class Judge:
         sure: Booleans = steady & (decisions.reasons != Inconclusive.PRECISION)
         return sure
 
+    def steady(self, query: Query) -> bool:
+        """Tell whether a picture's answer is the same anywhere in its band.
+
+        That of the centre's vote, of the mean of the crops, and of each of the probe's changes.
+        """
+        crops = query.hits[: max(len(query.crops), 1)]
+        alone = Hits.join([query.hits[:1], query.hits[len(crops) :]])
+        if not self.settled(alone, query.band).all():
+            return False
+        score = margins(crops.real, crops.fake, self.options.k).mean(keepdims=True)
+        nearest = nearest_similarities(crops.real, crops.fake).mean(keepdims=True)
+        decided = self._decide(score, nearest, query.band)
+        return bool(decided.reasons[0] != Inconclusive.PRECISION)
+
     def judge(self, queries: Sequence[Query], gallery: Gallery) -> list[Judgement]:
         """Judge pictures.
 
@@ -188,7 +202,7 @@ class Judge:
         _overrule(decisions, unsteady, Inconclusive.PRECISION)
         small = np.array([min(query.width, query.height) < SIZE for query in queries])
         _overrule(decisions, small, Inconclusive.TOO_SMALL)
-        probes = self._probe(queries, scores, nearest, first + crops)
+        probes = self._probe(queries, scores, nearest, first + crops, np.repeat(bands, views))
         unstable = [
             any(p.verdict is not v for p in probe)
             for probe, v in zip(probes, decisions.verdicts, strict=True)
@@ -232,11 +246,16 @@ class Judge:
         return decide(score, nearest, self.thresholds, precision_band=band)
 
     def _probe(
-        self, queries: Sequence[Query], scores: Floats, nearest: Floats, first: NDArray[np.int64]
+        self,
+        queries: Sequence[Query],
+        scores: Floats,
+        nearest: Floats,
+        first: NDArray[np.int64],
+        bands: Floats,
     ) -> list[tuple[ProbeScore, ...]]:
         if not any(query.changes for query in queries):
             return [()] * len(queries)
-        verdicts = self._decide(scores, nearest, 0.0).verdicts
+        verdicts = self._decide(scores, nearest, bands).verdicts
         return [
             tuple(
                 ProbeScore(change, float(scores[row]), verdicts[row])

@@ -339,10 +339,11 @@ def _provenance(result: FileResult) -> Iterator[Sentence]:
 
 
 def _precision(result: FileResult) -> Iterator[Sentence]:
-    if result.precision == "bfloat16":
+    if result.precision is None:
+        return
+    yield _say("The embedding was computed in {}.", result.precision)
+    if result.precision != "float32" and result.reason != "precision":
         yield Sentence(
-            "The embedding was computed in bfloat16, whose error is small beside the distance to"
-            " the thresholds."
+            "Vote and verdict lie outside the band that was measured for its error, so that float32"
+            " would give the same; scores and cosines may differ within the band."
         )
-    elif result.precision is not None:
-        yield _say("The embedding was computed in {}.", result.precision)

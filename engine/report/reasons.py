@@ -37,7 +37,7 @@ INCONCLUSIVE = {
     ),
     "precision": Meaning(
         "The score lies so near a threshold that reduced precision could have changed the verdict.",
-        "Scan the file again with --precision float32 --reembed.",
+        "Scan the file again with --precision float32, which embeds it anew.",
     ),
     "too_small": Meaning(
         "The image is smaller than the encoder's input of 224 pixels, and was padded with black.",

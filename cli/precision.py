@@ -1,0 +1,75 @@
+"""What a scan embeds with, where the user wants less than float32: two encoders and a band."""
+
+from collections.abc import Iterable
+
+from ..engine.embed import Embedder, Precision, bfloat16_is_native
+from ..engine.errors import DeviceError
+from ..engine.precision import Audit, PrecisionBand, Safeguard, arithmetic, margin_band
+from ..index.gallery_records import GalleryInfo
+from ..index.workspace import Workspace
+from .console import say
+from .options import DeviceChoice, PrecisionChoice
+from .session import EncoderChoice, checkpoint_of_gallery
+
+
+def embedders_of_gallery(
+    workspace: Workspace, gallery: GalleryInfo, choice: EncoderChoice, k: int
+) -> tuple[Embedder, Safeguard | None]:
+    """The encoder that made a gallery, in the precision asked for, and what keeps that exact.
+
+    ``auto`` is float32: that bfloat16 gives the same answers can be measured, not proven.
+
+    Raises:
+        InputError: ``--weights`` is another encoder.
+        DeviceError: The device cannot compute in that precision.
+    """
+    checkpoint = checkpoint_of_gallery(workspace, gallery, choice)
+    exact = Embedder(checkpoint, choice.device.value, "float32")
+    if not choice.precision.reduced:
+        return exact, None
+    if choice.precision is PrecisionChoice.BFLOAT16 and not bfloat16_is_native(exact.device):
+        say("this processor has no bfloat16: it is emulated, and slower than float32", "yellow")
+    precision: Precision = "bfloat16" if choice.precision is PrecisionChoice.BFLOAT16 else "float16"
+    reduced = Embedder(checkpoint, choice.device.value, precision)
+    band = band_of_gallery(workspace, gallery, reduced, exact, k)
+    return reduced, Safeguard(exact, Audit(band))
+
+
+def band_of_gallery(
+    workspace: Workspace, gallery: GalleryInfo, reduced: Embedder, exact: Embedder, k: int
+) -> PrecisionBand:
+    """How far a precision may move a gallery's scores: as kept, else measured and kept."""
+    key = arithmetic(reduced)
+    kept = workspace.bands.get(gallery, k, key)
+    if kept is not None:
+        return PrecisionBand.of(kept)
+    say(f"measuring how far {reduced.precision} moves the scores of {gallery.name} (once)")
+    band = margin_band(reduced, exact, workspace.galleries.open(gallery.name), k)
+    workspace.bands.keep(gallery, k, key, band.as_dict())
+    return band
+
+
+def bands_for_rejudging(
+    workspace: Workspace, gallery: GalleryInfo, precisions: Iterable[str], k: int
+) -> list[PrecisionBand]:
+    """The bands of stored vectors; one whose precision cannot be had here stays unknown.
+
+    Args:
+        workspace: Keeps the encoder.
+        gallery: What is compared with.
+        precisions: Of the vectors; float32 has no band.
+        k: Neighbours of each class.
+    """
+    bands = []
+    for precision in map(PrecisionChoice, precisions):
+        if not precision.reduced:
+            continue
+        choice = EncoderChoice(None, DeviceChoice.AUTO, precision)
+        try:
+            _, safeguard = embedders_of_gallery(workspace, gallery, choice, k)
+        except DeviceError as error:
+            say(f"{error}: what was embedded in {precision} is inconclusive", "yellow")
+            continue
+        assert safeguard is not None
+        bands.append(safeguard.audit.band)
+    return bands
