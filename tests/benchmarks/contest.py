@@ -87,6 +87,11 @@ class Contest:
             labels[row["path"]] = row["knn"] == "fake"
         return Run(seconds, cpu, peak, labels)
 
+    def settle(self, image: Path, precision: str) -> None:
+        """Let a scan measure a precision's band, which the workspace keeps."""
+        where = ["--workspace", str(self.workspace), "--precision", precision]
+        _timed([*_program("scan"), str(image), *where])
+
 
 def prepare(folder: Path, first: Path, references: int = REFERENCES) -> Contest:
     """Make the gallery and the workspace; what is there already is kept.

@@ -23,8 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        image = photos.jpegs(folder / "first", photos.SMALL, 1, 9, 90)
-        contest = prepare(folder, image, options.references)
+        first = photos.jpegs(folder / "first", photos.SMALL, 1, 9, 90)
+        contest = prepare(folder, first, options.references)
+        image = photos.jpegs(folder / "one", photos.SMALL, 1, 10, 90)  # unknown to the workspace
         theirs, ours = [], []
         for _ in range(options.repeats):
             theirs.append(contest.published(image))

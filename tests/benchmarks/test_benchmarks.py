@@ -16,10 +16,13 @@ def test_the_benchmarks_run_with_minimal_counts(
     pytest.importorskip("sklearn")
     pytest.importorskip("transformers")
     common = ["--repeats", "1", "--references", "500", "--folder", str(tmp_path)]
-    throughput.main(["--sets", "512px", "--scale", "0.003", *common])
+    page = tmp_path / "page.md"
+    where = ["--write", str(page), "--precisions", "float32"]
+    throughput.main(["--sets", "512px", "--scale", "0.003", *where, *common])
     printed = capsys.readouterr().out
-    assert "512px: 9 files" in printed
+    assert "512px, 9 files" in printed
     assert "9 of 9 identical" in printed
+    assert page.read_text() == printed.removesuffix("\n")
     startup.main(common)
     assert "labels identical: True" in capsys.readouterr().out
 

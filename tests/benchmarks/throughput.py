@@ -1,14 +1,16 @@
 """Throughput against the published pipeline: both as whole processes, and our stages alone.
 
-    python -m tests.benchmarks.throughput [--sets 12mp,512px,png,mixed] [--repeats 3] [--scale 1.0]
+    python -m tests.benchmarks.throughput [--sets 12mp,512px,png,mixed] [--repeats 3]
+        [--minutes 8] [--scale 1.0] [--write FILE]
 
-Makes its own photos and gallery, runs everything in turns and prints medians. `shared` is the rate
-that decoding and encoding reach on the same cores one after the other, 1 / (1/decode + 1/encode):
-on a CPU no pipeline can beat it, however well its stages overlap.
+Makes its own photos and gallery, runs everything in turns, and prints a page of medians, which
+`--write` keeps.
 """
 
 import argparse
 import os
+import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +22,7 @@ import torch
 from code_forensics.engine.checkpoint import read_checkpoint
 from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, decode
 from code_forensics.engine.discover import FoundFile, WalkOptions, walk
-from code_forensics.engine.embed import Embedder, Precision
+from code_forensics.engine.embed import Embedder, Precision, bfloat16_is_native
 from code_forensics.engine.precision import calibration_crops
 from code_forensics.engine.provenance.read import read_provenance
 from code_forensics.engine.read import read_file
@@ -29,7 +31,8 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
 from . import photos
-from .contest import REFERENCES, Contest, Run, gallery_arrays, median, prepare
+from .contest import REFERENCES, Contest, Run, gallery_arrays, prepare
+from .page import Results, SetResult, page
 
 COUNTS = {"12mp": 400, "512px": 3000, "png": 300, "mixed": 400}
 MAX_BYTES = 1 << 30
@@ -55,6 +58,11 @@ def decode_alone(file: FoundFile) -> NDArray[np.uint8]:
     assert isinstance(decoded, Decoded)
     read_provenance(data)
     return decoded.crop
+
+
+def decode_job(files: list[FoundFile]) -> Callable[[int], object]:
+    """Decoding one of some files, by its number."""
+    return lambda number: decode_alone(files[number])
 
 
 def rate(job: Callable[[int], object], jobs: int, items: int, threads: int) -> float:
@@ -96,39 +104,40 @@ def search_rates(contest: Contest, threads: int) -> dict[str, float]:
     }
 
 
-def compare(
-    contest: Contest, images: Path, options: list[str], repeats: int
-) -> tuple[list[Run], list[Run]]:
-    """Run both programs in turns."""
-    theirs, ours = [], []
+class Clock:
+    """Tells whether more runs fit into the time that a user has."""
+
+    def __init__(self, minutes: float) -> None:
+        self._end = time.monotonic() + 60 * minutes
+
+    def has(self, seconds: float) -> bool:
+        """Whether so many seconds are left."""
+        return time.monotonic() + seconds <= self._end
+
+
+def compete(
+    contest: Contest, sets: dict[str, Path], results: list[SetResult], repeats: int, clock: Clock
+) -> None:
+    """Run all programs on all sets in turns, again and again; each at least once."""
+    last = dict.fromkeys(sets, 0.0)
+    for repeat in range(repeats):
+        for result in results:
+            if repeat and not clock.has(last[result.name]):
+                continue
+            started = time.monotonic()
+            result.published.append(contest.published(sets[result.name]))
+            for precision, runs in result.ours.items():
+                runs.append(contest.ours(sets[result.name], ["--precision", precision]))
+            last[result.name] = time.monotonic() - started
+
+
+def start_up(contest: Contest, image: Path, repeats: int) -> dict[str, list[Run]]:
+    """Run both programs on one image, in turns."""
+    runs: dict[str, list[Run]] = {"published": [], "code-scan": []}
     for _ in range(repeats):
-        theirs.append(contest.published(images))
-        ours.append(contest.ours(images, options))
-    return theirs, ours
-
-
-def report(name: str, theirs: list[Run], ours: list[Run], alone: dict[str, float]) -> None:
-    """Print one set's lines."""
-    count = len(theirs[0].labels)
-    whole, published = (count / median([run.seconds for run in runs]) for runs in (ours, theirs))
-    encode = alone["encode"]
-    limit, shared = min(alone["decode"], encode), 1 / (1 / alone["decode"] + 1 / encode)
-    same = sum(theirs[0].labels.get(path) == label for path, label in ours[0].labels.items())
-    print(f"\n{name}: {count} files")
-    print(f"  published process      {published:8.1f} img/s")
-    print(f"  code-scan process      {whole:8.1f} img/s   {whole / published:.1f} x")
-    print(f"  decode alone           {alone['decode']:8.1f} img/s")
-    print(f"  encode alone           {encode:8.1f} img/s   (float32 {alone['float32']:.1f})")
-    print(
-        f"  whole / min(decode, encode)  {whole / limit:.2f}    whole / shared  {whole / shared:.2f}"
-    )
-    cpu = [1000 * median([run.cpu for run in runs]) / count for runs in (theirs, ours)]
-    peak = [max(run.peak for run in runs) / 2**20 for runs in (theirs, ours)]
-    print(f"  CPU per image          {cpu[0]:.1f} ms published, {cpu[1]:.1f} ms ours")
-    print(f"  peak memory            {peak[0]:.0f} MiB published, {peak[1]:.0f} MiB ours")
-    print(
-        f"  labels                 {same} of {count} identical, {sum(ours[0].labels.values())} fake"
-    )
+        runs["published"].append(contest.published(image))
+        runs["code-scan"].append(contest.ours(image, []))
+    return runs
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -137,16 +146,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--sets", default=",".join(COUNTS), help="which, separated by commas")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="at most")
+    parser.add_argument("--minutes", type=float, default=8.0, help="after which none is repeated")
     parser.add_argument("--scale", type=float, default=1.0, help="shrinks the sets")
     parser.add_argument("--references", type=int, default=REFERENCES, help="size of the gallery")
-    parser.add_argument("--precision", default="auto", help="of code-scan")
+    parser.add_argument(
+        "--precisions", default="auto", help="of code-scan; auto: bfloat16 too, where it is native"
+    )
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="of the stages alone"
     )
     parser.add_argument("--folder", type=Path, help="keep what is made here")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page here")
     options = parser.parse_args(arguments)
-    precision: Precision = "bfloat16" if options.precision == "bfloat16" else "float32"
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    threads, precisions = options.threads, _precisions(options.precisions)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         sets = {
@@ -155,26 +169,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         first = photos.jpegs(folder / "first", photos.SMALL, 1, 9, 90)
         contest = prepare(folder, first, options.references)
-        checkpoint = read_checkpoint(contest.checkpoint)
-        crops = calibration_crops(64)
+        for precision in precisions[1:]:  # its band is measured once a gallery
+            contest.settle(first, precision)
+        clock = Clock(options.minutes)
+        checkpoint, crops = read_checkpoint(contest.checkpoint), calibration_crops(64)
         encode = {
-            name: encode_alone(Embedder(checkpoint, "cpu", name), crops, options.threads)
-            for name in dict.fromkeys(("float32", precision))
+            precision: encode_alone(Embedder(checkpoint, "cpu", precision), crops, threads)
+            for precision in precisions
         }
-        for kind, speed in search_rates(contest, options.threads).items():
-            print(f"search alone, {options.references} references, {kind}: {speed:.0f} queries/s")
+        results = []
         for name, images in sets.items():
             files = [file for file in walk([images], WalkOptions()) if file.reason is None]
-            threads = options.threads
-            alone = {
-                "decode": rate(
-                    lambda n, files=files: decode_alone(files[n]), len(files), len(files), threads
-                ),  # type: ignore[misc]
-                "encode": encode[precision],
-                "float32": encode["float32"],
-            }
-            scan = ["--precision", options.precision]
-            report(name, *compare(contest, images, scan, options.repeats), alone)
+            decode_rate = rate(decode_job(files), len(files), len(files), threads)
+            ours: dict[str, list[Run]] = {precision: [] for precision in precisions}
+            results.append(SetResult(name, len(files), decode_rate, ours=ours))
+        search = search_rates(contest, threads)
+        one = photos.jpegs(folder / "one", photos.SMALL, 1, 10, 90)  # unknown to the workspace
+        startup = start_up(contest, one, max(options.repeats, 1))
+        compete(contest, sets, results, options.repeats, clock)
+        command = "python -m tests.benchmarks.throughput " + shlex.join(arguments or sys.argv[1:])
+        text = page(
+            Results(command, options.references, threads, encode, search, startup, results, load)
+        )
+    print(text)
+    if options.write:
+        options.write.write_text(text)
+
+
+def _precisions(asked: str) -> list[Precision]:
+    """Float32 first."""
+    known: list[Precision] = ["float32", "bfloat16"]
+    if asked == "auto":
+        return known if bfloat16_is_native(torch.device("cpu")) else known[:1]
+    return [precision for precision in known if precision in asked.split(",")]
 
 
 if __name__ == "__main__":
