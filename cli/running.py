@@ -41,21 +41,28 @@ def run(app: typer.Typer) -> None:
     except SystemExit as leaving:
         if leaving.code == EXIT_INTERRUPTED:
             _leave_at_once()
+        if isinstance(leaving.__context__, BrokenPipeError):  # which click turns into 1
+            _reader_left()
         raise
     except (EngineError, WorkspaceError) as error:
         fail(str(error), error.hint)
         sys.exit(EXIT_UNUSABLE)
     except KeyboardInterrupt:
         _leave_at_once()
-    except BrokenPipeError:  # the reader of our stdout has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_UNUSABLE)
+    except BrokenPipeError:
+        _reader_left()
 
 
 def _leave(code: int) -> NoReturn:
     if code == EXIT_INTERRUPTED:
         _leave_at_once()
     sys.exit(code)
+
+
+def _reader_left() -> NoReturn:
+    """Nobody reads our stdout any more: end silently, as a tool in a pipeline does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(EXIT_UNUSABLE)
 
 
 def _misused(error: Exception) -> None:

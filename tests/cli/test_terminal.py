@@ -76,3 +76,14 @@ def test_quiet_says_nothing(reported: Path, photos: Path) -> None:
         capture_output=True,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_reader_that_leaves_ends_it_silently(reported: Path, photos: Path) -> None:
+    process = subprocess.Popen(
+        [BIN / "code-scan", photos, "-q", "--jsonl", "-", "--workspace", reported / "ws"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 2  # 1 would say that --fail-on matched
