@@ -54,10 +54,11 @@ def doctor(
     from . import outputs
     from .console import say
     from .session import EncoderChoice
+    from .starter import gallery_named
 
     outputs.check_targets([json_file] if json_file else [])
     with Workspace(workspace or default_folder()) as space, space.guarded():
-        info = space.galleries.info(name)
+        info = gallery_named(space, name)
         if against:
             choice = EncoderChoice(weights, device, precision)
             files = _given(space, info, choice, against, workers, quiet)

@@ -107,6 +107,7 @@ def evaluate(
     from .console import say
     from .evaluation_tables import show, warn
     from .session import EncoderChoice, assessment_of_gallery, judge_of_gallery
+    from .starter import gallery_named
 
     outputs.check_targets([json_file] if json_file else [])
     if plots is not None:
@@ -120,7 +121,7 @@ def evaluate(
     written = [path for path in (json_file, plots) if path is not None and path != outputs.STDOUT]
     options = WalkOptions(omit=(folder, *written))
     with Workspace(folder) as space, space.guarded():
-        info = space.galleries.info(name)
+        info = gallery_named(space, name)
         judge = judge_of_gallery(space, info, judging.judge_options(k, target_fpr, target_fnr, 0.5))
         asked = [str(path) for path in (csv_labels, *(folders or [])) if path is not None]
         choice = EncoderChoice(weights, device, precision)

@@ -265,8 +265,9 @@ def _exported(space: "Workspace", name: str) -> "ReadyVectors":
     import numpy as np
 
     from ..index.ready_vectors import ReadyVectors
+    from .starter import gallery_named
 
-    info = space.galleries.info(name)
+    info = gallery_named(space, name)
     references = list(space.galleries.references(info))
     return ReadyVectors(
         np.stack([vector for _, vector in references]),
@@ -275,6 +276,7 @@ def _exported(space: "Workspace", name: str) -> "ReadyVectors":
         tuple(reference.source for reference, _ in references),
         info.encoder_sha256,
         info.preprocessing,
+        tuple(reference.trained for reference, _ in references),
     )
 
 

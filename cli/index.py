@@ -104,10 +104,11 @@ def add(
     """Add references to a gallery: all of them, or after an error or Ctrl-C none."""
     from .console import say
     from .session import EncoderChoice, assessment_of_gallery, embedder_of_gallery
+    from .starter import gallery_named
 
     folders = _folders(real, fake)
     with _open(workspace) as space, space.guarded():
-        info = space.galleries.info(name)
+        info = gallery_named(space, name)
         choice = EncoderChoice(None, device, opt.PrecisionChoice.FLOAT32)
         embedder = embedder_of_gallery(space, info, choice)
         bounds = (max_pixels, max_bytes, decode_timeout)
@@ -126,10 +127,12 @@ def add(
 def list_(workspace: opt.Workspace = None) -> None:
     """List the galleries."""
     from . import render
+    from .starter import embedded_row
 
     with _open(workspace) as space, space.guarded():
         chosen = space.default_gallery()
         infos = [space.galleries.info(name) for name in space.galleries.names()]
+        embedded = embedded_row(space)
     render.table(
         f"{len(infos)} galleries",
         ("name", "real", "fake", "encoder", "created", ""),
@@ -143,7 +146,8 @@ def list_(workspace: opt.Workspace = None) -> None:
                 "default" if i.name == chosen else "",
             )
             for i in infos
-        ],
+        ]
+        + embedded,
     )
 
 
@@ -151,9 +155,11 @@ def list_(workspace: opt.Workspace = None) -> None:
 def info(name: Name, workspace: opt.Workspace = None) -> None:
     """Describe a gallery: identity, encoder, generators and sources."""
     from . import render
+    from .starter import card_of, gallery_named
 
     with _open(workspace) as space, space.guarded():
-        found = space.galleries.info(name)
+        found = gallery_named(space, name)
+        card = card_of(space, found)
         groups = space.galleries.groups(found)
     render.table(
         f"gallery {found.name}",
@@ -167,6 +173,7 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
             ("dimensions", found.dimension),
             ("preprocessing", found.preprocessing),
             ("created", found.created),
+            *([("model card", card)] if card else []),
         ],
     )
     render.table(
@@ -214,8 +221,10 @@ def remove(
 def default(name: Name, workspace: opt.Workspace = None) -> None:
     """Make a gallery the one that scans use by default."""
     from .console import say
+    from .starter import gallery_named
 
     with _open(workspace) as space, space.guarded():
+        gallery_named(space, name)
         space.set_default_gallery(name)
     say(f"scans compare with {name} by default")
 

@@ -50,7 +50,8 @@ Weights = Annotated[
         "--weights",
         metavar="W",
         help="Encoder: a folder with model.safetensors and config.json, or a hub id"
-        " (owner/name\\[@revision]).",
+        " (owner/name\\[@revision]). Default: the gallery's; for a new one the pulled, the only own"
+        " or the embedded starter's.",
         rich_help_panel="Encoder",
     ),
 ]

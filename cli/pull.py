@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from ..engine.checkpoint import Checkpoint
     from ..engine.embed import Embedder
     from ..engine.judging.heads import LinearHead, SvmHead
+    from ..index.origins import BegunGallery
     from ..index.pull import Fetched
-    from ..index.pull_record import Pull, PulledGallery
+    from ..index.pull_record import Pull
     from ..index.ready_vectors import ReadyVectors
     from ..index.workspace import Workspace
 
@@ -167,7 +168,7 @@ def _store(
     name: str,
     fetched: "Fetched",
     parts: _Parts,
-    there: "PulledGallery | None",
+    there: "BegunGallery | None",
 ) -> None:
     """Keep what is missing; killed anywhere in between, the next pull does the rest."""
     from ..engine.decoding.decode import PREPROCESSING

@@ -44,12 +44,13 @@ def rejudge(
     from . import render
     from .precision import bands_for_rejudging
     from .session import judge_of_gallery
+    from .starter import chosen_gallery
 
     with ExitStack() as stack:
         space = stack.enter_context(Workspace(workspace or default_folder()))
         stack.enter_context(space.guarded())
         earlier = space.scans.info(scan)
-        info = space.choose_gallery(gallery)
+        info = chosen_gallery(space, gallery)
         if earlier.run["encoder"]["sha256"] != info.encoder_sha256:
             raise InputError(
                 f"scan {earlier.key} was embedded by another encoder than gallery {info.name}",

@@ -52,7 +52,8 @@ def scan(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Compare with this gallery; default: the workspace's default, or its only one.",
+            help="Compare with this gallery; default: the workspace's default, its only own one,"
+            " the pulled one, or the embedded starter.",
             rich_help_panel="Judging",
         ),
     ] = None,

@@ -30,6 +30,7 @@ from .precision import embedders_of_gallery
 from .progress import Busiest, Meter, meter
 from .running import EXIT_INTERRUPTED, interruptible
 from .session import EncoderChoice, judge_of_gallery
+from .starter import chosen_gallery
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class ScanRequest:
         paths: Files and directories.
         workspace: Folder of the workspace.
         encoder: Which encoder, where and how precise.
-        gallery: Name; None for the workspace's choice.
+        gallery: Name; None for the workspace's choice, or the embedded starter.
         walking: Which files under the paths.
         judging: How verdicts are reached.
         decoding: Bounds and views.
@@ -153,10 +154,10 @@ class ScanSession:
         """Choose the gallery, load its encoder, and begin the scan's record.
 
         Raises:
-            WorkspaceError: There is no such gallery, or none at all.
+            WorkspaceError: There is no such gallery, or none to be preferred.
             EngineError: The encoder cannot be used.
         """
-        info = space.choose_gallery(request.gallery)
+        info = chosen_gallery(space, request.gallery)
         k = request.judging.k
         embedder, safeguard = embedders_of_gallery(space, info, request.encoder, k)
         judge = judge_of_gallery(space, info, request.judging)

@@ -108,9 +108,10 @@ def search(
 def _place(space: "Workspace", where: str) -> "GalleryInfo | Collection":
     from ..engine.decoding.decode import PREPROCESSING
     from ..index.errors import WorkspaceError
+    from .starter import gallery_named
 
     if where != SCANS:
-        return space.galleries.info(where.removeprefix("./"))
+        return gallery_named(space, where.removeprefix("./"))
     fitting = [c for c in space.scanned.collections() if c.preprocessing == PREPROCESSING]
     if not fitting:
         raise WorkspaceError(*_EMPTY)

@@ -8,11 +8,13 @@ from ..engine.errors import CheckpointError, InputError
 from ..engine.judging.assessment import Assessment, assess_references
 from ..engine.judging.judge import Judge, JudgeOptions
 from ..engine.scan import require_same_encoder
+from ..engine.starter.read import ORIGIN
 from ..index.errors import WorkspaceError
 from ..index.gallery_records import GalleryInfo
 from ..index.workspace import Workspace
 from .console import say
 from .options import DeviceChoice, PrecisionChoice
+from .starter import starter_encoder
 
 LARGE = 2000
 """References from which fitting takes long enough to be announced."""
@@ -79,25 +81,29 @@ def assessment_of_gallery(workspace: Workspace, gallery: GalleryInfo, k: int = 1
 
 
 def encoder_for_build(workspace: Workspace, choice: EncoderChoice) -> tuple[Embedder, Checkpoint]:
-    """The encoder for a new gallery: ``--weights``, else the pulled one, else the only one kept.
+    """The encoder for a new gallery: ``--weights``, pulled, the only own one, else the starter's.
 
     Raises:
-        WorkspaceError: There is none, or there are several.
+        WorkspaceError: There are several.
+        CheckpointError: It is damaged.
     """
     if choice.weights is not None:
         checkpoint = read_checkpoint(choice.weights)
     else:
-        kept = workspace.encoders.all()
+        kept = [encoder for encoder in workspace.encoders.all() if encoder.origin != ORIGIN]
         pulled = workspace.pulls.latest()
         if pulled is not None:
             kept = [encoder for encoder in kept if encoder.sha256 == pulled.encoder_sha256] or kept
-        if len(kept) != 1:
-            problem = "keeps no encoder" if not kept else "keeps several encoders"
+        if len(kept) > 1:
             raise WorkspaceError(
-                f"the workspace {problem}",
+                "the workspace keeps several encoders",
                 "say which with --weights (a folder with model.safetensors and config.json)",
             )
-        checkpoint = read_checkpoint(kept[0].folder)
+        if kept:
+            checkpoint = read_checkpoint(kept[0].folder)
+        else:
+            checkpoint = starter_encoder(workspace)
+            say("embedding with the encoder of the embedded starter; another one: --weights")
     embedder = Embedder(checkpoint, choice.device.value, "float32")
     return embedder, checkpoint
 

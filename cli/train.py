@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from . import make_starter
 from .console import say
 from .help import arrange
 from .running import EXIT_INTERRUPTED, run
@@ -21,7 +22,8 @@ prepare_app = typer.Typer(
     epilog="Examples: [bold]code-train ./data --out run[/]   "
     "[bold]code-train ./data --out run --resume[/]   "
     "[bold]torchrun --nproc-per-node 4 -m code_forensics.cli.train ./data --out run[/]   "
-    "[bold]code-train prepare ./data --out shards[/]"
+    "[bold]code-train prepare ./data --out shards[/]   "
+    "[bold]code-train starter ./run ./data --out starter[/]"
 )
 def train_command(
     data: Annotated[
@@ -207,6 +209,8 @@ def main() -> None:
     """Entry point of ``code-train``."""
     if sys.argv[1:2] == ["prepare"]:
         run(prepare_app)
+    elif sys.argv[1:2] == ["starter"]:
+        run(make_starter.app)
     else:
         run(app)
 

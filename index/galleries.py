@@ -224,14 +224,15 @@ class Galleries:
     ) -> Iterator[tuple[StoredReference, NDArray[np.float32]]]:
         """All references in force at a generation with their vectors, in order."""
         for row in self._database.conn.execute(
-            'SELECT ordinal, label, generator, source, path, sha256, vector FROM "references"'
+            "SELECT ordinal, label, generator, source, path, sha256, vector, trained"
+            ' FROM "references"'
             " WHERE gallery_id = ? AND added <= ? AND (removed IS NULL OR removed > ?)"
             " ORDER BY ordinal",
             (info.key, info.generation, info.generation),
         ):
             path = None if row[4] is None else load_path(row[4])
             stored = StoredReference(
-                reference_id(info.name, row[0]), row[1], row[2], row[3], path, row[5]
+                reference_id(info.name, row[0]), row[1], row[2], row[3], path, row[5], bool(row[7])
             )
             yield stored, np.frombuffer(row[6], "<f4")
 
@@ -324,7 +325,7 @@ class Galleries:
         ).fetchone()
         cursor = connection.executemany(
             'INSERT INTO "references" (gallery_id, ordinal, label, generator, source, path,'
-            " sha256, vector, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " sha256, vector, trained, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     key,
@@ -335,6 +336,7 @@ class Galleries:
                     None if r.path is None else store_path(r.path),
                     r.sha256,
                     r.vector.astype("<f4").tobytes(),
+                    int(r.trained),
                     generation,
                 )
                 for number, r in enumerate(references, ordinal + 1)

@@ -19,6 +19,7 @@ class NewReference:
         vector: Embedding, shape (D,), float32, finite and not zero.
         path: The file, where there is one.
         sha256: Of the file.
+        trained: Whether the encoder was trained on images of the source.
     """
 
     label: str
@@ -27,11 +28,12 @@ class NewReference:
     vector: NDArray[np.float32]
     path: str | None = None
     sha256: str | None = None
+    trained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StoredReference:
-    """A reference as it stands in a gallery."""
+    """A reference as it stands in a gallery; see :class:`NewReference`."""
 
     id: str
     label: str
@@ -39,6 +41,7 @@ class StoredReference:
     source: str
     path: str | None
     sha256: str | None
+    trained: bool
 
 
 @dataclass(frozen=True, slots=True)

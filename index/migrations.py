@@ -278,6 +278,19 @@ def m005_precision_bands(db: Database) -> None:
     _execute(db, _SCHEMA_5)
 
 
+_SCHEMA_6 = """
+-- 1 where the encoder was trained on images of the reference's source: its scores say nothing of
+-- new images, so nothing is calibrated on it.
+ALTER TABLE "references" ADD COLUMN trained INTEGER NOT NULL DEFAULT 0;
+"""
+
+
+@MIGRATIONS()
+def m006_trained_references(db: Database) -> None:
+    """Which references come from the encoder's own training."""
+    _execute(db, _SCHEMA_6)
+
+
 def _execute(db: Database, script: str) -> None:
     for statement in script.split(";\n"):
         if statement.strip():
@@ -291,6 +304,7 @@ KNOWN = frozenset(
         m003_pulled_files_and_heads.__name__,
         m004_views.__name__,
         m005_precision_bands.__name__,
+        m006_trained_references.__name__,
     }
 )
 """Names of all migrations; a workspace that has had others was made by a newer version."""

@@ -45,7 +45,7 @@ class OpenGallery:
             part = [int(key) for key in keys[first : first + 500]]
             marks = ",".join("?" * len(part))
             for row in self._database.conn.execute(
-                "SELECT id, ordinal, label, generator, source, path, sha256"  # noqa: S608
+                "SELECT id, ordinal, label, generator, source, path, sha256, trained"  # noqa: S608
                 f' FROM "references" WHERE id IN ({marks})',
                 part,
             ):
@@ -56,6 +56,7 @@ class OpenGallery:
                     row[4],
                     None if row[5] is None else load_path(row[5]),
                     row[6],
+                    bool(row[7]),
                 )
         return described
 

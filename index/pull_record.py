@@ -7,6 +7,7 @@ from sqlite_utils import Database
 
 from .clock import now
 from .database import writing
+from .origins import BegunGallery, begun_by
 
 ACTION = "pull"
 """Begins the first action of a gallery that was pulled; no other command's action does."""
@@ -48,21 +49,6 @@ class Pull:
     encoder_sha256: str
     pulled: str
     files: tuple[PinnedFile, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PulledGallery:
-    """A gallery in force that was pulled.
-
-    Attributes:
-        name: As the user calls it.
-        generation: Number of changes so far; 1 is as it was pulled.
-        action: What :func:`gallery_action` gave.
-    """
-
-    name: str
-    generation: int
-    action: str
 
 
 def gallery_action(repo: str, commit: str, sha256: str) -> str:
@@ -118,13 +104,7 @@ class Pulls:
                 [(repo, file.name, file.bytes, file.sha256, file.stated) for file in files],
             )
 
-    def gallery(self, repo: str | None = None) -> PulledGallery | None:
+    def gallery(self, repo: str | None = None) -> BegunGallery | None:
         """The gallery in force that was pulled last, from one repository or from any."""
         begin = f"{ACTION} " if repo is None else f"{ACTION} {repo}@"
-        row = self._database.conn.execute(
-            "SELECT g.name, g.generation, h.action FROM galleries g"
-            " JOIN gallery_generations h ON h.gallery_id = g.id AND h.generation = 1"
-            " WHERE g.removed IS NULL AND substr(h.action, 1, ?) = ? ORDER BY g.id DESC LIMIT 1",
-            (len(begin), begin),
-        ).fetchone()
-        return None if row is None else PulledGallery(*row)
+        return next(reversed(begun_by(self._database, begin)), None)

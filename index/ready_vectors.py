@@ -2,9 +2,11 @@
 
 An archive (``.npz``) holds ``vectors`` (N, D) float, ``labels`` (N,): 0 or ``real``, 1 or ``fake``;
 perhaps ``generators`` and ``sources``, (N,) texts; perhaps ``encoder`` and ``preprocessing``, one
-text each: the SHA-256 of the encoder and the identity of the steps before it. A safetensors file
-holds ``vectors`` and ``labels`` alike, ``generators`` and ``sources`` as numbers of names, and one
-text of metadata, ``gallery``: a JSON object with those names, ``encoder`` and ``preprocessing``.
+text each: the SHA-256 of the encoder and the identity of the steps before it; perhaps ``trained``
+(N,): 1 where the encoder was trained on images of the vector's source. A safetensors file holds
+``vectors``, ``labels`` and ``trained`` alike, ``generators`` and ``sources`` as numbers of names,
+and one text of metadata, ``gallery``: a JSON object with those names, ``encoder`` and
+``preprocessing``.
 """
 
 import json
@@ -27,7 +29,7 @@ from .vectors import finite, nonzero
 _LAYOUT = "a file holds `vectors` (N, D) float and `labels` (N,), 0 real and 1 fake"
 _TEXTS = ("generators", "sources")
 _TAGS = ("encoder", "preprocessing")
-_NAMES = frozenset({"vectors", "labels", *_TEXTS, *_TAGS})
+_NAMES = frozenset({"vectors", "labels", "trained", *_TEXTS, *_TAGS})
 _SMALL, _RATIO = 256 << 20, 20  # bytes that any archive may unpack to, and times its size beyond
 
 
@@ -42,6 +44,8 @@ class ReadyVectors:
         sources: N names, empty where unknown.
         encoder: SHA-256 of the encoder that made them; empty where the file does not say.
         preprocessing: Identity of the steps before the encoder; empty as above.
+        trained: N truths: whether the encoder was trained on images of the source; empty where
+            the file does not say, which is taken for no.
     """
 
     vectors: NDArray[np.float32]
@@ -50,13 +54,16 @@ class ReadyVectors:
     sources: tuple[str, ...]
     encoder: str = ""
     preprocessing: str = ""
+    trained: tuple[bool, ...] = ()
 
     def references(self) -> Iterator[NewReference]:
         """As references for a gallery, in order."""
-        for vector, label, generator, source in zip(
-            self.vectors, self.labels, self.generators, self.sources, strict=True
+        trained = self.trained or (False,) * len(self.labels)
+        for vector, label, generator, source, seen in zip(
+            self.vectors, self.labels, self.generators, self.sources, trained, strict=True
         ):
-            yield NewReference(label, generator if label == "fake" else "", source, vector)
+            named = generator if label == "fake" else ""
+            yield NewReference(label, named, source, vector, trained=seen)
 
 
 def read_npz(path: Path, dimension: int | None = None) -> ReadyVectors:
@@ -94,6 +101,7 @@ def read_npz(path: Path, dimension: int | None = None) -> ReadyVectors:
         dimension,
         tags["encoder"],
         tags["preprocessing"],
+        arrays.get("trained"),
     )
 
 
@@ -129,6 +137,7 @@ def read_safetensors(path: Path, dimension: int | None = None) -> ReadyVectors:
         dimension,
         tags["encoder"],
         tags["preprocessing"],
+        arrays.get("trained"),
     )
 
 
@@ -141,6 +150,7 @@ def ready(
     dimension: int | None = None,
     encoder: str = "",
     preprocessing: str = "",
+    trained: NDArray[Any] | None = None,
 ) -> ReadyVectors:
     """Check what a file holds.
 
@@ -153,6 +163,7 @@ def ready(
         dimension: Length D that the vectors must have; None takes any.
         encoder: As the file says.
         preprocessing: As the file says.
+        trained: Shape (N,): 0 and 1, or false and true; or nothing.
 
     Raises:
         FileFormatError: Something does not fit.
@@ -173,6 +184,7 @@ def ready(
         tuple(sources) or ("",) * count,
         encoder,
         preprocessing,
+        _truths(path, trained, count),
     )
 
 
@@ -191,6 +203,7 @@ def write_npz(path: Path, vectors: ReadyVectors) -> None:
             sources=np.array(vectors.sources),
             encoder=np.array(vectors.encoder),
             preprocessing=np.array(vectors.preprocessing),
+            trained=_flags(vectors),
         )
 
 
@@ -210,6 +223,7 @@ def write_safetensors(path: Path, vectors: ReadyVectors) -> None:
         "labels": _codes(vectors.labels, LABELS).astype(np.uint8),
         "generators": _codes(vectors.generators, names["generators"]),
         "sources": _codes(vectors.sources, names["sources"]),
+        "trained": _flags(vectors),
     }
     with _written(path) as temporary:
         try:
@@ -267,6 +281,18 @@ def _labels(path: Path, array: NDArray[Any] | None, count: int) -> tuple[str, ..
     if unknown:
         raise FileFormatError(f"{path}: unknown label {unknown[0][:40]!r}", _LAYOUT)
     return labels
+
+
+def _truths(path: Path, array: NDArray[Any] | None, count: int) -> tuple[bool, ...]:
+    if array is None:
+        return ()
+    if array.shape != (count,) or array.dtype.kind not in "biu" or not np.isin(array, (0, 1)).all():
+        raise FileFormatError(f"{path}: `trained` is not {count} of 0 and 1", _LAYOUT)
+    return tuple(bool(value) for value in array.tolist())
+
+
+def _flags(vectors: ReadyVectors) -> NDArray[np.uint8]:
+    return np.array(vectors.trained or [False] * len(vectors.labels), np.uint8)
 
 
 def label_word(value: object) -> str:

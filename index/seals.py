@@ -33,11 +33,12 @@ def seal(connection: sqlite3.Connection, key: int, generation: int) -> Seal:
     digest.update(f"{encoder}\n{preprocessing}\n".encode())
     counts = dict.fromkeys(LABELS, 0)
     for row in connection.execute(
-        'SELECT ordinal, label, generator, source, vector FROM "references"'
+        'SELECT ordinal, label, generator, source, vector, trained FROM "references"'
         " WHERE gallery_id = ? AND added <= ? AND (removed IS NULL OR removed > ?)"
         " ORDER BY ordinal",
         (key, generation, generation),
     ):
-        digest.update("\x1f".join(map(str, row[:4])).encode() + b"\n" + row[4])
+        mark = "\x1ftrained" if row[5] else ""  # nothing, so that older seals stay as they were
+        digest.update(("\x1f".join(map(str, row[:4])) + mark).encode() + b"\n" + row[4])
         counts[row[1]] += 1
     return Seal(digest.hexdigest(), counts["real"], counts["fake"])

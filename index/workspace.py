@@ -27,6 +27,7 @@ from .pull_record import Pulls
 from .purge import BUILD_LEASE, Purger
 from .scanned_vectors import ScannedVectors
 from .scans import ScanRecorder, Scans
+from .starters import Starters
 from .verify import Identify, Parts, Verifier
 
 
@@ -47,6 +48,7 @@ class Workspace:
         bands: How far reduced precision may move its galleries' scores.
         heads: Its classifiers beside the galleries.
         pulls: What was pulled from hubs.
+        starters: Its copies of starters that packages embed.
         scanned: The vectors of all images that it has seen.
     """
 
@@ -77,6 +79,7 @@ class Workspace:
         self.bands = PrecisionBands(self._database)
         self.heads = Heads(self._database)
         self.pulls = Pulls(self._database)
+        self.starters = Starters(self._database)
         self.scanned = ScannedVectors(self._database, self._files)
 
     def __enter__(self) -> "Workspace":
@@ -102,7 +105,9 @@ class Workspace:
             yield
 
     def choose_gallery(self, name: str | None = None) -> GalleryInfo:
-        """The named gallery, else the default one, else the only one, else the pulled one.
+        """The named gallery, else the default, else the only own one, the pulled one, the starter.
+
+        A starter is never one's own, so that it leaves a single gallery the only one.
 
         Raises:
             NoGalleryError: There is none, or several and no default.
@@ -114,20 +119,24 @@ class Workspace:
         names = self.galleries.names()
         if chosen is not None and chosen in names:
             return self.galleries.info(chosen)
-        if len(names) == 1:
-            return self.galleries.info(names[0])
+        starters = [starter.name for starter in self.starters.all()]
+        own = [name for name in names if name not in starters]
+        if len(own) == 1:
+            return self.galleries.info(own[0])
         pulled = self.pulls.gallery()
         if pulled is not None:
             return self.galleries.info(pulled.name)
-        if names:
+        if own:
             raise NoGalleryError(
-                f"there are several galleries and no default: {', '.join(names)}",
-                f"choose one with --gallery, or for good: code-index default {names[0]}",
+                f"there are several galleries and no default: {', '.join(own)}",
+                f"choose one with --gallery, or for good: code-index default {own[0]}",
             )
+        if starters:
+            return self.galleries.info(starters[-1])
         raise NoGalleryError(
             f"the workspace {self.folder} holds no gallery to compare with",
-            "build one with: code-index build NAME --real DIR --fake DIR --weights CHECKPOINT;"
-            " or bring vectors with: code-index import NAME FILE.npz --weights CHECKPOINT",
+            "build one with: code-index build NAME --real DIR --fake DIR; bring vectors with:"
+            " code-index import NAME FILE.npz; or take the embedded one: code-index info starter",
         )
 
     def default_gallery(self) -> str | None:

@@ -62,7 +62,7 @@ class Separability:
     Attributes:
         auc: Area under the ROC curve of the held-out log-odds; 0.5 is chance.
         ci95: Bootstrap interval over sources (over files where there is one source).
-        folds: Folds of the cross-validation.
+        folds: Folds of the cross-validation; 1 where one part was learnt from for another.
         by_source: Whether all files of a source were held out together.
         n_real: Reals.
         n_fake: Fakes.
@@ -151,10 +151,43 @@ def separability(
     for held_out in range(folds):
         inside = fold != held_out
         if {REAL, FAKE} <= set(labels[inside].tolist()):
-            design = _design(features, inside)
-            weights = fit_ridge_logistic(design[inside], labels[inside])
-            scores[~inside] = design[~inside] @ weights
-    scores = np.round(scores, 9)  # equal files tie, whatever the order of summation
+            scores[~inside] = _log_odds(features, labels, inside)
+    return _measured(labels, scores, sources, folds, seed)
+
+
+def transferred(
+    features: Features, labels: Integers, sources: Integers, judged: Booleans, *, seed: int = 0
+) -> Separability | None:
+    """Learn on some files, as :func:`separability` does, and judge others by it.
+
+    Args:
+        features: Of N files.
+        labels: Shape (N,): 0 real, 1 fake.
+        sources: Source codes, shape (N,), -1 unknown, for the interval.
+        judged: Which files are judged, shape (N,); the others are learnt from.
+        seed: Of the bootstrap.
+
+    Returns:
+        None where either part lacks a class.
+    """
+    for part in (judged, ~judged):
+        if not {REAL, FAKE} <= set(labels[part].tolist()):
+            return None
+    scores = _log_odds(features, labels, ~judged)
+    return _measured(labels[judged], scores, sources[judged], 1, seed)
+
+
+def _log_odds(features: Features, labels: Integers, inside: Booleans) -> Floats:
+    """Fit on what is inside, and give the log-odds of the rest."""
+    design = _design(features, inside)
+    odds: Floats = design[~inside] @ fit_ridge_logistic(design[inside], labels[inside])
+    return odds
+
+
+def _measured(
+    labels: Integers, log_odds: Floats, sources: Integers | None, folds: int, seed: int
+) -> Separability:
+    scores = np.round(log_odds, 9)  # equal files tie, whatever the order of summation
 
     def statistic(weights: Floats) -> Floats:
         return auc(rank(labels, scores, weights))[:, None]

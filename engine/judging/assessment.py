@@ -86,6 +86,7 @@ def assess(
     sources: Sequence[str],
     generators: Sequence[str],
     k: int = 1,
+    trained: Sequence[bool] | None = None,
 ) -> Assessment:
     """Fit everything on a gallery's references.
 
@@ -95,12 +96,14 @@ def assess(
         sources: Source names, N of them; empty is unknown.
         generators: Generators' names, N of them; empty is unknown, and for reals.
         k: Neighbours per class behind a score.
+        trained: Whether the encoder was trained on images of a reference's source, N of them:
+            these are compared with, but nothing is estimated on them where there are others.
     """
-    scores = leave_one_out_scores(vectors, labels, sources, k)
+    scores = leave_one_out_scores(vectors, labels, sources, k, trained=trained)
     return Assessment(
         scores,
         fit_calibration(scores, k),
-        fit_attribution(vectors, labels, sources, generators),
+        fit_attribution(vectors, labels, sources, generators, trained=trained),
     )
 
 
@@ -119,6 +122,10 @@ class Labelled(Protocol):
     def source(self) -> str:
         """The collection that it comes from; empty where unknown."""
 
+    @property
+    def trained(self) -> bool:
+        """Whether the encoder was trained on images of the source."""
+
 
 def assess_references(
     references: Iterable[tuple[Labelled, npt.NDArray[np.float32]]], k: int
@@ -136,4 +143,5 @@ def assess_references(
         [reference.source for reference, _ in held],
         [reference.generator for reference, _ in held],
         k,
+        [reference.trained for reference, _ in held],
     )

@@ -35,7 +35,7 @@ class AttributionRule:
         named: Share of the held-out fakes that are given a name, in [0, 1].
         n_held_out: Fakes held out; all have a generator's name.
         optimistic: Whether some were held out without their source, because their generator
-            has no other.
+            has no other, or although the encoder was trained on it.
     """
 
     k: int
@@ -117,6 +117,7 @@ def fit_attribution(
     sources: npt.ArrayLike,
     generators: npt.ArrayLike,
     *,
+    trained: npt.ArrayLike | None = None,
     k: int = NEIGHBOURS,
     target_precision: float = TARGET_PRECISION,
     near_duplicate_similarity: float = NEAR_DUPLICATE_SIMILARITY,
@@ -136,6 +137,8 @@ def fit_attribution(
         labels: Shape (N,): 0 real, 1 fake.
         sources: Source names, shape (N,); empty is unknown.
         generators: Generators' names, shape (N,); empty is unknown.
+        trained: Whether the encoder was trained on images of a reference's source, shape (N,):
+            these vote, but are not held out where there are others.
         k: Fake neighbours that vote.
         target_precision: Share of the named that shall be right, in (0, 1).
         near_duplicate_similarity: Cosine from which a reference is a near duplicate.
@@ -146,7 +149,9 @@ def fit_attribution(
     names = np.asarray(generators).astype(str)[fakes]
     units = unit_vectors(np.asarray(vectors)[fakes])
     groups = source_codes(sources)[fakes]
-    held_out = np.flatnonzero(names != "")
+    named = names != ""
+    unseen = named if trained is None else named & ~np.asarray(trained, np.bool_)[fakes]
+    held_out = np.flatnonzero(unseen if unseen.any() else named)
     if len(held_out) > subsample:
         random = np.random.default_rng(seed)
         held_out = np.sort(random.choice(held_out, subsample, replace=False))
@@ -173,7 +178,7 @@ def fit_attribution(
         precision=float(right[given].mean()) if given.any() else None,
         named=float(given.mean()),
         n_held_out=len(held_out),
-        optimistic=bool(lone.any()),
+        optimistic=bool(lone.any() or not unseen.any()),
     )
 
 

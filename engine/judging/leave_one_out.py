@@ -35,8 +35,9 @@ class LeaveOneOutScores:
             first, -inf where fewer than k are left.
         fake_similarities: The same for fake references, shape (M, k).
         source_kept: Where references of the same source had to stay, because the source is
-            unknown or because a class would have been left empty, shape (M,). These scores are
-            optimistic for images of sources that the gallery does not hold.
+            unknown or because a class would have been left empty, or where the encoder was
+            trained on the source, shape (M,). These scores are optimistic for images of sources
+            that the gallery does not hold.
         near_duplicates: How many held-out references had near duplicates, which were left out.
         near_duplicate_similarity: The cosine from which they counted as such.
         n_references: References in the gallery, N.
@@ -77,6 +78,7 @@ def leave_one_out_scores(
     sources: npt.ArrayLike,
     k: int = 1,
     *,
+    trained: npt.ArrayLike | None = None,
     near_duplicate_similarity: float = NEAR_DUPLICATE_SIMILARITY,
     subsample: int = SUBSAMPLE,
     seed: int = 0,
@@ -88,6 +90,9 @@ def leave_one_out_scores(
     the score is marked, see ``source_kept``). Near duplicates of the other class stay. A
     reference for which a class is still empty is not scored.
 
+    References whose source the encoder was trained on would score better than any new image, so
+    they are compared with but not held out, as long as their class has others.
+
     A gallery of more than ``subsample`` references holds out a seeded sample, class-balanced as
     far as the smaller class allows; each is still compared with all references.
 
@@ -96,6 +101,8 @@ def leave_one_out_scores(
         labels: Shape (N,): 0 real, 1 fake.
         sources: Source names, shape (N,); the empty string is an unknown source.
         k: Neighbours to keep per class.
+        trained: Whether the encoder was trained on images of a reference's source, shape (N,);
+            None is for none.
         near_duplicate_similarity: Cosine from which a reference counts as a copy.
         subsample: Most references to hold out.
         seed: Of the sample.
@@ -111,8 +118,10 @@ def leave_one_out_scores(
     if not np.isin(classes, (REAL, FAKE)).all() or k < 1:
         raise ValueError("labels must be 0 or 1, and k at least 1")
     units = unit_vectors(vectors)
-    held_out = _balanced_sample(classes, subsample, seed)
-    kept = groups[held_out] < 0
+    known = np.zeros(len(classes), np.bool_) if trained is None else np.asarray(trained, np.bool_)
+    candidates = unseen_rows(classes, known)
+    held_out = candidates[_balanced_sample(classes[candidates], subsample, seed)]
+    kept = (groups[held_out] < 0) | known[held_out]
     similarities: dict[int, Floats] = {}
     copied = np.zeros(len(held_out), dtype=np.bool_)
     for label in (REAL, FAKE):
@@ -143,9 +152,27 @@ def leave_one_out_scores(
         near_duplicates=int(copied[scored].sum()),
         near_duplicate_similarity=near_duplicate_similarity,
         n_references=len(classes),
-        subsampled=len(held_out) < len(classes),
+        subsampled=len(held_out) < len(candidates),
         seed=seed,
     )
+
+
+def unseen_rows(labels: Integers, trained: Booleans) -> Integers:
+    """Choose what can be held out: of each class what the encoder was not trained on, else all.
+
+    Args:
+        labels: Shape (N,): 0 real, 1 fake.
+        trained: Whether the encoder was trained on images of the reference's source, shape (N,).
+
+    Returns:
+        Rows, ascending.
+    """
+    usable = ~trained
+    for label in (REAL, FAKE):
+        members = labels == label
+        if not usable[members].any():
+            usable[members] = True
+    return np.flatnonzero(usable)
 
 
 def _would_be_empty(own: Integers, references: Integers) -> Booleans:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from code_forensics.cli import index, report, scan, train
+from code_forensics.cli import index, make_starter, report, scan, train
 from code_forensics.cli.help import arrange
 from code_forensics.cli.progress import Busiest, _duration
 from code_forensics.engine.pipeline import StageTimes
@@ -17,7 +17,7 @@ APPS = {
     "code-scan": (scan.app,),
     "code-index": (index.app,),
     "code-report": (report.app,),
-    "code-train": (train.app, train.prepare_app),
+    "code-train": (train.app, train.prepare_app, make_starter.app),
 }
 COMMANDS = [
     pytest.param(program, app, command, id=f"{program} {command.name or command.callback.__name__}")
@@ -34,7 +34,7 @@ def test_every_command_says_what_it_does_and_gives_an_example(program, app, comm
     examples = [line.strip() for line in (command.epilog or "").split("\n")[1:]]
     assert examples
     name = command.name or command.callback.__name__
-    single = len(app.registered_commands) == 1 and app is not train.prepare_app
+    single = len(app.registered_commands) == 1 and app not in (train.prepare_app, make_starter.app)
     for example in examples:
         assert example.startswith("[bold]")
         assert program in example or "torchrun" in example

@@ -126,3 +126,24 @@ def test_margin_is_the_difference_of_means_of_those_there_are():
     np.testing.assert_allclose(nearest_similarities(real, fake), [0.5, 0.9, 0.9])
     with pytest.raises(ValueError):
         margins(real, fake, 4)
+
+
+def test_what_the_encoder_was_trained_on_is_compared_with_but_not_held_out() -> None:
+    rng = np.random.default_rng(4)
+    vectors = rng.normal(size=(60, 8)).astype(np.float32)
+    labels = np.arange(60) % 2
+    sources = [f"s{number % 6}" for number in range(60)]
+    trained = np.array([source in ("s0", "s1") for source in sources])
+    scores = leave_one_out_scores(vectors, labels, sources, trained=trained)
+    assert scores.held_out.tolist() == np.flatnonzero(~trained).tolist()
+    assert not scores.optimistic and not scores.subsampled
+    # they are still what others are compared with: the same scores as when all are held out
+    every = leave_one_out_scores(vectors, labels, sources)
+    rows = np.flatnonzero(~trained)
+    assert scores.margins() == pytest.approx(every.margins()[rows], abs=1e-6)
+    # where a class has nothing else, it is held out all the same, and said to be optimistic
+    only = leave_one_out_scores(vectors, labels, sources, trained=labels == 1)
+    assert len(only.held_out) == 60 and only.optimistic
+    assert only.source_kept.tolist() == (labels == 1).tolist()
+    part = leave_one_out_scores(vectors, labels, sources, trained=trained, subsample=10)
+    assert part.subsampled and len(part.held_out) == 10 and not trained[part.held_out].any()

@@ -1,0 +1,1 @@
+"""The embedded starter: an encoder and a gallery that the package ships."""

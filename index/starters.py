@@ -1,0 +1,51 @@
+"""Which galleries of a workspace are the starter that a package embeds, and which starter it is."""
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from .origins import begun_by
+
+ACTION = "starter"
+"""Begins the first action of a starter's gallery; no other command's action does."""
+
+NAME = "starter"
+"""What its gallery is called, unless the user has one of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledStarter:
+    """A starter's gallery in force.
+
+    Attributes:
+        name: As the user calls it.
+        sha256: Identity of the starter, which the gallery had when it was installed.
+        generation: Number of changes so far; 1 is as it was installed.
+    """
+
+    name: str
+    sha256: str
+    generation: int
+
+
+def starter_action(sha256: str) -> str:
+    """What a gallery's first generation says of its origin: the starter's identity."""
+    return f"{ACTION} {sha256}"
+
+
+class Starters:
+    """The starters of a workspace. A package brings one; those of earlier packages stay."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self) -> list[InstalledStarter]:
+        """Those in force, the latest last."""
+        return [
+            InstalledStarter(found.name, found.action.removeprefix(f"{ACTION} "), found.generation)
+            for found in begun_by(self._database, f"{ACTION} ")
+        ]
+
+    def current(self) -> InstalledStarter | None:
+        """The latest one in force, if there is any."""
+        return next(reversed(self.all()), None)

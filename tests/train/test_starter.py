@@ -1,0 +1,191 @@
+"""A starter is made whole, the same each time, and judged by sources that it does not hold."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from code_forensics.engine.checkpoint import read_checkpoint
+from code_forensics.engine.embed import Embedder
+from code_forensics.engine.judging.assessment import assess
+from code_forensics.engine.judging.thresholds import ThresholdOptions
+from code_forensics.engine.starter.read import FILES, GALLERY_NAME, read_starter
+from code_forensics.index.ready_vectors import read_safetensors
+from code_forensics.train.dataset import open_catalogue
+from code_forensics.train.errors import ConfigError, DataError
+from code_forensics.train.starter.conditions import Condition, apply
+from code_forensics.train.starter.embedding import embed_items, usable_images
+from code_forensics.train.starter.gallery import as_references, choose_items
+from code_forensics.train.starter.held_out import judge_held_out, unseen_images
+from code_forensics.train.starter.make import StarterOptions, make_starter
+from code_forensics.train.starter.roles import Patterns, Role, patterns_of_run
+from PIL import Image
+
+from tests.conftest import draw_photo
+
+PATTERNS = Patterns(("held-*",), ("nc",))
+SOURCES = {
+    "real": ("seen-a", "seen-b", "held-a", "held-b", "nc"),
+    "fake": ("seen-f", "held-f", "held-g"),
+}
+IMAGES = 6
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV of drawn pictures: the fakes are smoother; one file is too small, one is no image."""
+    root = tmp_path_factory.mktemp("data")
+    rows = []
+    seed = 0
+    for label, sources in SOURCES.items():
+        for source in sources:
+            for number in range(IMAGES):
+                seed += 1
+                name = f"{source}-{number}.png"
+                draw_photo(root / name, seed, (248, 240), 12 if label == "fake" else 1)
+                rows.append((name, label, source))
+    draw_photo(root / "small.png", 900, (200, 240))
+    (root / "text.png").write_text("no image")
+    rows += [("small.png", "real", "held-a"), ("text.png", "fake", "held-f")]
+    with (root / "table.csv").open("w", newline="") as handle:
+        out = csv.writer(handle)
+        out.writerow(["file", "label", "source", "generator", "licence", "source_repo"])
+        for name, label, source in rows:
+            generator = f"gen|{source}" if label == "fake" else ""
+            out.writerow([name, label, source, generator, "CC0-1.0", "a/b"])
+    return root / "table.csv"
+
+
+@pytest.fixture(scope="module")
+def made(data: Path, small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("starter")
+    options = StarterOptions(per_class=30, patterns=PATTERNS, resamples=20, command="code-train x")
+    make_starter(small_checkpoint, str(data), out, options)
+    return out
+
+
+def test_the_same_input_gives_the_same_files(
+    made: Path, data: Path, small_checkpoint: Path, tmp_path: Path
+) -> None:
+    options = StarterOptions(per_class=30, patterns=PATTERNS, resamples=20, command="code-train x")
+    make_starter(small_checkpoint, str(data), tmp_path, options)
+    for name in (*FILES, "starter.json"):
+        assert (tmp_path / name).read_bytes() == (made / name).read_bytes(), name
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted((*FILES, "starter.json"))
+
+
+def test_the_gallery_is_balanced_and_leaves_out_what_it_must(made: Path) -> None:
+    starter = read_starter(made)
+    ready = read_safetensors(made / GALLERY_NAME)
+    assert starter.about.reals == starter.about.fakes == 30
+    assert ready.labels.count("real") == ready.labels.count("fake") == 30
+    assert set(ready.sources) == {*SOURCES["real"], *SOURCES["fake"]} - {"nc"}
+    seen = dict(zip(ready.sources, ready.trained, strict=True))
+    assert {source for source, trained in seen.items() if trained} == {"seen-a", "seen-b", "seen-f"}
+    counts = [ready.sources.count(source) for source in SOURCES["real"][:4]]
+    assert max(counts) - min(counts) <= 1
+    assert np.linalg.norm(ready.vectors, axis=1) == pytest.approx(1, abs=2e-3)
+    assert (ready.vectors == ready.vectors.astype(np.float16)).all()
+    half = read_checkpoint(made)
+    assert half.sha256 == starter.about.encoder_sha256
+    assert len(half.weights) < 0.6 * 4 * 30_000  # the small encoder in two bytes a number
+
+
+def test_sources_and_card_say_what_is_what(made: Path) -> None:
+    rows = {row["source"]: row for row in json.loads((made / "sources.json").read_text())}
+    assert rows["nc"]["role"] == Role.LEFT_OUT and rows["seen-a"]["role"] == Role.TRAINED
+    assert rows["held-f"]["role"] == Role.HELD_OUT and rows["held-f"]["generators"] == [
+        "gen|held-f"
+    ]
+    assert {row["licence"] for row in rows.values()} == {"CC0-1.0"}
+    card = (made / "MODEL_CARD.md").read_text()
+    assert "`code-train x`" in card and read_starter(made).about.gallery_sha256 in card
+    assert "gen\\|held-f" in card  # a table's cell holds no bar
+    for condition in ("### Native", "### JPEG 70", "### Half size"):
+        assert condition in card
+    judged = card.split("### By source")[1].split("### By generator")[0]
+    for source in ("held-a", "held-b", "held-f", "held-g", "nc"):
+        assert f"| {source} |" in judged
+    assert "seen-" not in judged
+
+
+def test_each_source_is_judged_by_a_gallery_without_it(data: Path, small_checkpoint: Path) -> None:
+    """Scores equal a plain computation, one picture at a time, without the source's references."""
+    catalogue = open_catalogue(str(data))
+    usable = usable_images(catalogue)
+    assert len(usable) == IMAGES * 8  # neither the small picture nor the text
+    chosen = choose_items(catalogue, usable, PATTERNS, tuple(Condition), 20, 0)
+    images = unseen_images(catalogue, usable, PATTERNS, 4)
+    every = [*chosen, *((n, c) for c in Condition for n in images.tolist())]
+    embedder = Embedder(read_checkpoint(small_checkpoint), "cpu")
+    embedded = embed_items(catalogue, list(dict.fromkeys(every)), embedder, lambda _: None)
+    references = as_references(catalogue, embedded, chosen, PATTERNS)
+    judged = judge_held_out(catalogue, embedded, images, references, ThresholdOptions())
+    assert sorted(judged.images.tolist()) == images.tolist()
+    judged_sources = [catalogue.sources[s] for s in catalogue.source[images]]
+    assert {s: judged_sources.count(s) for s in judged_sources} == dict.fromkeys(
+        ("held-a", "held-b", "held-f", "held-g", "nc"), 4
+    )
+    rows = embedded.rows()
+    for place, condition in enumerate(Condition):
+        for column, number in enumerate(judged.images.tolist()):
+            source = catalogue.sources[catalogue.source[number]]
+            query = embedded.vectors[rows[number, condition]].astype(np.float64)
+            cosines: dict[int, list[float]] = {0: [], 1: []}
+            for vector, label, own in zip(
+                references.vectors, references.labels.tolist(), references.sources, strict=True
+            ):
+                if own != source:
+                    norm = np.linalg.norm(query) * np.linalg.norm(vector.astype(np.float64))
+                    cosines[label].append(float(query @ vector / norm))
+            expected = max(cosines[1]) - max(cosines[0])
+            assert judged.scores[place, column] == pytest.approx(expected, abs=2e-6)
+    rest = references.without("held-a")
+    assert "held-a" not in rest.sources and len(rest) < len(references)
+    fitted = assess(
+        rest.vectors, rest.labels, rest.sources, rest.generators, 1, rest.trained.tolist()
+    )
+    assert fitted.scores.n_references == len(rest)
+    assert not rest.trained[fitted.scores.held_out].any()
+
+
+def test_conditions_are_what_they_say(tmp_path: Path) -> None:
+    import io
+
+    data = draw_photo(tmp_path / "a.png", 1, (248, 246), 4).read_bytes()
+    assert apply(Condition.NATIVE, data) == data
+    compressed = Image.open(io.BytesIO(apply(Condition.JPEG70, data)))
+    assert (compressed.format, compressed.size) == ("JPEG", (248, 246))
+    assert compressed.quantization[0][0] == 10  # 16 of the standard's table at quality 70
+    half = np.asarray(Image.open(io.BytesIO(apply(Condition.HALF, data))))
+    assert half.shape == (224, 224, 3)
+    small = np.asarray(Image.open(io.BytesIO(data)).resize((124, 123), Image.Resampling.BICUBIC))
+    top, left = (224 - 123) // 2, (224 - 124) // 2
+    assert (half[top : top + 123, left : left + 124] == small).all()
+    assert (half[top - 1, left : left + 124] == small[0]).all()  # the mirror begins at the edge
+    large = draw_photo(tmp_path / "b.png", 2, (600, 500), 4).read_bytes()
+    assert Image.open(io.BytesIO(apply(Condition.HALF, large))).size == (300, 250)
+
+
+def test_what_cannot_be_used_is_said(data: Path, small_checkpoint: Path, tmp_path: Path) -> None:
+    def make(options: StarterOptions) -> None:
+        make_starter(small_checkpoint, str(data), tmp_path / "out", options)
+
+    with pytest.raises(DataError, match="no usable record"):
+        make(StarterOptions())
+    with pytest.raises(DataError, match="fewer than two fake sources"):
+        make(StarterOptions(patterns=Patterns(("held-a", "held-b", "held-f"))))
+    with pytest.raises(ConfigError, match="GPL"):
+        make(replace(StarterOptions(patterns=PATTERNS), licence="GPL-3.0"))
+
+
+def test_a_run_says_which_sources_did_not_train(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"held_out_sources": ["a", "b"]}')
+    (tmp_path / "config.toml").write_text('seed = 1\n[data]\nexclude = ["ffhq*"]\n')
+    patterns = patterns_of_run(tmp_path)
+    assert patterns == Patterns(("a", "b"), ("ffhq*",))
+    assert [patterns.role(name) for name in ("a", "c", "ffhq-1024")] == [
+        Role.HELD_OUT, Role.TRAINED, Role.LEFT_OUT,
+    ]  # fmt: skip
