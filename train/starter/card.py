@@ -144,9 +144,10 @@ def _how_measured(sources: Sequence[Source]) -> str:
     return (
         f"Judged are {len(reals)} real and {len(fakes)} generated sources that the encoder was not"
         " trained on, some images of each. Each source is judged by the starter without it: its"
-        " references are taken out of the gallery, and calibration and thresholds are fitted again on the other such sources."
-        " So the figures speak of new sources, though the training's options were chosen by the"
-        " same sources, which may flatter them. Intervals are 95 %, of a bootstrap over sources."
+        " references are taken out of the gallery, and calibration and thresholds are fitted again"
+        " on the other such sources. So the figures speak of new sources, though the training's"
+        " options may have been chosen by the"
+        " same sources, which would flatter them. Intervals are 95 %, of a bootstrap over sources."
         " Thresholds are those of `code-scan` by default. Beside them stands what a logistic"
         " regression on file headers alone (format, size, compression; learnt on the sources that"
         " trained) reaches on the same images: an AUC of 0.5 there says that the files themselves"
