@@ -4,11 +4,12 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..contracts import Reference
 from ..errors import InputError
 from ..results import Label
 from .attribution import AttributionRule, fit_attribution
@@ -104,24 +105,8 @@ def assess(
     )
 
 
-class Labelled(Protocol):
-    """A reference as far as an assessment needs it."""
-
-    @property
-    def label(self) -> str:
-        """``real`` or ``fake``."""
-
-    @property
-    def generator(self) -> str:
-        """What made a fake; empty where unknown."""
-
-    @property
-    def source(self) -> str:
-        """The collection that it comes from; empty where unknown."""
-
-
 def assess_references(
-    references: Iterable[tuple[Labelled, npt.NDArray[np.float32]]], k: int
+    references: Iterable[tuple[Reference, npt.NDArray[np.float32]]], k: int
 ) -> Assessment:
     """As :func:`assess`, from the references of a gallery.
 
