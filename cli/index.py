@@ -155,6 +155,7 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
     with _open(workspace) as space, space.guarded():
         found = space.galleries.info(name)
         groups = space.galleries.groups(found)
+        searches = space.galleries.searches(found)
     render.table(
         f"gallery {found.name}",
         ("", ""),
@@ -167,6 +168,10 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
             ("dimensions", found.dimension),
             ("preprocessing", found.preprocessing),
             ("created", found.created),
+            *(
+                (f"search ({label})", str(search or "every reference is compared"))
+                for label, search in searches.items()
+            ),
         ],
     )
     render.table(

@@ -278,6 +278,30 @@ def m005_precision_bands(db: Database) -> None:
     _execute(db, _SCHEMA_5)
 
 
+_SCHEMA_6 = """
+-- Size, modification time and inode that a file had when it was last hashed and found sound.
+ALTER TABLE faiss_files ADD COLUMN seen TEXT NOT NULL DEFAULT '';
+
+-- How the classes of large galleries are searched, and how well: of the files that are derived.
+CREATE TABLE trained_searches (
+    gallery_id INTEGER NOT NULL REFERENCES galleries(id) ON DELETE CASCADE,
+    label TEXT NOT NULL,
+    document TEXT NOT NULL,         -- JSON
+    PRIMARY KEY (gallery_id, label)
+) WITHOUT ROWID;
+
+-- What came and went since, found without walking over a million others.
+CREATE INDEX references_added ON "references"(gallery_id, added);
+CREATE INDEX references_removed ON "references"(gallery_id, removed) WHERE removed IS NOT NULL;
+"""
+
+
+@MIGRATIONS()
+def m006_trained_searches(db: Database) -> None:
+    """Large galleries in cells."""
+    _execute(db, _SCHEMA_6)
+
+
 def _execute(db: Database, script: str) -> None:
     for statement in script.split(";\n"):
         if statement.strip():
@@ -291,6 +315,7 @@ KNOWN = frozenset(
         m003_pulled_files_and_heads.__name__,
         m004_views.__name__,
         m005_precision_bands.__name__,
+        m006_trained_searches.__name__,
     }
 )
 """Names of all migrations; a workspace that has had others was made by a newer version."""

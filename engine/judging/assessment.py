@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -114,11 +115,13 @@ def assess_references(
         references: Each with its vector, shape (D,).
         k: Neighbours of each class behind a score.
     """
-    held = list(references)
-    return assess(
-        np.stack([vector for _, vector in held]),
-        [int(reference.label == Label.FAKE) for reference, _ in held],
-        [reference.source for reference, _ in held],
-        [reference.generator for reference, _ in held],
-        k,
-    )
+    vectors, labels = bytearray(), bytearray()  # grow without a list of a million objects
+    sources: list[str] = []
+    generators: list[str] = []
+    for reference, vector in references:
+        vectors += vector.astype(np.float32).tobytes()
+        labels.append(reference.label == Label.FAKE)
+        sources.append(sys.intern(reference.source))
+        generators.append(sys.intern(reference.generator))
+    matrix = np.frombuffer(vectors, np.float32).reshape(len(labels), -1)
+    return assess(matrix, np.frombuffer(labels, np.uint8), sources, generators, k)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .held_out_search import HeldOut, nearest_left, source_codes, unit_vectors
+from .held_out_search import HeldOut, most_held_out, nearest_left, source_codes, unit_vectors
 from .scores import (
     FAKE,
     REAL,
@@ -89,7 +89,8 @@ def leave_one_out_scores(
     reference for which a class is still empty is not scored.
 
     A gallery of more than ``subsample`` references holds out a seeded sample, class-balanced as
-    far as the smaller class allows; each is still compared with all references.
+    far as the smaller class allows; each is still compared with all references. Of millions fewer
+    are held out (:func:`held_out_search.most_held_out`).
 
     Args:
         vectors: Embeddings, shape (N, D), float32; they need not be of unit length.
@@ -111,7 +112,7 @@ def leave_one_out_scores(
     if not np.isin(classes, (REAL, FAKE)).all() or k < 1:
         raise ValueError("labels must be 0 or 1, and k at least 1")
     units = unit_vectors(vectors)
-    held_out = _balanced_sample(classes, subsample, seed)
+    held_out = _balanced_sample(classes, most_held_out(subsample, len(classes)), seed)
     kept = groups[held_out] < 0
     similarities: dict[int, Floats] = {}
     copied = np.zeros(len(held_out), dtype=np.bool_)
