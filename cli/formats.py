@@ -59,6 +59,20 @@ CaseUco = Annotated[
 ]
 
 
+ThumbnailMb = Annotated[
+    int,
+    typer.Option(
+        "--thumbnail-mb",
+        metavar="N",
+        min=0,
+        help="MiB of thumbnails in the HTML at most; fakes come first.",
+        rich_help_panel=PANEL,
+    ),
+]
+THUMBNAIL_MB = 48
+"""Default of the budget, that of the engine's ``HtmlReport``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Reports of a whole scan, by their files; None for those that are not wanted."""
@@ -70,6 +84,7 @@ class Wanted:
     parquet: Path | None = None
     case: Path | None = None
     thumbnails: bool = True
+    thumbnail_mb: int = THUMBNAIL_MB
 
     @property
     def targets(self) -> list[Path]:
@@ -113,7 +128,7 @@ class Wanted:
                 writers.append((target, write))
         if self.html is not None:
             pictures = _pictures(space, stack) if self.thumbnails else None
-            writers.append((self.html, HtmlReport(pictures)))
+            writers.append((self.html, HtmlReport(pictures, self.thumbnail_mb << 20)))
         return writers
 
 

@@ -161,6 +161,7 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
         found = gallery_named(space, name)
         card = card_of(space, found)
         groups = space.galleries.groups(found)
+        searches = space.galleries.searches(found)
     render.table(
         f"gallery {found.name}",
         ("", ""),
@@ -173,6 +174,10 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
             ("dimensions", found.dimension),
             ("preprocessing", found.preprocessing),
             ("created", found.created),
+            *(
+                (f"search ({label})", str(search or "every reference is compared"))
+                for label, search in searches.items()
+            ),
             *([("model card", card)] if card else []),
         ],
     )

@@ -7,6 +7,7 @@ import typer
 
 from . import diff, formats, rejudge, show, sign, verify_scan
 from . import options as opt
+from .console import working
 from .help import arrange
 from .running import run
 
@@ -65,6 +66,7 @@ def export(
     parquet: formats.Parquet = None,
     case_uco: formats.CaseUco = None,
     no_thumbnails: formats.NoThumbnails = False,
+    thumbnail_mb: formats.ThumbnailMb = formats.THUMBNAIL_MB,
     workspace: opt.Workspace = None,
 ) -> None:
     """Write the report of a scan on record."""
@@ -72,14 +74,18 @@ def export(
     from ..index.workspace import Workspace, default_folder
     from . import outputs
 
-    wanted = formats.Wanted(csv, json_file, html, jsonl, parquet, case_uco, not no_thumbnails)
+    wanted = formats.Wanted(
+        csv, json_file, html, jsonl, parquet, case_uco, not no_thumbnails, thumbnail_mb
+    )
     if not wanted.targets:
         raise InputError(
             "no report is asked for", "name one, such as --csv report.csv or --html report.html"
         )
     outputs.check_targets(wanted.targets)
     with Workspace(workspace or default_folder()) as space, space.guarded():
-        wanted.write(space, space.scans.info(scan))
+        info = space.scans.info(scan)
+        with working("writing the reports"):
+            wanted.write(space, info)
 
 
 show.register(app)

@@ -67,6 +67,7 @@ def scan(
     json_file: formats.Json = None,
     html: formats.Html = None,
     no_thumbnails: formats.NoThumbnails = False,
+    thumbnail_mb: formats.ThumbnailMb = formats.THUMBNAIL_MB,
     jsonl: Annotated[
         Path | None,
         typer.Option(
@@ -179,7 +180,9 @@ def scan(
         recall=Recall(rehash, retry_failed, reembed),
         workers=workers,
         case=Case(case, examiner, note),
-        reports=formats.Wanted(csv, json_file, html, thumbnails=not no_thumbnails),
+        reports=formats.Wanted(
+            csv, json_file, html, thumbnails=not no_thumbnails, thumbnail_mb=thumbnail_mb
+        ),
         lines=jsonl or (outputs.STDOUT if watch else None),
         watch=settle if watch else None,
         showing=Showing(quiet, verbose, stats),

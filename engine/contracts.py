@@ -29,6 +29,10 @@ class Reference(Protocol):
     def source(self) -> str:
         """The collection that it comes from; empty where unknown."""
 
+    @property
+    def trained(self) -> bool:
+        """Whether the encoder was trained on images of the source."""
+
 
 class Gallery(Protocol):
     """Labelled embeddings that can be searched, each class on its own."""

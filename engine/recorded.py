@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checkpoint import read_checkpoint
-from .contracts import Gallery, Recorder
+from .contracts import Gallery, Recorder, Reference
 from .decoding.decode import PREPROCESSING, DecodeOptions
 from .discover import WalkOptions, walk
 from .embed import Device, Embedder
-from .judging.assessment import Assessment, Labelled, assess_references
+from .judging.assessment import Assessment, assess_references
 from .judging.judge import Judge, JudgeOptions
 from .pipeline import PipelineOptions
 from .report.tally import Tally
@@ -77,7 +77,7 @@ class Galleries(Protocol):
     def keep_assessment(self, info: Any, k: int, document: bytes, /) -> None:
         """Keep a fit."""
 
-    def references(self, info: Any, /) -> Iterable[tuple[Labelled, NDArray[np.float32]]]:
+    def references(self, info: Any, /) -> Iterable[tuple[Reference, NDArray[np.float32]]]:
         """Its references and their vectors."""
 
 

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +43,19 @@ class Loaded:
     watermark: str
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A file that may be mapped.
+
+    Attributes:
+        path: Where it lies.
+        watermark: The state of the truth that it holds.
+    """
+
+    path: Path
+    watermark: str
+
+
 class FaissFiles:
     """The derived files of a workspace, in a folder of their own.
 
@@ -76,8 +89,18 @@ class FaissFiles:
         return None if row is None else str(row[0])
 
     def state(self, name: str) -> FileState:
-        """What the file of a name is worth."""
-        return self._read(name)[0]
+        """What the file of a name is worth; memory stays flat."""
+        row = self._database.conn.execute(
+            "SELECT sha256 FROM faiss_files WHERE name = ?", (name,)
+        ).fetchone()
+        if row is None:
+            return FileState.ABSENT
+        try:
+            with self.path(name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return FileState.MISSING
+        return FileState.SOUND if found == row[0] else FileState.DAMAGED
 
     def load(self, name: str, dimension: int) -> Loaded | None:
         """Read a file; None where there is none that can be trusted.
@@ -93,36 +116,83 @@ class FaissFiles:
         return None
 
     def save(self, name: str, index: VectorIndex, watermark: str) -> None:
+        """Write a file, durably; see :meth:`keep`."""
+        self.keep(name, watermark, lambda path: path.write_bytes(index.serialise()))
+
+    def locate(self, name: str) -> Located | None:
+        """Find a file that is to be mapped, not read; None where there is none to be trusted.
+
+        Hashing a large file takes seconds, so a file that has the size, the modification time and
+        the inode that it had when it was last hashed is taken for what it was then. Any other is
+        hashed again. ``verify`` hashes them all. It comes before the look at the truth that a
+        later :meth:`keep` is about.
+        """
+        self._purges[name] = self._purged()
+        row = self._database.conn.execute(
+            "SELECT watermark, seen FROM faiss_files WHERE name = ?", (name,)
+        ).fetchone()
+        if row is None:
+            return None
+        watermark, seen = row
+        path = self.path(name)
+        if seen and seen == _look(path):
+            return Located(path, watermark)
+        state = self.state(name)
+        if state is not FileState.SOUND:
+            _LOG.warning("the FAISS file %s is %s: rebuilding it", name, state)
+            return None
+        try:
+            with writing(self._database) as connection:
+                connection.execute(
+                    "UPDATE faiss_files SET seen = ? WHERE name = ?", (_look(path), name)
+                )
+        except (sqlite3.OperationalError, UnusableWorkspaceError) as error:
+            _LOG.debug("cannot note that %s is sound (%s)", name, error)
+        return Located(path, watermark)
+
+    def keep(self, name: str, watermark: str, write: Callable[[Path], object]) -> Located | None:
         """Write a file, durably, under a temporary name first.
 
         A workspace that cannot be written to is no error: the index lives on in memory. So it
-        does where something was purged since :meth:`load`, for it may hold what was purged.
+        does where something was purged since :meth:`load` or :meth:`locate`, for it may hold what
+        was purged.
+
+        Args:
+            name: Of the file.
+            watermark: The state of the truth that it holds.
+            write: Writes it to the path that it is given.
+
+        Returns:
+            None where it could not be kept.
         """
-        data = index.serialise()
         target = self.path(name)
         token = str(uuid4())
         temporary = target.with_name(f"{target.name}.{token}.tmp")
         try:
             self.folder.mkdir(exist_ok=True)
             self._leases.take(file_lease(token))
-            with temporary.open("wb") as handle:
-                handle.write(data)
-                handle.flush()
+            write(temporary)
+            with temporary.open("r+b") as handle:
                 os.fsync(handle.fileno())
+                digest = hashlib.file_digest(handle, "sha256").hexdigest()
             with writing(self._database) as connection:
                 if self._purges.get(name) != self._purged():
-                    return
+                    return None
                 temporary.replace(target)
                 sync_folder(self.folder)
                 connection.execute(
-                    "INSERT OR REPLACE INTO faiss_files (name, watermark, sha256) VALUES (?, ?, ?)",
-                    (name, watermark, hashlib.sha256(data).hexdigest()),
+                    "INSERT OR REPLACE INTO faiss_files (name, watermark, sha256, seen)"
+                    " VALUES (?, ?, ?, ?)",
+                    (name, watermark, digest, _look(target)),
                 )
-        except (OSError, sqlite3.OperationalError, UnusableWorkspaceError) as error:
+        except (OSError, RuntimeError, sqlite3.OperationalError, UnusableWorkspaceError) as error:
+            # FAISS reports a full disk as RuntimeError.
             _LOG.warning("cannot keep the FAISS file %s (%s): it stays in memory", name, error)
+            return None
         finally:
             temporary.unlink(missing_ok=True)
             self._leases.give_back(file_lease(token))
+        return Located(target, watermark)
 
     def drop(self, name: str) -> None:
         """Forget and delete a file."""
@@ -177,6 +247,15 @@ class FaissFiles:
         if hashlib.sha256(data).hexdigest() != expected:
             return FileState.DAMAGED, b"", ""
         return FileState.SOUND, data, watermark
+
+
+def _look(path: Path) -> str:
+    """What tells, without reading it, that a file is still the same; empty where it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
 
 
 def file_lease(token: str) -> str:

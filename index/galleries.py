@@ -22,6 +22,8 @@ from .gallery_records import (
     StoredReference,
     reference_id,
 )
+from .inverted_lists import Trained
+from .large_class import file_names, is_large, kept_search
 from .open_gallery import OpenGallery, class_at, faiss_name, load_class
 from .paths import load_path, store_path
 from .seals import seal
@@ -207,7 +209,9 @@ class Galleries:
             info = self.info(name)
             connection.execute("UPDATE galleries SET removed = ? WHERE id = ?", (now(), info.key))
             for label in LABELS:
-                self._files.drop(faiss_name(info.key, label))
+                name = faiss_name(info.key, label)
+                for part in (name, *file_names(name)):
+                    self._files.drop(part)
             connection.execute("DELETE FROM settings WHERE key = 'gallery' AND value = ?", (name,))
 
     def open(self, name: str) -> OpenGallery:
@@ -218,6 +222,13 @@ class Galleries:
             info,
             {label: load_class(self._database, self._files, info, label) for label in LABELS},
         )
+
+    def searches(self, info: GalleryInfo) -> dict[str, Trained | None]:
+        """How each class is searched; None is exactly, or in cells that are not made yet."""
+        return {
+            label: kept_search(self._database, info.key, label) if is_large(info, label) else None
+            for label in LABELS
+        }
 
     def references(
         self, info: GalleryInfo

@@ -17,16 +17,23 @@ SCRATCH = 256 << 20
 
 
 class GpuSearch:
-    """A copy of a flat index on a GPU; thread-safe, one search at a time.
+    """A flat index on one GPU, or in parts on several; thread-safe, one search at a time.
 
     It proposes rows in float32; whoever asks computes the cosines again, so that the answer is the
     CPU's. The copy does not follow later changes of the index.
     """
 
-    def __init__(self, faiss: Any, flat: Any, device: int = 0) -> None:
-        self._resources = faiss.StandardGpuResources()  # must live as long as the copy
-        self._resources.setTempMemory(SCRATCH)
-        self._index = faiss.index_cpu_to_gpu(self._resources, device, flat)
+    def __init__(self, faiss: Any, flat: Any) -> None:
+        # They must live as long as the copy.
+        self._resources = [faiss.StandardGpuResources() for _ in range(faiss.get_num_gpus())]
+        for resources in self._resources:
+            resources.setTempMemory(SCRATCH)
+        if len(self._resources) == 1:
+            self._index = faiss.index_cpu_to_gpu(self._resources[0], 0, flat)
+        else:
+            options = faiss.GpuMultipleClonerOptions()
+            options.shard = True  # each GPU holds a part: its own copy would be the default
+            self._index = faiss.index_cpu_to_gpu_multiple_py(self._resources, flat, options)
         self._one_at_a_time = threading.Lock()  # FAISS's GPU indexes are not thread-safe
 
     def rows(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64] | None:
@@ -52,7 +59,7 @@ class GpuSearch:
 
 
 def gpu_search(faiss: Any, flat: Any) -> GpuSearch | None:
-    """Copy a flat index to the first GPU.
+    """Copy a flat index to the GPU, or spread it over all that there are.
 
     Args:
         faiss: The module, faiss-cpu's or faiss-gpu's.

@@ -279,6 +279,30 @@ def m005_precision_bands(db: Database) -> None:
 
 
 _SCHEMA_6 = """
+-- Size, modification time and inode that a file had when it was last hashed and found sound.
+ALTER TABLE faiss_files ADD COLUMN seen TEXT NOT NULL DEFAULT '';
+
+-- How the classes of large galleries are searched, and how well: of the files that are derived.
+CREATE TABLE trained_searches (
+    gallery_id INTEGER NOT NULL REFERENCES galleries(id) ON DELETE CASCADE,
+    label TEXT NOT NULL,
+    document TEXT NOT NULL,         -- JSON
+    PRIMARY KEY (gallery_id, label)
+) WITHOUT ROWID;
+
+-- What came and went since, found without walking over a million others.
+CREATE INDEX references_added ON "references"(gallery_id, added);
+CREATE INDEX references_removed ON "references"(gallery_id, removed) WHERE removed IS NOT NULL;
+"""
+
+
+@MIGRATIONS()
+def m006_trained_searches(db: Database) -> None:
+    """Large galleries in cells."""
+    _execute(db, _SCHEMA_6)
+
+
+_SCHEMA_7 = """
 -- 1 where the encoder was trained on images of the reference's source: its scores say nothing of
 -- new images, so nothing is calibrated on it.
 ALTER TABLE "references" ADD COLUMN trained INTEGER NOT NULL DEFAULT 0;
@@ -286,9 +310,9 @@ ALTER TABLE "references" ADD COLUMN trained INTEGER NOT NULL DEFAULT 0;
 
 
 @MIGRATIONS()
-def m006_trained_references(db: Database) -> None:
+def m007_trained_references(db: Database) -> None:
     """Which references come from the encoder's own training."""
-    _execute(db, _SCHEMA_6)
+    _execute(db, _SCHEMA_7)
 
 
 def _execute(db: Database, script: str) -> None:
@@ -304,7 +328,8 @@ KNOWN = frozenset(
         m003_pulled_files_and_heads.__name__,
         m004_views.__name__,
         m005_precision_bands.__name__,
-        m006_trained_references.__name__,
+        m006_trained_searches.__name__,
+        m007_trained_references.__name__,
     }
 )
 """Names of all migrations; a workspace that has had others was made by a newer version."""

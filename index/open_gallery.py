@@ -6,9 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlite_utils import Database
 
+from .approximate import ApproximateIndex
 from .faiss_files import FaissFiles
 from .gallery_records import GalleryInfo, StoredReference, reference_id
+from .inverted_lists import Trained
+from .large_class import LargeClass, is_large, references_since
 from .paths import load_path
+from .searchable import Searchable
 from .vectors import VectorIndex
 
 
@@ -16,7 +20,7 @@ class OpenGallery:
     """A gallery at one generation, loaded for searching; the engine's ``Gallery``."""
 
     def __init__(
-        self, database: Database, info: GalleryInfo, indexes: Mapping[str, VectorIndex]
+        self, database: Database, info: GalleryInfo, indexes: Mapping[str, Searchable]
     ) -> None:
         self._database = database
         self._indexes = indexes
@@ -37,6 +41,19 @@ class OpenGallery:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Find the k nearest references of one class; see :meth:`VectorIndex.search`."""
         return self._indexes[label].search(vectors, k)
+
+    @property
+    def searching(self) -> dict[str, Trained]:
+        """How the large classes are searched; those that are not named are searched exactly."""
+        return {
+            label: index.part.trained
+            for label, index in self._indexes.items()
+            if isinstance(index, ApproximateIndex)
+        }
+
+    def index(self, label: str) -> Searchable:
+        """The index of one class."""
+        return self._indexes[label]
 
     def describe(self, keys: Sequence[int]) -> dict[int, StoredReference]:
         """Look up references by their keys."""
@@ -61,11 +78,16 @@ class OpenGallery:
         return described
 
 
-def load_class(database: Database, files: FaissFiles, info: GalleryInfo, label: str) -> VectorIndex:
-    """The FAISS index of one class: what the file holds, and what has changed since."""
+def load_class(database: Database, files: FaissFiles, info: GalleryInfo, label: str) -> Searchable:
+    """The FAISS index of one class: what the files hold, and what has changed since."""
     name = faiss_name(info.key, label)
+    if is_large(info, label):
+        large = LargeClass(database, files, info, label, name).open()
+        return class_at(database, info, label) if large is None else large
     loaded = files.load(name, info.dimension)
     watermark = str(info.generation)
+    if loaded is not None and not loaded.watermark.isdecimal():
+        loaded = None  # it holds what was added when the class was large
     if loaded is not None and loaded.watermark == watermark:
         return loaded.index
     index, since = VectorIndex(info.dimension), 0
@@ -81,7 +103,8 @@ def load_class(database: Database, files: FaissFiles, info: GalleryInfo, label: 
                 )
             ]
         )
-    _fill(index, database, info, label, since)
+    for keys, vectors in references_since(database, info, label, since):
+        index.add(keys, vectors)
     files.save(name, index, watermark)
     return index
 
@@ -89,23 +112,9 @@ def load_class(database: Database, files: FaissFiles, info: GalleryInfo, label: 
 def class_at(database: Database, info: GalleryInfo, label: str) -> VectorIndex:
     """The index of one class at the generation that `info` names, made for this once."""
     index = VectorIndex(info.dimension)
-    _fill(index, database, info, label, since=0)
+    for keys, vectors in references_since(database, info, label, 0):
+        index.add(keys, vectors)
     return index
-
-
-def _fill(
-    index: VectorIndex, database: Database, info: GalleryInfo, label: str, since: int
-) -> None:
-    """Add what is in force and was added after a generation."""
-    rows = database.conn.execute(
-        'SELECT id, vector FROM "references" WHERE gallery_id = ? AND label = ? AND added > ?'
-        " AND added <= ? AND (removed IS NULL OR removed > ?) ORDER BY id",
-        (info.key, label, since, info.generation, info.generation),
-    )
-    while part := rows.fetchmany(16384):
-        keys = np.array([key for key, _ in part], np.int64)
-        vectors = np.frombuffer(b"".join(blob for _, blob in part), "<f4")
-        index.add(keys, vectors.reshape(len(keys), info.dimension))
 
 
 def faiss_name(key: int, label: str) -> str:

@@ -116,6 +116,7 @@ def _differences(one: Any, other: Any) -> list[str]:
     for part, name in (
         ("gallery", "name"),
         ("gallery", "sha256"),
+        ("gallery", "search"),
         ("encoder", "sha256"),
         ("encoder", "precision"),
     ):

@@ -29,7 +29,7 @@ class VectorIndex:
     """
 
     def __init__(self, dimension: int, serialised: bytes | None = None) -> None:
-        faiss = _faiss()
+        faiss = faiss_module()
         if serialised is None:
             self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
         else:
@@ -37,8 +37,17 @@ class VectorIndex:
         self.dimension = dimension
         self._refresh()
 
+    @classmethod
+    def of_units(cls, keys: NDArray[np.int64], units: NDArray[np.float32]) -> "VectorIndex":
+        """The index of vectors that are of length one already, and stay as they are to the bit."""
+        index = cls(units.shape[1])
+        if len(keys):
+            index._index.add_with_ids(np.ascontiguousarray(units), np.ascontiguousarray(keys))
+            index._refresh()
+        return index
+
     def _refresh(self) -> None:
-        faiss = _faiss()
+        faiss = faiss_module()
         self._flat = faiss.downcast_index(self._index.index)
         self.keys: NDArray[np.int64] = faiss.vector_to_array(self._index.id_map).astype(np.int64)
         count = len(self.keys) * self.dimension
@@ -55,6 +64,10 @@ class VectorIndex:
     def units(self) -> NDArray[np.float32]:
         """The vectors at length one, (n, D), in the order of `keys`; a view into FAISS."""
         return self._units
+
+    def units_of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Vectors at length one, (m, D), by their position in `keys`."""
+        return self._units[rows]
 
     def add(self, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Add vectors, (n, D) float32 of any length but zero, under new keys, (n,) int64."""
@@ -87,22 +100,47 @@ class VectorIndex:
         if not wanted or not len(vectors):
             return found_keys, found
         queries = unit(vectors)  # (Q, D) float64
-        with _threads_for(len(queries)):
+        with threads_for(len(queries)):
             _, rows = self._flat.search(queries.astype(np.float32), wanted)  # (Q, wanted)
-        candidates = self._units[rows].astype(np.float64)  # (Q, wanted, D)
-        cosines = np.matmul(candidates, queries[:, :, None])[:, :, 0]
-        cosines /= np.sqrt((candidates * candidates).sum(axis=2))
-        keys = self.keys[rows]
-        order = np.lexsort((keys, -cosines), axis=1)[:, :k]
-        width = order.shape[1]
-        found_keys[:, :width] = np.take_along_axis(keys, order, axis=1)
-        found[:, :width] = np.clip(np.take_along_axis(cosines, order, axis=1), -1.0, 1.0)
+        cosines = exact_cosines(self._units, rows, queries)
+        keys, cosines = nearest_first(self.keys[rows], cosines, k)
+        width = keys.shape[1]
+        found_keys[:, :width], found[:, :width] = keys, cosines
         return found_keys, found
 
     def serialise(self) -> bytes:
         """The index as a FAISS file's bytes."""
-        data: bytes = _faiss().serialize_index(self._index).tobytes()
+        data: bytes = faiss_module().serialize_index(self._index).tobytes()
         return data
+
+
+def exact_cosines(
+    units: NDArray[np.float32], rows: NDArray[np.int64], queries: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Cosines of queries to rows that were proposed for them, in float64.
+
+    Args:
+        units: Vectors at length one up to rounding, (n, D) float32.
+        rows: For each query the rows to compare it with, (Q, W).
+        queries: Array of shape (Q, D), float64, unit length.
+
+    Returns:
+        Shape (Q, W).
+    """
+    candidates = units[rows].astype(np.float64)  # (Q, W, D)
+    cosines: NDArray[np.float64] = np.matmul(candidates, queries[:, :, None])[:, :, 0]
+    cosines /= np.sqrt((candidates * candidates).sum(axis=2))
+    return cosines
+
+
+def nearest_first(
+    keys: NDArray[np.int64], cosines: NDArray[np.float64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The best k of each row, falling, ties by key; both arrays are (Q, W)."""
+    order = np.lexsort((keys, -cosines), axis=1)[:, :k]
+    best = np.take_along_axis(cosines, order, axis=1)
+    np.clip(best, -1.0, 1.0, out=best, where=np.isfinite(best))
+    return np.take_along_axis(keys, order, axis=1), best
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -126,7 +164,7 @@ def nonzero(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 @contextmanager
-def _threads_for(queries: int) -> Iterator[None]:
+def threads_for(queries: int) -> Iterator[None]:
     """Keep FAISS to the calling thread, but for large calls of the main one.
 
     Pools of threads search in small batches; left to itself FAISS would wake a thread a core for
@@ -136,7 +174,7 @@ def _threads_for(queries: int) -> Iterator[None]:
     if queries >= SPLIT and threading.current_thread() is threading.main_thread():
         yield
         return
-    faiss = _faiss()
+    faiss = faiss_module()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
@@ -145,7 +183,12 @@ def _threads_for(queries: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def _faiss() -> Any:
+def faiss_module() -> Any:
+    """FAISS, set up as this room needs it.
+
+    Raises:
+        UnusableWorkspaceError: It is not installed.
+    """
     try:
         import faiss
     except ImportError as error:

@@ -11,9 +11,11 @@ from .faiss_files import FaissFiles, FileState
 from .findings import CheckResult, Finding, Outcome
 from .galleries import Galleries
 from .gallery_records import LABELS
+from .large_class import file_names
 from .open_gallery import faiss_name
 from .scanned_vectors import ScannedVectors
-from .vectors import VectorIndex, finite, nonzero, unit
+from .searchable import Searchable
+from .vectors import finite, nonzero, unit
 
 _ROWS = 8192
 _CLOSE = 1e-6
@@ -36,6 +38,7 @@ class _Case:
     name: str
     dimension: int
     refresh: Callable[[], object]
+    index: Callable[[], Searchable | None]
     query: str
     values: tuple[int | str, ...]
 
@@ -84,13 +87,16 @@ class FaissCheck:
         for name in self._galleries.names():
             info = self._galleries.info(name)
             for label in LABELS:
-                yield _Case(
-                    faiss_name(info.key, label),
-                    info.dimension,
-                    lambda name=name: self._galleries.open(name),  # type: ignore[misc]
-                    _GALLERY,
-                    (info.key, label),
-                )
+                main = faiss_name(info.key, label)
+                for file in (main, *file_names(main)):
+                    yield _Case(
+                        file,
+                        info.dimension,
+                        lambda name=name: self._galleries.open(name),  # type: ignore[misc]
+                        lambda name=name, label=label: self._galleries.open(name).index(label),  # type: ignore[misc]
+                        _GALLERY,
+                        (info.key, label),
+                    )
 
     def _of_scans(self) -> Iterator[_Case]:
         for collection in self._scanned.collections():
@@ -99,21 +105,26 @@ class FaissCheck:
                     segment.name,
                     collection.dimension,
                     lambda c=collection, s=segment: self._scanned.refresh(c, s),  # type: ignore[misc]
+                    lambda c=collection, s=segment: self._loaded(s.name, c.dimension),  # type: ignore[misc]
                     _SCANNED,
                     (segment.first, segment.last, collection.encoder_key, collection.preprocessing),
                 )
 
+    def _loaded(self, name: str, dimension: int) -> Searchable | None:
+        loaded = self._files.load(name, dimension)
+        return None if loaded is None else loaded.index
+
     def _agrees(self, case: _Case) -> bool:
-        loaded = self._files.load(case.name, case.dimension)
-        if loaded is None:  # it cannot be kept here, so that nobody can be misled by it
+        index, position = case.index(), 0
+        if index is None:  # it cannot be kept here, so that nobody can be misled by it
             return True
-        index, position = loaded.index, 0
-        order = np.argsort(index.keys, kind="stable")
+        held = index.keys
+        order = np.argsort(held, kind="stable")
         rows = self._database.conn.execute(case.query, case.values)
         while part := rows.fetchmany(_ROWS):
             keys, vectors = _usable(part, case.dimension)
             mine = order[position : position + len(keys)]
-            if not _same(index, mine, keys, vectors):
+            if not _same(held[mine], index.units_of(mine), keys, vectors):
                 return False
             position += len(keys)
         return position == len(index)
@@ -131,13 +142,11 @@ def _usable(
 
 
 def _same(
-    index: VectorIndex,
-    rows: NDArray[np.intp],
+    held_keys: NDArray[np.int64],
+    held_units: NDArray[np.float32],
     keys: NDArray[np.int64],
     vectors: NDArray[np.float32],
 ) -> bool:
-    return (
-        len(rows) == len(keys)
-        and np.array_equal(index.keys[rows], keys)
-        and np.allclose(index.units[rows], unit(vectors), rtol=0, atol=_CLOSE)
+    return np.array_equal(held_keys, keys) and np.allclose(
+        held_units, unit(vectors), rtol=0, atol=_CLOSE
     )

@@ -2,13 +2,15 @@
 
 import io
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..contracts import Reference
 from ..errors import InputError
 from ..results import Label
 from .attribution import AttributionRule, fit_attribution
@@ -107,28 +109,8 @@ def assess(
     )
 
 
-class Labelled(Protocol):
-    """A reference as far as an assessment needs it."""
-
-    @property
-    def label(self) -> str:
-        """``real`` or ``fake``."""
-
-    @property
-    def generator(self) -> str:
-        """What made a fake; empty where unknown."""
-
-    @property
-    def source(self) -> str:
-        """The collection that it comes from; empty where unknown."""
-
-    @property
-    def trained(self) -> bool:
-        """Whether the encoder was trained on images of the source."""
-
-
 def assess_references(
-    references: Iterable[tuple[Labelled, npt.NDArray[np.float32]]], k: int
+    references: Iterable[tuple[Reference, npt.NDArray[np.float32]]], k: int
 ) -> Assessment:
     """As :func:`assess`, from the references of a gallery.
 
@@ -136,12 +118,15 @@ def assess_references(
         references: Each with its vector, shape (D,).
         k: Neighbours of each class behind a score.
     """
-    held = list(references)
-    return assess(
-        np.stack([vector for _, vector in held]),
-        [int(reference.label == Label.FAKE) for reference, _ in held],
-        [reference.source for reference, _ in held],
-        [reference.generator for reference, _ in held],
-        k,
-        [reference.trained for reference, _ in held],
-    )
+    vectors, labels = bytearray(), bytearray()  # grow without a list of a million objects
+    sources: list[str] = []
+    generators: list[str] = []
+    trained: list[bool] = []
+    for reference, vector in references:
+        vectors += vector.astype(np.float32).tobytes()
+        labels.append(reference.label == Label.FAKE)
+        sources.append(sys.intern(reference.source))
+        generators.append(sys.intern(reference.generator))
+        trained.append(reference.trained)
+    matrix = np.frombuffer(vectors, np.float32).reshape(len(labels), -1)
+    return assess(matrix, np.frombuffer(labels, np.uint8), sources, generators, k, trained)

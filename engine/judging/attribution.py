@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .held_out_search import HeldOut, nearest_left, source_codes, unit_vectors
+from .held_out_search import HeldOut, most_held_out, nearest_left, source_codes, unit_vectors
 from .leave_one_out import NEAR_DUPLICATE_SIMILARITY, SUBSAMPLE
 from .scores import FAKE, Booleans, Floats, Integers
 
@@ -152,9 +152,10 @@ def fit_attribution(
     named = names != ""
     unseen = named if trained is None else named & ~np.asarray(trained, np.bool_)[fakes]
     held_out = np.flatnonzero(unseen if unseen.any() else named)
-    if len(held_out) > subsample:
+    most = most_held_out(subsample, len(fakes))
+    if len(held_out) > most:
         random = np.random.default_rng(seed)
-        held_out = np.sort(random.choice(held_out, subsample, replace=False))
+        held_out = np.sort(random.choice(held_out, most, replace=False))
     lone = _only_source(names, groups)[held_out]
     exclude = np.where(lone, -1, groups[held_out])
     if len(held_out) < MIN_FAKES:

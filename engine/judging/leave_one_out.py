@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .held_out_search import HeldOut, nearest_left, source_codes, unit_vectors
+from .held_out_search import HeldOut, most_held_out, nearest_left, source_codes, unit_vectors
 from .scores import (
     FAKE,
     REAL,
@@ -94,7 +94,8 @@ def leave_one_out_scores(
     they are compared with but not held out, as long as their class has others.
 
     A gallery of more than ``subsample`` references holds out a seeded sample, class-balanced as
-    far as the smaller class allows; each is still compared with all references.
+    far as the smaller class allows; each is still compared with all references. Of millions fewer
+    are held out (:func:`held_out_search.most_held_out`).
 
     Args:
         vectors: Embeddings, shape (N, D), float32; they need not be of unit length.
@@ -120,7 +121,8 @@ def leave_one_out_scores(
     units = unit_vectors(vectors)
     known = np.zeros(len(classes), np.bool_) if trained is None else np.asarray(trained, np.bool_)
     candidates = unseen_rows(classes, known)
-    held_out = candidates[_balanced_sample(classes[candidates], subsample, seed)]
+    most = most_held_out(subsample, len(classes))
+    held_out = candidates[_balanced_sample(classes[candidates], most, seed)]
     kept = (groups[held_out] < 0) | known[held_out]
     similarities: dict[int, Floats] = {}
     copied = np.zeros(len(held_out), dtype=np.bool_)

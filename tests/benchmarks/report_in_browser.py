@@ -6,6 +6,7 @@ Writes a report of made-up rows and opens it in headless Chromium. Not a test: i
 """
 
 import argparse
+import io
 import shutil
 import tempfile
 import time
@@ -17,6 +18,7 @@ import numpy as np
 from code_forensics.engine.report.as_html import HtmlReport
 from code_forensics.engine.report.interface import Report
 from code_forensics.engine.results import FileResult, Label, Neighbour, Status, Verdict
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 GENERATORS = ("sdxl", "flux", "midjourney", "unknown")
@@ -44,6 +46,24 @@ def rows(count: int) -> Iterator[FileResult]:
         )  # fmt: skip
 
 
+class Noise:
+    """Pictures of the size that thumbnails have, each another one."""
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
+
+    def of_file(self, result: FileResult) -> bytes:
+        """A JPEG of noise."""
+        file = io.BytesIO()
+        pixels = self._rng.integers(0, 256, (96, 128, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((256, 192)).save(file, "JPEG", quality=60)
+        return file.getvalue()
+
+    def of_reference(self, neighbour: Neighbour) -> bytes:
+        """A JPEG of noise."""
+        return self.of_file(None)  # type: ignore[arg-type]
+
+
 RUN = {
     "scan": 1, "state": "finished", "arguments": {"paths": ["/evidence"]}, "k": 1, "host": {},
     "gallery": {"name": "g", "generation": 1, "reals": 24000, "fakes": 24000}, "encoder": {},
@@ -67,12 +87,16 @@ def main() -> None:
     """Write, open, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=50_000)
-    count = parser.parse_args().rows
+    parser.add_argument("--pictures", type=int, default=0, help="MiB of made-up thumbnails")
+    options = parser.parse_args()
+    count, budget = options.rows, options.pictures << 20
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         target = Path(name) / "report.html"
         started = time.perf_counter()
         with target.open("w", encoding="utf-8") as stream:
-            HtmlReport()(Report(RUN, {}, rows(count)), stream)
+            pictures = Noise() if budget else None
+            summary = {"by_verdict": {"fake": count, "inconclusive": count}}
+            HtmlReport(pictures, budget)(Report(RUN, summary, rows(count)), stream)
         wrote = time.perf_counter() - started
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]

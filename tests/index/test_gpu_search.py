@@ -31,6 +31,22 @@ class StandIn:
         yield
         self.inside -= 1
 
+    def index_cpu_to_gpu_multiple_py(
+        self, resources: list[object], flat: object, options: SimpleNamespace
+    ) -> object:
+        assert options.shard and len(resources) == self.gpus
+        parts = faiss.IndexShards(flat.d, False, True)
+        vectors = flat.reconstruct_n(0, flat.ntotal)
+        self.parts = []
+        for part in np.array_split(vectors, self.gpus):
+            self.parts.append(faiss.IndexFlatIP(flat.d))
+            self.parts[-1].add(part)
+            parts.add_shard(self.parts[-1])
+        return parts
+
+    def GpuMultipleClonerOptions(self) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(shard=False)
+
     def index_cpu_to_gpu(self, resources: object, device: int, flat: object) -> object:
         if not self.memory:
             raise RuntimeError("cudaMalloc: out of memory")
@@ -57,9 +73,10 @@ def _units(count: int, seed: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_rows_are_numpy_s(flat: faiss.IndexFlatIP) -> None:
+@pytest.mark.parametrize("gpus", [1, 3])
+def test_rows_are_numpy_s(flat: faiss.IndexFlatIP, gpus: int) -> None:
     queries = _units(20, 1)
-    module = StandIn()
+    module = StandIn(gpus)
     search = gpu_search(module, flat)
     assert search is not None
     rows = search.rows(queries, 5)
