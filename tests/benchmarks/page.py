@@ -160,12 +160,15 @@ def _stages(results: Results) -> list[str]:
             encode = results.encode[precision]
             seconds = median([run.seconds for run in runs])
             idle = median([run.seconds for run in results.startup["code-scan"]])
-            whole, steady = one.count / seconds, one.count / max(seconds - idle, 1e-9)
+            whole = one.count / seconds
             shared = 1 / (1 / one.decode + 1 / encode)
+            # A set that takes hardly longer than one image says nothing of what comes after start.
+            working = seconds - idle
+            steady = f"{one.count / working / shared:.2f}" if working > idle else "too few files"
             lines.append(
                 f"| {one.name} | {precision} | {one.decode:.1f} | {encode:.1f} |"
                 f" {whole / min(one.decode, encode):.2f} | {whole / shared:.2f} |"
-                f" {steady / shared:.2f} |"
+                f" {steady} |"
             )
     return lines
 
