@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import make_starter
+from . import options as opt
 from .console import say
 from .help import arrange
 from .running import EXIT_INTERRUPTED, run
@@ -97,6 +98,20 @@ def train_command(
     seed: Annotated[
         int | None, typer.Option(help="Every draw follows from it.", rich_help_panel="Recipe")
     ] = None,
+    gallery: Annotated[
+        str | None,
+        typer.Option(
+            help="Build a gallery of this name from images that trained the encoder.",
+            rich_help_panel="Gallery",
+        ),
+    ] = None,
+    references: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Images of each class in it, at most.", rich_help_panel="Gallery"
+        ),
+    ] = 2000,
+    workspace: opt.Workspace = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -139,13 +154,22 @@ def train_command(
     if resume:
         _refuse_changes(begun, options)
 
+    from ..train.distributed import is_first_process
     from ..train.loop import Outcome, train
 
+    if gallery is not None and is_first_process():
+        from .train_gallery import check_name
+
+        check_name(gallery, workspace)
     result = train(data, out, options, resume=resume, say=say)
     if result.outcome is Outcome.INTERRUPTED:
         say(f"interrupted after step {result.steps}; go on with --resume")
         raise typer.Exit(EXIT_INTERRUPTED)
     say(f"{result.outcome.value} after {result.steps} steps; the encoder is in {result.model}")
+    if gallery is not None and result.model is not None and is_first_process():
+        from .train_gallery import build_gallery
+
+        build_gallery(gallery, workspace, result.model, data, options, references)
 
 
 @prepare_app.callback()

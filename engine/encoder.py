@@ -90,18 +90,21 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, positions: Tensor | None = None) -> Tensor:
         """Embed normalised images.
 
         Args:
             images: Tensor of shape (B, 3, 224, 224): the output of :func:`normalise`, or after
                 :func:`fold_normalisation` pixels minus 128.
+            positions: Of the class token and the patches, (1, N, D), where the images are other
+                than whole crops; None for those of a whole crop.
 
         Returns:
             CLS embeddings, Tensor of shape (B, D), not unit length.
         """
         x = self.patch(images).flatten(2).transpose(1, 2)  # (B, N - 1, D)
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1) + self.positions
+        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1)
+        x = x + (self.positions if positions is None else positions)
         for block in self.blocks[:-1]:
             x = block(x)
         x = self.blocks[-1](x, outputs=1)  # only the class token is wanted

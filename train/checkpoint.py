@@ -13,6 +13,7 @@ from ..engine.checkpoint import CONFIG_NAME, WEIGHTS_NAME, export_checkpoint
 from ..engine.encoder import Encoder
 from .errors import TrainingError
 from .files import write_atomically
+from .model import Trainee, plain
 
 STATE_NAME = "checkpoint.pt"
 MODEL_FOLDER = "model"
@@ -43,24 +44,29 @@ class Progress:
 class Trained:
     """What changes with each step: weights, optimiser, their average, the loss's scale."""
 
-    encoder: Encoder
+    model: Trainee
     optimiser: Optimizer
     average: AveragedModel | None
     scaler: torch.amp.GradScaler
 
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder as it is trained."""
+        return self.model.encoder
+
     def exported(self) -> Encoder:
         """The encoder that is judged and exported: the moving average where there is one."""
         if self.average is None:
-            return self.encoder
+            return plain(self.encoder)
         module = self.average.module
         assert isinstance(module, Encoder)
-        return module
+        return plain(module)
 
 
 def save_state(run: Path, trained: Trained, progress: Progress, data_digest: str) -> None:
     """Write the state of a run, atomically; there is no random state beyond the draws' numbers."""
     state = {
-        "encoder": trained.encoder.state_dict(),
+        "model": trained.model.state_dict(),
         "optimiser": trained.optimiser.state_dict(),
         "average": None if trained.average is None else trained.average.state_dict(),
         "scaler": trained.scaler.state_dict(),
@@ -86,7 +92,7 @@ def load_state(run: Path, trained: Trained, data_digest: str, device: torch.devi
             raise TrainingError(
                 f"{run} was trained on other data", "resume it on the same, or choose another --out"
             )
-        trained.encoder.load_state_dict(state["encoder"])
+        trained.model.load_state_dict(state["model"])
         trained.optimiser.load_state_dict(state["optimiser"])
         trained.scaler.load_state_dict(state["scaler"])
         if trained.average is not None:

@@ -13,6 +13,8 @@ from typing import Any
 
 from .errors import ConfigError
 
+CROP = 224  # the encoder's, stated again: reading options must not load torch
+
 CONFIG_FILE = "config.toml"
 """Name of a run's configuration in its folder."""
 
@@ -26,11 +28,20 @@ class DataOptions:
     """Which images, and in what proportion."""
 
     balance: str = _option(
-        "records", "'records': each real once per pass; 'sources': sources equally often",
-        "records", "sources",
+        "records", "'records': each real once per pass; 'sources': sources equally often;"
+        " 'root': as often as the root of their size (resident only)",
+        "records", "sources", "root",
     )  # fmt: skip
+    resident: int = _option(
+        0, "hold all images, cut to this side, in the device's memory, and make views there;"
+        " 0: worker processes decode and augment",
+    )  # fmt: skip
+    group: int = _option(8, "resident: pairs that share a resize factor; divides the batch")
     holdout: tuple[str, ...] = _option(
         (), "names or patterns of sources kept for the probes; empty: chosen by hash"
+    )
+    exclude: tuple[str, ...] = _option(
+        (), "names or patterns of sources that do not train, as for their licence"
     )
     holdout_share: float = _option(0.1, "share of each class held out where it is chosen by hash")
     validation: str = _option("", "other data for the probes; then nothing is held out")
@@ -46,6 +57,12 @@ class EqualiseOptions:
     side: int = _option(512, "both are cut to the largest common square, at most this side")
     scale: tuple[float, float] = _option((0.75, 1.25), "range of the common resize factor")
     quality: tuple[int, int] = _option((50, 100), "range of the common JPEG quality")
+    earlier: float = _option(0.5, "resident: share of fakes compressed once before, like photos")
+    ramp: float = _option(
+        0.0, "resident: share of the run over which resize, JPEG and blur grow from none to full"
+    )
+    blurred: float = _option(0.25, "resident: share of pairs that are blurred")
+    blur: tuple[float, float] = _option((0.3, 1.5), "resident: range of the blur, in pixels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +73,7 @@ class ViewOptions:
         "native", "'native': random 224 crop; 'resize': shorter side to 248, centre crop",
         "native", "resize",
     )  # fmt: skip
+    side: int = _option(224, "resident: side of views, multiple of 16; parts of the full crop")
     augmentations: int = _option(2, "at most so many of the 19 transforms; the count is uniform")
     global_scale: tuple[float, float] = _option((0.4, 1.0), "area share of global crops")
     local_scale: tuple[float, float] = _option((0.05, 0.4), "area share of local crops")
@@ -69,6 +87,8 @@ class ReconstructOptions:
         (), "FOLDER/NAME of NAME_encoder and NAME_decoder.safetensors, or a diffusers folder"
     )
     share: float = _option(0.5, "share of the drawn fakes that are reconstructions")
+    each: int = _option(0, "pass each real through so many of the autoencoders, in turn; 0: all")
+    folder: str = _option("", "where they are kept, for several runs; empty: in the run folder")
     side: int = _option(512, "larger reals are centre-cropped to this side first")
     batch: int = _option(8, "images of one size per pass of the autoencoder")
 
@@ -77,6 +97,14 @@ class ReconstructOptions:
 class LossOptions:
     """The contrastive objective."""
 
+    objective: str = _option(
+        "code", "'code': the published one; 'supervised': all of a class are positives",
+        "code", "supervised",
+    )  # fmt: skip
+    head: float = _option(
+        0.0, "weight of an auxiliary real-or-fake head's loss, dropped at the end"
+    )
+    contrast: float = _option(1.0, "weight of the contrastive loss")
     temperature: float = _option(0.1, "divides the cosines")
     positives: str = _option(
         "class", "'class': another image of the class; 'instance': the same image",
@@ -101,6 +129,7 @@ class ScheduleOptions:
     warmup_lr: float = _option(1e-6, "learning rate at the first epoch")
     min_lr: float = _option(0.0, "learning rate at the end of the cosine")
     weight_decay: float = _option(2e-5, "on matrices; not on biases, norms, positions, class token")
+    layer_decay: float = _option(1.0, "learning rate of a block, relative to the next one's")
     clip: float = _option(0.0, "largest norm of the gradient; 0: not clipped")
     ema: float = _option(0.0, "decay of the weights' moving average, which is exported; 0: off")
 
@@ -135,6 +164,8 @@ class TrainConfig:
 
     seed: int = _option(0, "every draw follows from it")
     init: str = _option("", "checkpoint to start from; empty: from scratch")
+    layers: int = _option(0, "keep so many of the encoder's first blocks; 0: all")
+    whiten: bool = _option(False, "train the patch projection in whitened coordinates")
     precision: str = _option(
         "float32", "float32, or autocast to bfloat16 or float16",
         "float32", "bfloat16", "float16",
@@ -234,23 +265,41 @@ def _convert(default: Any, value: Any, where: str) -> Any:
 def _check(config: TrainConfig, origin: str) -> None:
     """Refuse what would fail later, or silently do something else."""
     schedule, loss = config.schedule, config.loss
-    shares = (config.reconstruct.share, config.data.holdout_share)
+    shares = (config.reconstruct.share, config.data.holdout_share,
+              config.equalise.earlier, config.equalise.blurred, config.equalise.ramp)  # fmt: skip
     rules = (
         (config.seed >= 0, "seed is at least 0"),
         (min(schedule.epochs, schedule.steps, schedule.accumulate) >= 1,
          "schedule.epochs, steps and accumulate are at least 1"),
         (schedule.batch >= (2 if loss.positives == "class" else 1),
          "schedule.batch is at least 2 with loss.positives = 'class', and at least 1 in any case"),
+        (config.data.resident == 0 or loss.objective == "supervised",
+         "data.resident goes with loss.objective = 'supervised'"),
+        (config.data.resident == 0 or schedule.batch % max(config.data.group, 1) == 0,
+         "schedule.batch is a multiple of data.group"),
+        (config.data.resident > 0 or config.data.balance != "root",
+         "data.balance = 'root' goes with data.resident"),
+        (config.views.side == CROP
+         or (config.data.resident > 0 and config.views.side in range(16, CROP, 16)),
+         "views.side is 224, or with data.resident a smaller multiple of 16"),
+        (min(loss.head, loss.contrast) >= 0 < max(loss.head, loss.contrast),
+         "loss.head and contrast are at least 0, and not both 0"),
+        (0 < schedule.layer_decay <= 1 and config.layers >= 0,
+         "schedule.layer_decay lies in (0, 1], layers is at least 0"),
         (loss.temperature > 0, "loss.temperature is above 0"),
         (schedule.lr > 0 and schedule.clip >= 0 and schedule.warmup_epochs >= 0,
          "schedule.lr is above 0, clip and warmup_epochs at least 0"),
         (0 <= schedule.ema < 1, "schedule.ema lies in [0, 1)"),
         (all(0 <= share <= 1 for share in shares),
-         "reconstruct.share and data.holdout_share lie in [0, 1]"),
+         "reconstruct.share, data.holdout_share, equalise.earlier, blurred and ramp lie in [0, 1]"),
         (0 <= config.views.augmentations <= 19, "views.augmentations lies in 0 to 19"),
         (all(0 < low <= high <= 1 for low, high in (config.views.global_scale,
                                                      config.views.local_scale)),
          "views.global_scale and local_scale are ranges within (0, 1]"),
+        (min(config.data.resident, config.reconstruct.each) >= 0 and config.data.group >= 1,
+         "data.resident and reconstruct.each are at least 0, data.group at least 1"),
+        (0 < config.equalise.blur[0] <= config.equalise.blur[1],
+         "equalise.blur is a range above 0"),
         (1 <= config.equalise.quality[0] <= config.equalise.quality[1] <= 100,
          "equalise.quality is a range within 1 to 100"),
         (0 < config.equalise.scale[0] <= config.equalise.scale[1],

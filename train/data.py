@@ -1,7 +1,7 @@
 """The data of a run: images found, sources held out, reconstructions made, pairs to draw."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,12 @@ import numpy as np
 from .config import TrainConfig
 from .dataset import open_catalogue
 from .distributed import Processes
-from .loader import PairViews
+from .draws import GroupSampler
+from .loader import Batch, PairViews, batches
 from .probe import ProbeImages, load_probe_images
 from .reconstructions import add_reconstructions
 from .record import DataFacts
+from .resident import ResidentImages, load_resident, resident_batches
 from .sampling import PairSampler
 from .split import split
 
@@ -22,12 +24,14 @@ class TrainingData:
     """What a run learns from and is judged by.
 
     Attributes:
-        pairs: The views of a draw, by the draw's number.
+        pairs: The views of a draw, by the draw's number; None where the images are resident.
+        resident: Images in the device's memory and their draws; None where they are not.
         probes: Crops for the probes; None where there are none, and in all but one process.
         facts: What is recorded about the data.
     """
 
-    pairs: PairViews
+    pairs: PairViews | None
+    resident: tuple[ResidentImages, GroupSampler] | None
     probes: ProbeImages | None
     facts: DataFacts
 
@@ -55,24 +59,21 @@ def prepare_data(
     if group.first:
         group.wait()
     digest = catalogue.digest
-    if config.reconstruct.autoencoders:
-        catalogue = add_reconstructions(
-            catalogue, config.reconstruct, out / "reconstructions", group, say
-        )
     share = 0.0 if other or config.probe.images == 0 else config.data.holdout_share
-    parts = split(catalogue, config.data.holdout, share)
-    # judged on true fakes: reconstructions of held-out reals are left aside
-    held_out = parts.held_out[~catalogue.reconstructed()[parts.held_out]]
+    parts = split(catalogue, config.data.holdout, share, config.data.exclude)
+    if config.reconstruct.autoencoders:
+        count = len(catalogue)
+        where = config.reconstruct.folder
+        catalogue = add_reconstructions(
+            catalogue, config.reconstruct, Path(where) if where else out / "reconstructions",
+            group, say, parts.training,
+        )  # fmt: skip
+        made = np.arange(count, len(catalogue))  # of reals that train: held-out ones stay unseen
+        parts = replace(parts, training=np.concatenate((parts.training, made)))
+    held_out = parts.held_out
     judged_on = catalogue
     if validation is not None:
         judged_on, held_out = validation, np.arange(len(validation))
-    pairs = PairViews(
-        catalogue,
-        PairSampler(
-            catalogue, parts.training, config.seed, config.data.balance, config.reconstruct.share
-        ),
-        config,
-    )
     where = f" of the sources {', '.join(parts.sources)}" if parts.sources else ""
     say(f"{len(parts.training)} images to train on, {len(held_out)} held out{where}")
     probes = None
@@ -80,5 +81,26 @@ def prepare_data(
         probes = load_probe_images(catalogue, parts.training, judged_on, held_out, config)
         if config.probe.images and probes is None:
             say("no probes: nothing of both classes is held out")
+    pairs, resident = None, None
+    if config.data.resident:
+        images = load_resident(
+            catalogue, np.sort(parts.training), config.data.resident, group.device, say
+        )
+        resident = images, GroupSampler(catalogue, images.numbers, config)
+    else:
+        sampler = PairSampler(
+            catalogue, parts.training, config.seed, config.data.balance, config.reconstruct.share
+        )
+        pairs = PairViews(catalogue, sampler, config)
     facts = DataFacts(data, digest, len(parts.training), len(held_out), parts.sources)
-    return TrainingData(pairs, probes, facts)
+    return TrainingData(pairs, resident, probes, facts)
+
+
+def batches_of(
+    data: TrainingData, config: TrainConfig, first: int, last: int, group: Processes
+) -> Iterator[Batch]:
+    """This process's batches from micro-batch ``first`` up to, not including, ``last``."""
+    if data.resident is not None:
+        return resident_batches(*data.resident, config, first, last, group)
+    assert data.pairs is not None
+    return batches(data.pairs, config, first, last, group)

@@ -73,6 +73,11 @@ class _Gather(torch.autograd.Function):
         return gradients[0][first : first + ctx.size] * ctx.world, None, None
 
 
+def is_first_process() -> bool:
+    """Whether torchrun started this process as the first, or it stands alone."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def processes(device: str) -> Iterator[Processes]:
     """Join the run that torchrun started, or stand alone.

@@ -33,16 +33,19 @@ class Batch:
     """Views of B pairs.
 
     Attributes:
-        views: (B, 2 classes, 4 views, 3, 224, 224), uint8.
+        views: (B, 2 classes, 4 views, 3, 224, 224), uint8; of images in the device's memory
+            one view, perhaps a smaller one.
         bad: Images that could not be read and were replaced by other draws.
+        corner: Row and column, in patches, of smaller views in the full crop.
     """
 
     views: Tensor
     bad: tuple[BadImage, ...]
+    corner: tuple[int, int] = (0, 0)
 
     def pin_memory(self) -> "Batch":
         """Called by the data loader where batches go to a GPU."""
-        return Batch(self.views.pin_memory(), self.bad)
+        return Batch(self.views.pin_memory(), self.bad, self.corner)
 
 
 class PairViews(Dataset[Batch]):

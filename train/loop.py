@@ -10,20 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..engine.encoder import Encoder, normalise
+from ..engine.encoder import Encoder
 from .checkpoint import MODEL_FOLDER, Progress, Trained, export_model, load_state, save_state
 from .config import TrainConfig
-from .data import TrainingData, prepare_data
+from .data import TrainingData, batches_of, prepare_data
 from .distributed import Processes, processes
 from .errors import TrainingError
 from .interrupt import interruptible
-from .loader import Batch, batches
-from .loss import code_loss, derangement
-from .model import start_encoder
+from .loader import Batch
+from .loss import code_loss, derangement, supervised_contrast
+from .model import Trainee, start_encoder, whiten
 from .probe import run_probes
 from .record import EpochFigures, RunFolder, StepFigures
 from .schedule import learning_rate, make_optimiser, set_learning_rate
@@ -82,10 +83,12 @@ def train(
     with processes(config.runtime.device) as group:
         speak: Say = say if group.first else lambda _: None
         found = prepare_data(data, out, config, group, speak)
-        encoder = (encoder or start_encoder(config.init, config.seed)).to(group.device)
+        encoder = encoder or start_encoder(config.init, config.seed, config.layers)
+        encoder = (whiten(encoder) if config.whiten else encoder).to(group.device)
+        model = Trainee(encoder, config.loss.head > 0).to(group.device)
         trained = Trained(
-            encoder,
-            make_optimiser(encoder, config.schedule),
+            model,
+            make_optimiser(model, config.schedule),
             _average(encoder, config.schedule.ema),
             torch.amp.GradScaler(group.device.type, enabled=config.precision == "float16"),
         )
@@ -154,9 +157,9 @@ class _Run:
 
     def _distributed(self) -> nn.Module:
         if self.group.world == 1:
-            return self.trained.encoder
+            return self.trained.model
         ids = [self.group.device.index] if self.group.device.type == "cuda" else None
-        return DistributedDataParallel(self.trained.encoder, device_ids=ids)
+        return DistributedDataParallel(self.trained.model, device_ids=ids)
 
     def _train_epoch(self, epoch: int, model: nn.Module, interrupted: Callable[[], bool]) -> bool:
         """Run the epoch's remaining steps; whether the user interrupted."""
@@ -164,9 +167,7 @@ class _Run:
         lr = learning_rate(epoch, schedule)
         set_learning_rate(self.trained.optimiser, lr)
         first, last = progress.step * schedule.accumulate, (epoch + 1) * schedule.steps
-        loader = batches(
-            self.data.pairs, self.config, first, last * schedule.accumulate, group
-        )  # fmt: skip
+        loader = batches_of(self.data, self.config, first, last * schedule.accumulate, group)
         since, waited, views = time.perf_counter(), 0.0, 0
         while progress.step < last:
             micro = []
@@ -211,12 +212,12 @@ class _Run:
             final = place == len(micro) - 1
             alone = isinstance(model, DistributedDataParallel) and not final
             with model.no_sync() if alone else nullcontext():  # type: ignore[operator]
-                loss = self._loss(model, batch.views, self.progress.step * len(micro) + place)
+                loss = self._loss(model, batch, self.progress.step * len(micro) + place)
                 scaler.scale(loss / len(micro)).backward()  # type: ignore[no-untyped-call]
             total += loss.item() / len(micro)
         if schedule.clip:
             scaler.unscale_(self.trained.optimiser)
-            nn.utils.clip_grad_norm_(self.trained.encoder.parameters(), schedule.clip)
+            nn.utils.clip_grad_norm_(self.trained.model.parameters(), schedule.clip)
         if math.isfinite(total):  # weights are kept as they were where the loss is not a number
             scaler.step(self.trained.optimiser)
             scaler.update()
@@ -224,17 +225,30 @@ class _Run:
                 self.trained.average.update_parameters(self.trained.encoder)
         return total
 
-    def _loss(self, model: nn.Module, views: Tensor, number: int) -> Tensor:
+    def _loss(self, model: nn.Module, batch: Batch, number: int) -> Tensor:
         """The loss of one micro-batch; ``number`` seeds its derangements."""
         options, group = self.config.loss, self.group
         kind = _AUTOCAST[self.config.precision]
-        pixels = views.to(group.device, non_blocking=True).flatten(0, 2)  # (B * 8, 3, 224, 224)
+        views = batch.views.to(group.device, non_blocking=True)  # (B, 2, V, 3, S, S)
         with torch.autocast(group.device.type, dtype=kind, enabled=kind is not None):
-            features = model(normalise(pixels))
-        features = features.float().unflatten(0, views.shape[:3])  # (B, 2, 4, D)
+            features, logits = model(views.flatten(0, 2), batch.corner)
+        features = features.float().unflatten(0, views.shape[:3])  # (B, 2, V, D)
+        labels = torch.arange(2, device=group.device).view(1, 2, 1)  # as Label numbers them
+        loss = features.new_zeros(())
+        if options.head:
+            targets = labels.expand(views.shape[:3]).flatten().float()
+            loss = options.head * F.binary_cross_entropy_with_logits(logits.float(), targets)
         rank = group.rank
         if options.negatives == "gathered":
             features, rank = group.gather(features), 0
+        if options.objective == "supervised":
+            if options.contrast:
+                classes = labels.expand(features.shape[:3]).flatten()
+                contrast = supervised_contrast(
+                    features.flatten(0, 2), classes, options.temperature
+                )  # fmt: skip
+                loss = loss + options.contrast * contrast
+            return loss
         partners = None
         if options.positives == "class":
             rng = np.random.default_rng((self.config.seed, 4, number, rank))
@@ -242,7 +256,7 @@ class _Run:
             partners = (
                 torch.from_numpy(real).to(group.device), torch.from_numpy(fake).to(group.device)
             )  # fmt: skip
-        return code_loss(features, partners, options.temperature)
+        return loss + options.contrast * code_loss(features, partners, options.temperature)
 
     def _end_epoch(self, epoch: int) -> None:
         """Judge the encoder, keep the best, and decide whether to stop."""

@@ -67,6 +67,31 @@ def code_loss(
     return total
 
 
+def supervised_contrast(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Supervised contrastive loss: every other item of a class is a positive.
+
+    With unit vectors z and temperature t, the mean over items i of
+    ``-1 / |P(i)| sum over p in P(i) of log(exp(z_i.z_p / t) / S_i)`` with
+    ``S_i = sum over a != i of exp(z_i.z_a / t)``
+    (Khosla et al., 2020, L_out).
+
+    Args:
+        features: Embeddings, not normalised, (N, D), float.
+        labels: Their classes, (N,); each class occurs at least twice.
+        temperature: Divides the cosines.
+
+    Returns:
+        Scalar tensor, float32 or wider.
+    """
+    unit = F.normalize(features if features.dtype == torch.float64 else features.float(), dim=-1)
+    itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    logits = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf)  # (N, N)
+    likelihood = logits - logits.logsumexp(dim=1, keepdim=True)
+    positive = (labels[:, None] == labels[None]) & ~itself
+    of_positives = likelihood.masked_fill(~positive, 0).sum(dim=1) / positive.sum(dim=1)
+    return -of_positives.mean()
+
+
 def derangement(size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """A uniformly random permutation that leaves nothing in its place.
 

@@ -1,27 +1,138 @@
-"""The encoder at the start of a run: initialised from scratch, or read from a checkpoint."""
+"""What is trained: the encoder, from scratch or from a checkpoint, and perhaps a head on it."""
+
+import copy
+from dataclasses import replace
 
 import torch
-from torch import nn
+import torch.nn.functional as F  # noqa: N812 - the field's own name for it
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ..engine.checkpoint import build_encoder, read_checkpoint
-from ..engine.encoder import Encoder, EncoderConfig
+from ..engine.encoder import Encoder, EncoderConfig, normalise
+from .jpeg import cosine_transform
 
 FROM_SCRATCH = EncoderConfig(layer_norm_eps=1e-6)  # timm's and DeiT's, which trained the release
 
 
-def start_encoder(init: str, seed: int) -> Encoder:
+_HEAD_SCALE = 10.0  # cosines become logits; as the contrastive loss's temperature of 0.1
+
+
+class Trainee(nn.Module):
+    """The encoder and an auxiliary head that tells real from fake by the direction of a vector."""
+
+    def __init__(self, encoder: Encoder, with_head: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head: nn.Linear | None = None
+        if with_head:
+            self.head = nn.Linear(encoder.config.hidden_size, 1)
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+
+    def forward(self, pixels: Tensor, corner: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
+        """Embed views.
+
+        Args:
+            pixels: (B, 3, S, S), uint8.
+            corner: Row and column, in patches, of views in the full crop, where they are smaller.
+
+        Returns:
+            Embeddings (B, D), and the head's logits of "fake" (B,), zeros where there is none.
+        """
+        patches = pixels.shape[-1] // self.encoder.config.patch_size
+        positions = position_window(self.encoder, patches, corner)
+        features: Tensor = self.encoder(normalise(pixels), positions)
+        if self.head is None:
+            return features, features.new_zeros(len(features))
+        logits: Tensor = self.head(_HEAD_SCALE * F.normalize(features.float(), dim=-1))
+        return features, logits.squeeze(1)
+
+
+def position_window(encoder: Encoder, patches: int, corner: tuple[int, int]) -> Tensor | None:
+    """Positions of a part of the crop: a view of 112 pixels is a quarter of one of 224.
+
+    So every position is trained, and none has to be interpolated at inference.
+
+    Args:
+        encoder: Whose positions.
+        patches: Patches along a side of the part.
+        corner: Its first row and column.
+
+    Returns:
+        (1, 1 + patches * patches, D); None for the whole crop.
+    """
+    grid = encoder.config.image_size // encoder.config.patch_size
+    if patches == grid:
+        return None
+    row, column = corner
+    of_patches = encoder.positions[:, 1:].unflatten(1, (grid, grid))
+    part = of_patches[:, row : row + patches, column : column + patches].flatten(1, 2)
+    return torch.cat((encoder.positions[:, :1], part), dim=1)
+
+
+class _Whitened(nn.Module):
+    """A patch projection by its cosine coefficients, each over its frequency.
+
+    The power of photographs falls with the square of the frequency, and with it the gradient of
+    a projection's weights. In these coordinates all frequencies are learnt at one speed, also the
+    high ones in which decoders leave their traces.
+    """
+
+    def __init__(self, patch: int) -> None:
+        super().__init__()
+        steps = torch.arange(patch, dtype=torch.float32)
+        frequency = torch.hypot(steps[:, None], steps[None]).clamp(min=1).flatten()
+        self.register_buffer("frequency", frequency, persistent=False)
+        self.register_buffer("cosine", cosine_transform(patch), persistent=False)
+        self.frequency: Tensor
+        self.cosine: Tensor
+
+    def forward(self, whitened: Tensor) -> Tensor:
+        """Whitened coordinates to weights, (D, 3, P, P) both."""
+        return ((whitened.flatten(2) * self.frequency) @ self.cosine).view_as(whitened)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """Weights to whitened coordinates."""
+        return (weight.flatten(2) @ self.cosine.T / self.frequency).view_as(weight)
+
+
+def whiten(encoder: Encoder) -> Encoder:
+    """Train the patch projection in whitened coordinates, in place; what it computes stays."""
+    parametrize.register_parametrization(
+        encoder.patch, "weight", _Whitened(encoder.config.patch_size)
+    )
+    return encoder
+
+
+def plain(encoder: Encoder) -> Encoder:
+    """The encoder in its own coordinates: itself, or a copy where it is whitened."""
+    if not parametrize.is_parametrized(encoder.patch):
+        return encoder
+    encoder = copy.deepcopy(encoder)
+    parametrize.remove_parametrizations(encoder.patch, "weight", leave_parametrized=True)
+    return encoder
+
+
+def start_encoder(init: str, seed: int, layers: int = 0) -> Encoder:
     """Build the encoder that a run starts from, trainable, float32, on the CPU.
 
     Args:
         init: Checkpoint folder, file or hub id; empty for random weights.
         seed: Of the random weights.
+        layers: How many blocks to keep, from the first; 0 for all.
 
     Raises:
         CheckpointError: The checkpoint is missing or damaged.
     """
     if init:
-        return build_encoder(read_checkpoint(init)).train().requires_grad_(True)
-    return initialise(Encoder(FROM_SCRATCH), seed)
+        encoder = build_encoder(read_checkpoint(init)).train().requires_grad_(True)
+    else:
+        encoder = initialise(Encoder(FROM_SCRATCH), seed)
+    if 0 < layers < len(encoder.blocks):
+        encoder.config = replace(encoder.config, num_hidden_layers=layers)
+        encoder.blocks = encoder.blocks[:layers]
+    return encoder
 
 
 def initialise(encoder: Encoder, seed: int) -> Encoder:

@@ -156,7 +156,8 @@ def load_autoencoder(where: str, device: torch.device) -> Autoencoder:
         except (SafetensorError, KeyError, RuntimeError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"{file} is not a tiny autoencoder's {part}: {reason}") from error
-        parts.append(model.eval().requires_grad_(False).to(device))
+        model = model.to(device, memory_format=torch.channels_last)
+        parts.append(model.eval().requires_grad_(False))
     encoder, decoder = parts
     return TinyAutoencoder(path.name, encoder, decoder, device)
 

@@ -1,5 +1,6 @@
 """The reconstructions of all reals on disk, made once before training."""
 
+import json
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -7,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from .catalogue import RECONSTRUCTION, Catalogue, CatalogueBuilder, Label, decode
 from .config import ReconstructOptions
 from .distributed import Processes
 from .equalise import centre
+from .errors import DataError
 from .files import write_atomically
 from .reconstruct import Autoencoder, load_autoencoder
 
@@ -25,8 +28,9 @@ def add_reconstructions(
     folder: Path,
     group: Processes,
     say: Callable[[str], None],
+    numbers: NDArray[np.int64] | None = None,
 ) -> Catalogue:
-    """Pass every real through every autoencoder, and add the results as fakes of its record.
+    """Pass reals through autoencoders, and add the results as fakes of their records.
 
     A real is centre-cropped to at most ``options.side`` and to sides that the autoencoder takes;
     the loader crops the real alike. Results are PNG, so that no compression is added. Those that
@@ -38,24 +42,29 @@ def add_reconstructions(
         folder: Where ``NAME/NUMBER.png`` goes.
         group: The run's processes; each makes its share.
         say: Takes a line of progress.
+        numbers: Images whose reals are reconstructed, ascending; None for all.
 
     Returns:
         The catalogue with the reconstructions; the generator is named ``reconstruction:NAME``.
     """
     reals = catalogue.where(Label.REAL)
+    if numbers is not None:
+        reals = np.intersect1d(reals, numbers)
+    _claim(folder, catalogue.digest, options)
     autoencoders = [load_autoencoder(where, group.device) for where in options.autoencoders]
-    for autoencoder in autoencoders:
+    shares = [reals[_in_turn(reals, place, options)] for place in range(len(autoencoders))]
+    for autoencoder, share in zip(autoencoders, shares, strict=True):
         target = folder / autoencoder.name
         missing = [
-            int(n) for n in reals[group.rank :: group.world] if not (target / f"{n}.png").is_file()
+            int(n) for n in share[group.rank :: group.world] if not (target / f"{n}.png").is_file()
         ]
         if missing:
             say(f"reconstructing {len(missing)} images with {autoencoder.name}")
             _reconstruct(catalogue, missing, autoencoder, options, target)
     group.wait()
     builder, records = CatalogueBuilder(), []
-    for autoencoder in autoencoders:
-        for number in reals:
+    for autoencoder, share in zip(autoencoders, shares, strict=True):
+        for number in share:
             file = folder / autoencoder.name / f"{number}.png"
             if file.is_file():
                 source = catalogue.sources[catalogue.source[number]]
@@ -66,6 +75,33 @@ def add_reconstructions(
                 )  # fmt: skip
                 records.append(record)
     return catalogue.extended(builder.build(), np.array(records, dtype=np.int32))
+
+
+def _in_turn(
+    reals: NDArray[np.int64], place: int, options: ReconstructOptions
+) -> NDArray[np.bool_]:
+    """Which reals the autoencoder at this place takes: those of its turn, by their numbers."""
+    count = len(options.autoencoders)
+    each = options.each or count
+    turn: NDArray[np.bool_] = (place - reals) % count < each
+    return turn
+
+
+def _claim(folder: Path, digest: str, options: ReconstructOptions) -> None:
+    """Mark a folder as that of a data set, whose numbers its files are named by.
+
+    Raises:
+        DataError: It holds reconstructions of other data, or of another size.
+    """
+    mark = folder / "made_from.json"
+    claim = json.dumps({"data": digest, "side": options.side})
+    if not mark.is_file():
+        write_atomically(mark, lambda file: file.write(claim.encode()))
+    elif mark.read_text(encoding="utf-8") != claim:
+        raise DataError(
+            f"{folder} holds reconstructions of other data or of another size",
+            "choose another reconstruct.folder",
+        )
 
 
 def _reconstruct(
@@ -80,6 +116,7 @@ def _reconstruct(
     def flush(group: list[tuple[int, Image.Image]]) -> None:
         pixels = torch.from_numpy(np.stack([np.asarray(image) for _, image in group]))
         with torch.inference_mode():
+            # a view of interleaved pixels stays channels last, which convolutions like best
             images = pixels.to(autoencoder.device).permute(0, 3, 1, 2).float() / 255
             made = autoencoder(images).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         for (number, _), array in zip(group, made, strict=True):

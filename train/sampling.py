@@ -43,8 +43,8 @@ class PairSampler:
         self._seed, self._share = seed, reconstructed_share
         self._reals = training[label == Label.REAL]
         collected = (label == Label.FAKE) & ~reconstructed
-        self._paired = _ByRecord(training[collected], record[collected])
-        self._made = _ByRecord(training[reconstructed], record[reconstructed])
+        self._paired = ByRecord(training[collected], record[collected])
+        self._made = ByRecord(training[reconstructed], record[reconstructed])
         self._record = catalogue.record
         self._fakes = _Balanced(
             training[collected], catalogue.generator[training[collected]],
@@ -101,7 +101,7 @@ class PairSampler:
         return self._known_order[1]
 
 
-class _ByRecord:
+class ByRecord:
     """Images of a record, found by bisection."""
 
     def __init__(self, numbers: Numbers, records: NDArray[np.int32]) -> None:
@@ -109,6 +109,7 @@ class _ByRecord:
         self._numbers, self._records = numbers[order], records[order]
 
     def of(self, record: int) -> Numbers:
+        """Numbers of the record's images."""
         first, last = np.searchsorted(self._records, (record, record + 1))
         return self._numbers[first:last]
 

@@ -1,6 +1,7 @@
 """The optimiser and its learning rate: AdamW, cosine with linear warm-up, stepped per epoch."""
 
 import math
+import re
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
@@ -27,20 +28,41 @@ def learning_rate(epoch: int, schedule: ScheduleOptions) -> float:
 
 
 def make_optimiser(model: nn.Module, schedule: ScheduleOptions) -> AdamW:
-    """AdamW; biases, norms, positions and the class token are not decayed, as usual for ViTs."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+    """AdamW; biases, norms, positions and the class token are not decayed, as usual for ViTs.
+
+    With ``layer_decay`` below 1, each block learns more slowly than the next one, and the patch
+    projection slowest (Clark et al., 2020).
+    """
+    levels = {name: _level(name) for name, _ in model.named_parameters()}
+    top = max(level for level in levels.values() if level is not None) + 1
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         plain = parameter.ndim < 2 or name.endswith(("cls_token", "positions"))
-        (free if plain else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": schedule.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=schedule.lr)
+        level = levels[name]
+        share = schedule.layer_decay ** (top - (top if level is None else level))
+        groups.setdefault((share, plain), []).append(parameter)
+    return AdamW(
+        [
+            {
+                "params": parameters,
+                "weight_decay": 0.0 if plain else schedule.weight_decay,
+                "share": share,
+            }
+            for (share, plain), parameters in sorted(groups.items(), key=lambda item: item[0])
+        ],
+        lr=schedule.lr,
+    )
+
+
+def _level(name: str) -> int | None:
+    """0 for what embeds patches, then the blocks; None for what follows them."""
+    block = re.search(r"blocks\.(\d+)\.", name)
+    if block:
+        return int(block[1]) + 1
+    return 0 if re.search(r"patch\.|cls_token|positions", name) else None
 
 
 def set_learning_rate(optimiser: Optimizer, lr: float) -> None:
-    """Set the learning rate of all parameters."""
+    """Set the learning rate; of each group of parameters its share."""
     for group in optimiser.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["share"]

@@ -28,7 +28,9 @@ class Split:
     sources: tuple[str, ...]
 
 
-def split(catalogue: Catalogue, patterns: Iterable[str], share: float) -> Split:
+def split(
+    catalogue: Catalogue, patterns: Iterable[str], share: float, exclude: Iterable[str] = ()
+) -> Split:
     """Hold out sources of both classes.
 
     A source keeps its name in both classes (a real's folder and the fakes made from it), so that
@@ -40,25 +42,22 @@ def split(catalogue: Catalogue, patterns: Iterable[str], share: float) -> Split:
         catalogue: All images.
         patterns: Names or shell patterns of sources; empty to choose by hash.
         share: Share of each class to hold out where chosen by hash; 0 for nothing.
+        exclude: Names or patterns of sources that are on neither side, unless ``patterns`` hold
+            them out.
 
     Raises:
         DataError: The patterns match nothing, or leave a class without training images.
     """
     patterns = tuple(patterns)
     every = np.arange(len(catalogue))
-    if not patterns and share == 0:
-        return Split(every, every[:0], ())
+    left_out = _of_sources(catalogue, _matching(catalogue, tuple(exclude)))
+    names: set[str] = set()
     if patterns:
-        names = {s for s in catalogue.sources if any(fnmatchcase(s, p) for p in patterns)}
-        if not names:
-            raise DataError(
-                f"no source matches {', '.join(patterns)}",
-                f"the sources are: {', '.join(sorted(catalogue.sources)[:20])}",
-            )
-    else:
+        names = _matching(catalogue, patterns)
+    elif share:
         names = _choose(catalogue, share)
-    if names:
-        chosen = np.array([source in names for source in catalogue.sources])[catalogue.source]
+    if names or not share:
+        chosen = _of_sources(catalogue, names)
     else:
         limit = max(round(share * 1000), 1)
         records = np.unique(catalogue.record)
@@ -66,10 +65,29 @@ def split(catalogue: Catalogue, patterns: Iterable[str], share: float) -> Split:
         chosen = np.isin(catalogue.record, list(drawn))
     # a record stays whole: a scene that trains does not judge
     chosen = np.isin(catalogue.record, catalogue.record[chosen])
-    training, held_out = every[~chosen], every[chosen]
+    training = every[~chosen & ~left_out]
+    held_out = every[chosen & ~(left_out & (not patterns))]
     if not np.any(catalogue.label[training] == Label.REAL):
         raise DataError("no real image is left for training", "hold out fewer sources")
     return Split(training, held_out, tuple(sorted(names)))
+
+
+def _matching(catalogue: Catalogue, patterns: tuple[str, ...]) -> set[str]:
+    """Names of the sources that match any of the patterns."""
+    names = {s for s in catalogue.sources if any(fnmatchcase(s, p) for p in patterns)}
+    if patterns and not names:
+        raise DataError(
+            f"no source matches {', '.join(patterns)}",
+            f"the sources are: {', '.join(sorted(catalogue.sources)[:20])}",
+        )
+    return names
+
+
+def _of_sources(catalogue: Catalogue, names: set[str]) -> NDArray[np.bool_]:
+    """Which images come from these sources, (N,) bool."""
+    wanted = np.array([source in names for source in catalogue.sources], dtype=bool)
+    chosen: NDArray[np.bool_] = wanted[catalogue.source]
+    return chosen
 
 
 def _hash(text: str) -> int:

@@ -1,5 +1,6 @@
 """``code-train`` as a process: what it prints, what it leaves, and its exit codes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from code_forensics.engine.checkpoint import read_checkpoint
+from code_forensics.index.workspace import Workspace
 from PIL import Image
 
 # a Ctrl-C test must not wait for threads that wait for each other on a busy machine
@@ -59,7 +62,8 @@ def test_print_config_gives_every_option_as_chosen():
     assert options["schedule"]["epochs"] == 150
     assert options["equalise"]["enabled"] is True
     assert options["reconstruct"]["autoencoders"] == ["a/b", "c"]
-    assert options["loss"] == {"temperature": 0.1, "positives": "instance", "negatives": "process"}
+    assert options["loss"]["positives"] == "instance"
+    assert options["loss"]["objective"] == "code"
 
 
 def test_a_configuration_file_is_read_and_overridden(tmp_path):
@@ -103,6 +107,31 @@ def test_shards_are_made_and_trained_on_and_a_run_keeps_its_options(tree, tmp_pa
     refused = code_train(tmp_path / "shards", "--out", run, "--resume", "--lr", "0.5")
     assert refused.returncode == 2
     assert "keeps the options" in refused.stderr
+
+
+def test_a_gallery_is_built_from_the_images_that_trained(tree, tmp_path):
+    code_train("prepare", tree, "--out", tmp_path / "shards")
+    space = ("--workspace", tmp_path / "ws")
+    for name, data in (("shards", tmp_path / "shards"), ("folders", tree)):
+        done = code_train(data, "--out", tmp_path / name, "--epochs", "1", "--steps", "1", *QUICK,
+                          "--gallery", name, "--references", "2", *space)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert f"built the gallery {name} of 2 real and 2 fake references" in done.stderr
+    taken = code_train(tree, "--out", tmp_path / "other", "--gallery", "shards", *space)
+    assert taken.returncode == 2
+    assert not (tmp_path / "other").exists()
+    with Workspace(tmp_path / "ws") as ws:
+        info = ws.galleries.info("folders")
+        stored = {(r.label, r.generator): v for r, v in ws.galleries.references(info)}
+        assert set(stored) == {("real", ""), ("fake", "gen")}
+        assert info.encoder_sha256 == read_checkpoint(tmp_path / "folders" / "model").sha256
+    scanned = subprocess.run(
+        [sys.executable, "-m", "code_forensics.cli.scan", str(tree / "real"), "--json", "-",
+         "--gallery", "folders", "--workspace", str(tmp_path / "ws"), "-q"],
+        capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=120,
+    )  # fmt: skip
+    rows = json.loads(scanned.stdout)["files"]
+    assert sum(r["real_similarity"] == pytest.approx(1, abs=1e-6) for r in rows) == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")

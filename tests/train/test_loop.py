@@ -61,10 +61,25 @@ def stop_after(monkeypatch, step):
     monkeypatch.setattr(loop.RunFolder, "add", pressed)
 
 
+def in_memory(config, **loss):
+    """Small views of images in the device's memory, with an auxiliary head."""
+    return replace(
+        config,
+        whiten=True,
+        data=replace(config.data, resident=240, group=2, balance="root"),
+        views=replace(config.views, side=32),
+        loss=replace(config.loss, objective="supervised", head=1.0, **loss),
+    )
+
+
+@pytest.mark.parametrize("resident", [False, True])
 @pytest.mark.parametrize("step", [1, 2, 5])  # seen within an epoch, at its end, at the run's
-def test_an_interrupted_run_resumes_exactly(step, tree, small, tiny_encoder, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_exactly(
+    step, resident, tree, small, tiny_encoder, tmp_path, monkeypatch
+):
     """Same loss curve and same weights, to the bit, as a run that was never interrupted."""
     config = replace(schedule(small, ema=0.5, accumulate=2, clip=1.0), seed=3)
+    config = in_memory(config) if resident else config
     whole = train(str(tree), tmp_path / "whole", config, encoder=tiny_encoder())
     assert whole.outcome is Outcome.FINISHED
     assert whole.steps == 6
@@ -142,13 +157,11 @@ def run_processes(count, tree, run, config, tmp_path):
         assert process.wait(timeout=120) == 0
 
 
-def test_two_gathering_processes_equal_one(tree, small, tiny_encoder, tmp_path):
+@pytest.mark.parametrize("resident", [False, True])
+def test_two_gathering_processes_equal_one(resident, tree, small, tiny_encoder, tmp_path):
     """Loss, gradients and so the weights are those of one process with the joint batch."""
-    config = replace(
-        small,
-        loss=replace(small.loss, negatives="gathered"),
-        probe=replace(small.probe, images=0),
-    )
+    config = replace(in_memory(small) if resident else small, probe=replace(small.probe, images=0))
+    config = replace(config, loss=replace(config.loss, negatives="gathered"))
     run_processes(2, tree, tmp_path / "two", schedule(config, batch=2), tmp_path)
     train(str(tree), tmp_path / "one", schedule(config, batch=4), encoder=tiny_encoder())
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
@@ -254,7 +267,7 @@ def test_not_a_number_stops_with_a_clear_line(tree, small, tiny_encoder, tmp_pat
             train(str(tree), tmp_path / "run", config, encoder=tiny_encoder())
     state = torch.load(tmp_path / "run" / STATE_NAME, weights_only=True)
     assert state["progress"]["step"] == 2
-    assert all(torch.isfinite(t).all() for t in state["encoder"].values())
+    assert all(torch.isfinite(t).all() for t in state["model"].values())
 
 
 def test_it_stops_early_and_keeps_the_best_encoder(tree, small, tiny_encoder, tmp_path):
@@ -340,7 +353,7 @@ def test_a_checkpoint_never_runs_code(tree, small, tiny_encoder, tmp_path):
         def __reduce__(self):
             return (Path.touch, (tmp_path / "executed",))
 
-    torch.save({"encoder": Hostile()}, run / STATE_NAME)
+    torch.save({"model": Hostile()}, run / STATE_NAME)
     with pytest.raises(TrainingError, match="cannot be resumed"):
         train(str(tree), run, small, resume=True, encoder=tiny_encoder())
     assert not (tmp_path / "executed").exists()

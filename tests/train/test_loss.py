@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from code_forensics.train.loss import code_loss, derangement, info_nce
+from code_forensics.train.loss import code_loss, derangement, info_nce, supervised_contrast
 
 
 def nce(query, positive, negatives, temperature):
@@ -60,6 +60,23 @@ def test_fakes_matter_as_much_as_reals():
     a, b = torch.tensor([1, 2, 3, 4, 0]), torch.tensor([4, 0, 1, 2, 3])
     assert float(code_loss(features, (a, b), 0.1)) == pytest.approx(
         float(code_loss(features.flip(1), (b, a), 0.1)), rel=1e-12
+    )
+
+
+def test_supervised_contrast_equals_its_definition():
+    rng = np.random.default_rng(3)
+    features, labels = rng.normal(size=(7, 12)) * 2, np.array([0, 1, 1, 0, 1, 0, 1])
+    z, losses = unit(features), []
+    for i in range(7):
+        others = [a for a in range(7) if a != i]
+        below = sum(np.exp(z[i] @ z[a] / 0.2) for a in others)
+        own = [p for p in others if labels[p] == labels[i]]
+        losses.append(-np.mean([np.log(np.exp(z[i] @ z[p] / 0.2) / below) for p in own]))
+    ours = supervised_contrast(torch.from_numpy(features), torch.from_numpy(labels), 0.2)
+    assert float(ours) == pytest.approx(np.mean(losses), rel=1e-12)
+    inputs = torch.from_numpy(features).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: supervised_contrast(x, torch.from_numpy(labels), 0.5), (inputs,)
     )
 
 

@@ -9,7 +9,7 @@ from code_forensics.train.config import ReconstructOptions
 from code_forensics.train.dataset import open_catalogue
 from code_forensics.train.distributed import Processes
 from code_forensics.train.equalise import centre
-from code_forensics.train.errors import ConfigError
+from code_forensics.train.errors import ConfigError, DataError
 from code_forensics.train.loader import PairViews
 from code_forensics.train.reconstruct import load_autoencoder, tiny_decoder, tiny_encoder
 from code_forensics.train.reconstructions import add_reconstructions
@@ -145,6 +145,22 @@ def test_making_goes_on_where_it_was_interrupted(tree, autoencoder, tmp_path):
     assert "reconstructing 1 images" in said[0]
     assert files[1].stat().st_mtime_ns == kept
     assert first.digest == again.digest
+
+
+def test_reals_are_shared_out_over_the_autoencoders(tree, autoencoder, tmp_path):
+    for part in ("encoder", "decoder"):
+        (tmp_path / f"other_{part}.safetensors").symlink_to(tmp_path / f"toy_{part}.safetensors")
+    catalogue = open_catalogue(str(tree))
+    both = (autoencoder, str(tmp_path / "other"))
+    options = ReconstructOptions(both, side=32, each=1)
+    reals = catalogue.where(Label.REAL)[2:]
+    made = add_reconstructions(catalogue, options, tmp_path / "m", ALONE, lambda _: None, reals)
+    numbers = np.flatnonzero(made.reconstructed())
+    assert sorted(made.record[numbers]) == sorted(catalogue.record[reals])
+    counts = np.bincount(made.generator[numbers])
+    assert sorted(counts[counts > 0]) == [5, 5]
+    with pytest.raises(DataError, match="of other data or of another size"):
+        add_reconstructions(catalogue, replace(options, side=64), tmp_path / "m", ALONE, print)
 
 
 def test_a_reconstructed_pair_goes_through_one_crop_resize_and_jpeg(tree, small, tmp_path):

@@ -117,6 +117,22 @@ def test_a_held_out_scene_takes_its_fakes_along():
     assert not set(held) & set(catalogue.record[parts.training])
 
 
+def test_excluded_sources_are_on_neither_side_unless_held_out_by_name():
+    catalogue = many_sources()
+    names = {catalogue.sources[s] for s in catalogue.source}
+    parts = split(catalogue, (), 0.2, ("r1", "g2"))
+    sides = [{catalogue.sources[s] for s in catalogue.source[part]}
+             for part in (parts.training, parts.held_out)]  # fmt: skip
+    assert sides[0] | sides[1] == names - {"r1", "g2"}
+    nothing = split(catalogue, (), 0.0, ("r1",))
+    assert len(nothing.training) == 260
+    assert not len(nothing.held_out)
+    named = split(catalogue, ("r1", "r2"), 0.0, ("r1",))
+    assert {catalogue.sources[s] for s in catalogue.source[named.held_out]} == {"r1", "r2"}
+    with pytest.raises(DataError, match="no source matches"):
+        split(catalogue, (), 0.2, ("nowhere",))
+
+
 def test_one_source_only_holds_out_whole_records():
     rows = [(label, "g" * label, "web" if label == 0 else "g", r)
             for r in range(500) for label in (0, 1)]  # fmt: skip

@@ -2,7 +2,8 @@ import pytest
 import torch
 from code_forensics.engine.encoder import Encoder
 from code_forensics.train.config import ScheduleOptions
-from code_forensics.train.schedule import learning_rate, make_optimiser
+from code_forensics.train.model import Trainee
+from code_forensics.train.schedule import learning_rate, make_optimiser, set_learning_rate
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 
 
@@ -41,3 +42,16 @@ def test_only_matrices_decay():
     assert len(decayed["params"]) == 1 + 12 * 4
     assert {id(encoder.positions), id(encoder.cls_token)} <= {id(p) for p in free["params"]}
     assert len(decayed["params"]) + len(free["params"]) == len(list(encoder.parameters()))
+
+
+def test_lower_blocks_learn_more_slowly():
+    model = Trainee(Encoder(), with_head=True)
+    optimiser = make_optimiser(model, ScheduleOptions(layer_decay=0.5))
+    set_learning_rate(optimiser, 1.0)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    assert len(rates) == len(list(model.parameters()))
+    assert rates[id(model.head.weight)] == rates[id(model.encoder.norm.bias)] == 1.0
+    assert rates[id(model.encoder.blocks[11].fc1.weight)] == 0.5
+    assert rates[id(model.encoder.blocks[0].qkv.bias)] == 0.5**12
+    for parameter in (model.encoder.patch.weight, model.encoder.positions):
+        assert rates[id(parameter)] == 0.5**13

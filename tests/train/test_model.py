@@ -1,0 +1,102 @@
+import pytest
+import torch
+from code_forensics.engine.checkpoint import build_encoder, export_checkpoint, write_checkpoint
+from code_forensics.engine.encoder import Encoder, EncoderConfig, normalise
+from code_forensics.train.model import (
+    Trainee,
+    initialise,
+    plain,
+    position_window,
+    start_encoder,
+    whiten,
+)
+
+SIZES = EncoderConfig(
+    hidden_size=24, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24
+)
+
+
+@pytest.fixture
+def encoder():
+    return initialise(Encoder(SIZES), seed=1)
+
+
+def crops(count=2, side=224):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
+
+
+def test_a_whole_view_is_embedded_as_at_inference(encoder):
+    features, logits = Trainee(encoder)(crops())
+    assert torch.equal(features, encoder(normalise(crops())))
+    assert not logits.any()
+
+
+def test_a_part_has_the_positions_that_it_has_in_the_crop(encoder):
+    grid = torch.arange(14 * 14).view(14, 14)
+    with torch.no_grad():
+        encoder.positions[0, 1:, 0] = grid.flatten().float()
+        encoder.positions[0, 0, 0] = -1
+    window = position_window(encoder, 3, (2, 5))
+    assert window.shape == (1, 10, 24)
+    assert window[0, 0, 0] == -1
+    assert torch.equal(window[0, 1:, 0].view(3, 3), grid[2:5, 5:8].float())
+    assert position_window(encoder, 14, (0, 0)) is None
+    features, _ = Trainee(encoder)(crops(side=48), (2, 5))
+    assert features.shape == (2, 24)
+    other, _ = Trainee(encoder)(crops(side=48), (0, 0))
+    assert not torch.allclose(features, other)
+
+
+def test_whitening_changes_the_coordinates_not_the_encoder(encoder):
+    before = encoder(normalise(crops()))
+    names = set(encoder.state_dict())
+    whiten(encoder)
+    assert torch.allclose(encoder(normalise(crops())), before, atol=1e-4)
+    [raw] = [p for n, p in encoder.named_parameters() if "original" in n]
+    assert raw.requires_grad
+    with torch.no_grad():
+        raw.add_(torch.randn_like(raw) * 0.01)
+    changed = encoder(normalise(crops()))
+    assert not torch.allclose(changed, before, atol=1e-2)
+    exported = plain(encoder)
+    assert set(exported.state_dict()) == names
+    assert torch.allclose(exported(normalise(crops())), changed, atol=1e-4)
+    assert torch.allclose(build_encoder(export_checkpoint(exported))(normalise(crops())),
+                          changed, atol=1e-4)  # fmt: skip
+    assert plain(exported) is exported
+
+
+def test_equal_steps_move_high_frequencies_further(encoder):
+    """In whitened coordinates a step on a coefficient is multiplied by its frequency."""
+    whiten(encoder)
+    before = encoder.patch.weight.detach().clone()
+    [raw] = [p for n, p in encoder.named_parameters() if "original" in n]
+    moved = []
+    for place in (0, 15 * 16 + 15):
+        with torch.no_grad():
+            raw.flatten(2)[0, 0, place] += 1.0
+        moved.append(float((encoder.patch.weight.detach() - before).norm()))
+        with torch.no_grad():
+            raw.flatten(2)[0, 0, place] -= 1.0
+    assert moved[1] / moved[0] == pytest.approx(15 * 2**0.5, rel=1e-3)
+
+
+def test_the_first_blocks_are_kept(encoder, tmp_path):
+    write_checkpoint(export_checkpoint(encoder), tmp_path / "model")
+    short = start_encoder(str(tmp_path / "model"), 0, layers=2)
+    assert short.config.num_hidden_layers == len(short.blocks) == 2
+    for key, value in short.state_dict().items():
+        assert torch.equal(value, encoder.state_dict()[key])
+    assert build_encoder(export_checkpoint(short)).config.num_hidden_layers == 2
+    assert len(start_encoder(str(tmp_path / "model"), 0, layers=9).blocks) == 3
+
+
+def test_the_head_sees_directions_only(encoder):
+    model = Trainee(encoder, with_head=True)
+    torch.nn.init.normal_(model.head.weight)
+    _, logits = model(crops())
+    with torch.no_grad():
+        encoder.norm.weight.mul_(2)
+        encoder.norm.bias.mul_(2)
+    assert torch.allclose(model(crops())[1], logits, atol=1e-4)
