@@ -43,7 +43,11 @@ def train_command(
         bool, typer.Option(help="Go on with the run in --out, exactly.", rich_help_panel="Run")
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="Options as TOML.", rich_help_panel="Run")
+        Path | None,
+        typer.Option(
+            help="Options as TOML: a file, or a shipped recipe's name (starter).",
+            rich_help_panel="Run",
+        ),
     ] = None,
     print_config: Annotated[
         bool,
@@ -139,7 +143,7 @@ def train_command(
     lines = [f"{key} = {json.dumps(value)}" for key, value in chosen if value is not None]
     overrides = "\n".join(lines + list(set_ or ()))
 
-    base = read_config(config) if config else TrainConfig()
+    base = read_config(_recipe(config)) if config else TrainConfig()
     if resume and out:
         if not (out / CONFIG_FILE).is_file():
             raise TrainingError(f"{out} holds no run to resume", "leave --resume out")
@@ -206,6 +210,13 @@ def prepare_command(
         f"{done.shards} shards in {out}; this call made {done.made} with {done.records} records,"
         f" {done.dead} left out because their real image is gone"
     )
+
+
+def _recipe(config: Path) -> Path:
+    """A file of options, or the shipped recipe of that name where there is no such file."""
+    shipped = Path(__file__).parents[1] / "train" / "recipes" / f"{config.name}.toml"
+    named = config == Path(config.name) and not config.is_file() and shipped.is_file()
+    return shipped if named else config
 
 
 def _refuse_changes(begun: object, options: object) -> None:

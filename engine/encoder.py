@@ -102,13 +102,27 @@ class Encoder(nn.Module):
         Returns:
             CLS embeddings, Tensor of shape (B, D), not unit length.
         """
+        return self.tokens(images, positions, outputs=1)[:, 0]  # only the class token is wanted
+
+    def tokens(
+        self, images: Tensor, positions: Tensor | None = None, outputs: int | None = None
+    ) -> Tensor:
+        """Embed normalised images, and their patches too.
+
+        Args:
+            images: As for :meth:`forward`.
+            positions: As for :meth:`forward`.
+            outputs: How many tokens M to compute, from the class token on; None is all.
+
+        Returns:
+            Tensor of shape (B, M, D), the class token first, not unit length.
+        """
         x = self.patch(images).flatten(2).transpose(1, 2)  # (B, N - 1, D)
         x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1)
         x = x + (self.positions if positions is None else positions)
         for block in self.blocks[:-1]:
             x = block(x)
-        x = self.blocks[-1](x, outputs=1)  # only the class token is wanted
-        out: Tensor = self.norm(x[:, 0])
+        out: Tensor = self.norm(self.blocks[-1](x, outputs=outputs))
         return out
 
 

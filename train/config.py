@@ -101,9 +101,8 @@ class LossOptions:
         "code", "'code': the published one; 'supervised': all of a class are positives",
         "code", "supervised",
     )  # fmt: skip
-    head: float = _option(
-        0.0, "weight of an auxiliary real-or-fake head's loss, dropped at the end"
-    )
+    head: float = _option(0.0, "weight of an auxiliary real-or-fake head's loss, dropped after")
+    patches: float = _option(0.0, "weight of the head's loss on every patch, relative to its own")
     contrast: float = _option(1.0, "weight of the contrastive loss")
     temperature: float = _option(0.1, "divides the cosines")
     positives: str = _option(
@@ -130,6 +129,7 @@ class ScheduleOptions:
     min_lr: float = _option(0.0, "learning rate at the end of the cosine")
     weight_decay: float = _option(2e-5, "on matrices; not on biases, norms, positions, class token")
     layer_decay: float = _option(1.0, "learning rate of a block, relative to the next one's")
+    head_lr: float = _option(1.0, "learning rate of the auxiliary head, relative to the encoder's")
     clip: float = _option(0.0, "largest norm of the gradient; 0: not clipped")
     ema: float = _option(0.0, "decay of the weights' moving average, which is exported; 0: off")
 
@@ -282,10 +282,10 @@ def _check(config: TrainConfig, origin: str) -> None:
         (config.views.side == CROP
          or (config.data.resident > 0 and config.views.side in range(16, CROP, 16)),
          "views.side is 224, or with data.resident a smaller multiple of 16"),
-        (min(loss.head, loss.contrast) >= 0 < max(loss.head, loss.contrast),
-         "loss.head and contrast are at least 0, and not both 0"),
-        (0 < schedule.layer_decay <= 1 and config.layers >= 0,
-         "schedule.layer_decay lies in (0, 1], layers is at least 0"),
+        (min(loss.head, loss.patches, loss.contrast) >= 0 < max(loss.head, loss.contrast),
+         "loss.head, patches and contrast are at least 0, and head and contrast not both 0"),
+        (0 < schedule.layer_decay <= 1 and schedule.head_lr > 0 and config.layers >= 0,
+         "schedule.layer_decay lies in (0, 1], head_lr is above 0, layers at least 0"),
         (loss.temperature > 0, "loss.temperature is above 0"),
         (schedule.lr > 0 and schedule.clip >= 0 and schedule.warmup_epochs >= 0,
          "schedule.lr is above 0, clip and warmup_epochs at least 0"),

@@ -85,7 +85,7 @@ def train(
         found = prepare_data(data, out, config, group, speak)
         encoder = encoder or start_encoder(config.init, config.seed, config.layers)
         encoder = (whiten(encoder) if config.whiten else encoder).to(group.device)
-        model = Trainee(encoder, config.loss.head > 0).to(group.device)
+        model = Trainee(encoder, config.loss.head > 0, config.loss.patches > 0).to(group.device)
         trained = Trained(
             model,
             make_optimiser(model, config.schedule),
@@ -236,8 +236,7 @@ class _Run:
         labels = torch.arange(2, device=group.device).view(1, 2, 1)  # as Label numbers them
         loss = features.new_zeros(())
         if options.head:
-            targets = labels.expand(views.shape[:3]).flatten().float()
-            loss = options.head * F.binary_cross_entropy_with_logits(logits.float(), targets)
+            loss = options.head * self._head_loss(logits, labels.expand(views.shape[:3]))
         rank = group.rank
         if options.negatives == "gathered":
             features, rank = group.gather(features), 0
@@ -257,6 +256,13 @@ class _Run:
                 torch.from_numpy(real).to(group.device), torch.from_numpy(fake).to(group.device)
             )  # fmt: skip
         return loss + options.contrast * code_loss(features, partners, options.temperature)
+
+    def _head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Binary cross entropy of the class tokens, and of the patches by their weight."""
+        targets = labels.flatten().float()[:, None].expand_as(logits)
+        losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
+        of_patches = losses[:, 1:].mean() if logits.shape[1] > 1 else 0.0
+        return losses[:, 0].mean() + self.config.loss.patches * of_patches
 
     def _end_epoch(self, epoch: int) -> None:
         """Judge the encoder, keep the best, and decide whether to stop."""

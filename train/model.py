@@ -19,11 +19,16 @@ _HEAD_SCALE = 10.0  # cosines become logits; as the contrastive loss's temperatu
 
 
 class Trainee(nn.Module):
-    """The encoder and an auxiliary head that tells real from fake by the direction of a vector."""
+    """The encoder and an auxiliary head that tells real from fake by the direction of a vector.
 
-    def __init__(self, encoder: Encoder, with_head: bool = False) -> None:
+    The head may judge the patches' vectors too: traces of a decoder are local, and so each view
+    teaches as many times as it has patches.
+    """
+
+    def __init__(self, encoder: Encoder, with_head: bool = False, patches: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
+        self.outputs = None if patches else 1
         self.head: nn.Linear | None = None
         if with_head:
             self.head = nn.Linear(encoder.config.hidden_size, 1)
@@ -38,15 +43,16 @@ class Trainee(nn.Module):
             corner: Row and column, in patches, of views in the full crop, where they are smaller.
 
         Returns:
-            Embeddings (B, D), and the head's logits of "fake" (B,), zeros where there is none.
+            Embeddings (B, D), and the head's logits of "fake" (B, M): of the class token, then of
+            the patches if they are judged; zeros where there is no head.
         """
         patches = pixels.shape[-1] // self.encoder.config.patch_size
         positions = position_window(self.encoder, patches, corner)
-        features: Tensor = self.encoder(normalise(pixels), positions)
+        tokens: Tensor = self.encoder.tokens(normalise(pixels), positions, self.outputs)
         if self.head is None:
-            return features, features.new_zeros(len(features))
-        logits: Tensor = self.head(_HEAD_SCALE * F.normalize(features.float(), dim=-1))
-        return features, logits.squeeze(1)
+            return tokens[:, 0], tokens.new_zeros(tokens.shape[:2])
+        logits: Tensor = self.head(_HEAD_SCALE * F.normalize(tokens.float(), dim=-1))
+        return tokens[:, 0], logits.squeeze(2)
 
 
 def position_window(encoder: Encoder, patches: int, corner: tuple[int, int]) -> Tensor | None:

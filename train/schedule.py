@@ -31,7 +31,7 @@ def make_optimiser(model: nn.Module, schedule: ScheduleOptions) -> AdamW:
     """AdamW; biases, norms, positions and the class token are not decayed, as usual for ViTs.
 
     With ``layer_decay`` below 1, each block learns more slowly than the next one, and the patch
-    projection slowest (Clark et al., 2020).
+    projection slowest (Clark et al., 2020). A new head may learn faster than what it stands on.
     """
     levels = {name: _level(name) for name, _ in model.named_parameters()}
     top = max(level for level in levels.values() if level is not None) + 1
@@ -40,6 +40,8 @@ def make_optimiser(model: nn.Module, schedule: ScheduleOptions) -> AdamW:
         plain = parameter.ndim < 2 or name.endswith(("cls_token", "positions"))
         level = levels[name]
         share = schedule.layer_decay ** (top - (top if level is None else level))
+        if name.startswith("head."):
+            share = schedule.head_lr
         groups.setdefault((share, plain), []).append(parameter)
     return AdamW(
         [

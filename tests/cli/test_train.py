@@ -54,6 +54,15 @@ def test_help_names_both_commands_and_loads_nothing_heavy():
     assert not {"torch", "numpy", "PIL", "sklearn", "faiss"} & set(loaded)
 
 
+@pytest.mark.parametrize("name", ["starter", "starter-cpu-1", "starter-cpu-2"])
+def test_shipped_recipes_are_known_by_name(name, tmp_path):
+    done = code_train("--config", name, "--print-config", "--init", "x", cwd=tmp_path)
+    options = tomllib.loads(done.stdout)
+    assert options["init"] == "x"
+    assert options["loss"]["objective"] == "supervised"
+    assert {"ffhq-1024", "bsds500"} <= set(options["data"]["exclude"])
+
+
 def test_print_config_gives_every_option_as_chosen():
     done = code_train("--print-config", "--lr", "0.01", "--equalise", "--reconstruct", "a/b,c",
                       "--set", 'loss.positives="instance"')  # fmt: skip

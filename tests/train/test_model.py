@@ -92,6 +92,21 @@ def test_the_first_blocks_are_kept(encoder, tmp_path):
     assert len(start_encoder(str(tmp_path / "model"), 0, layers=9).blocks) == 3
 
 
+def test_the_head_judges_patches_too(encoder):
+    model = Trainee(encoder, with_head=True, patches=True)
+    torch.nn.init.normal_(model.head.weight)
+    features, logits = model(crops(side=48), (1, 1))
+    assert logits.shape == (2, 1 + 9)
+    alone = Trainee(encoder, with_head=True)
+    alone.head = model.head
+    expected, first = alone(crops(side=48), (1, 1))
+    assert torch.allclose(features, expected, atol=1e-6)
+    assert torch.allclose(logits[:, :1], first, atol=1e-5)
+    unit = torch.nn.functional.normalize(features, dim=-1)
+    assert torch.allclose(10 * unit @ model.head.weight[0] + model.head.bias, logits[:, 0],
+                          atol=1e-4)  # fmt: skip
+
+
 def test_the_head_sees_directions_only(encoder):
     model = Trainee(encoder, with_head=True)
     torch.nn.init.normal_(model.head.weight)

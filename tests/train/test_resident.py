@@ -152,3 +152,13 @@ def test_processes_together_see_the_joint_batch(pictures):
         assert torch.equal(one.views, torch.cat((a.views, b.views)))
         assert one.corner == a.corner == b.corner
         assert one.views.shape == (4, 2, 1, 3, 32, 32)
+
+
+def test_views_are_made_where_the_images_are(pictures):
+    """Tensors of another device in between would fail, as on a GPU: here on one without memory."""
+    held = load(pictures[0])
+    held = replace(held, pixels=held.pixels.to("meta"))
+    for changes in ({}, {"scale": 0.5, "blur": 1.0, "subsample": True, "earlier": np.array([70])}):
+        views = make_resident_views(held, group(**changes), 80)
+        assert views.device.type == "meta"
+        assert views.shape == (1, 2, 3, 80, 80)
