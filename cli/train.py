@@ -111,9 +111,7 @@ def train_command(
     ] = None,
     references: Annotated[
         int,
-        typer.Option(
-            min=1, help="Images of each class in it, at most.", rich_help_panel="Gallery"
-        ),
+        typer.Option(min=1, help="Images of each class in it, at most.", rich_help_panel="Gallery"),
     ] = 2000,
     workspace: opt.Workspace = None,
     set_: Annotated[

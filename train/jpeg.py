@@ -42,7 +42,8 @@ def jpeg_loss(images: Tensor, quality: Tensor, subsample: bool) -> Tensor:
     padded = F.pad(
         images.float(), (0, -width % step, 0, -height % step), mode="replicate"
     )  # the coder repeats the last row and column
-    luma, chroma = _to_ycc(padded).round().split((1, 2), dim=1)
+    planes = _to_ycc(padded).round()
+    luma, chroma = planes[:, :1], planes[:, 1:]
     tables = _tables(quality)  # (B, 2, 64)
     luma = _quantise(luma, tables[:, :1])
     if subsample:

@@ -234,7 +234,7 @@ class _Run:
             features, logits = model(views.flatten(0, 2), batch.corner)
         features = features.float().unflatten(0, views.shape[:3])  # (B, 2, V, D)
         labels = torch.arange(2, device=group.device).view(1, 2, 1)  # as Label numbers them
-        loss = features.new_zeros(())
+        loss: Tensor = features.new_zeros(())
         if options.head:
             loss = options.head * self._head_loss(logits, labels.expand(views.shape[:3]))
         rank = group.rank
@@ -261,8 +261,10 @@ class _Run:
         """Binary cross entropy of the class tokens, and of the patches by their weight."""
         targets = labels.flatten().float()[:, None].expand_as(logits)
         losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
-        of_patches = losses[:, 1:].mean() if logits.shape[1] > 1 else 0.0
-        return losses[:, 0].mean() + self.config.loss.patches * of_patches
+        loss: Tensor = losses[:, 0].mean()
+        if logits.shape[1] > 1:
+            loss = loss + self.config.loss.patches * losses[:, 1:].mean()
+        return loss
 
     def _end_epoch(self, epoch: int) -> None:
         """Judge the encoder, keep the best, and decide whether to stop."""

@@ -72,7 +72,7 @@ def position_window(encoder: Encoder, patches: int, corner: tuple[int, int]) -> 
     if patches == grid:
         return None
     row, column = corner
-    of_patches = encoder.positions[:, 1:].unflatten(1, (grid, grid))
+    of_patches = encoder.positions[:, 1:].view(1, grid, grid, -1)
     part = of_patches[:, row : row + patches, column : column + patches].flatten(1, 2)
     return torch.cat((encoder.positions[:, :1], part), dim=1)
 

@@ -156,8 +156,9 @@ def load_autoencoder(where: str, device: torch.device) -> Autoencoder:
         except (SafetensorError, KeyError, RuntimeError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"{file} is not a tiny autoencoder's {part}: {reason}") from error
-        model = model.to(device, memory_format=torch.channels_last)
-        parts.append(model.eval().requires_grad_(False))
+        model.eval().requires_grad_(False).to(device)
+        # how convolutions like their memory, by a quarter faster on a CPU
+        parts.append(model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
     encoder, decoder = parts
     return TinyAutoencoder(path.name, encoder, decoder, device)
 

@@ -47,12 +47,13 @@ def add_reconstructions(
     Returns:
         The catalogue with the reconstructions; the generator is named ``reconstruction:NAME``.
     """
-    reals = catalogue.where(Label.REAL)
-    if numbers is not None:
-        reals = np.intersect1d(reals, numbers)
+    every = catalogue.where(Label.REAL)
+    reals = every if numbers is None else np.intersect1d(every, numbers)
+    turns = np.searchsorted(every, reals)  # the same whichever of them train
     _claim(folder, catalogue.digest, options)
     autoencoders = [load_autoencoder(where, group.device) for where in options.autoencoders]
-    shares = [reals[_in_turn(reals, place, options)] for place in range(len(autoencoders))]
+    count = len(autoencoders)
+    shares = [reals[(place - turns) % count < (options.each or count)] for place in range(count)]
     for autoencoder, share in zip(autoencoders, shares, strict=True):
         target = folder / autoencoder.name
         missing = [
@@ -75,16 +76,6 @@ def add_reconstructions(
                 )  # fmt: skip
                 records.append(record)
     return catalogue.extended(builder.build(), np.array(records, dtype=np.int32))
-
-
-def _in_turn(
-    reals: NDArray[np.int64], place: int, options: ReconstructOptions
-) -> NDArray[np.bool_]:
-    """Which reals the autoencoder at this place takes: those of its turn, by their numbers."""
-    count = len(options.autoencoders)
-    each = options.each or count
-    turn: NDArray[np.bool_] = (place - reals) % count < each
-    return turn
 
 
 def _claim(folder: Path, digest: str, options: ReconstructOptions) -> None:

@@ -175,7 +175,7 @@ def make_resident_views(images: ResidentImages, group: PairGroup, side: int) -> 
     pictures = pictures.round_().clamp_(0, 255)
     quality = torch.from_numpy(np.repeat(group.quality, 2)).to(pictures.device)
     pictures = jpeg_loss(pictures, quality, group.subsample).byte()
-    return _fit(pictures, group, side).unflatten(0, members.shape)
+    return _fit(pictures, group, side).view(*members.shape, 3, side, side)
 
 
 def _cut(

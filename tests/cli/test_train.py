@@ -135,7 +135,7 @@ def test_a_gallery_is_built_from_the_images_that_trained(tree, tmp_path):
         assert set(stored) == {("real", ""), ("fake", "gen")}
         assert info.encoder_sha256 == read_checkpoint(tmp_path / "folders" / "model").sha256
     scanned = subprocess.run(
-        [sys.executable, "-m", "code_forensics.cli.scan", str(tree / "real"), "--json", "-",
+        [str(Path(sys.executable).parent / "code-scan"), str(tree / "real"), "--json", "-",
          "--gallery", "folders", "--workspace", str(tmp_path / "ws"), "-q"],
         capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=120,
     )  # fmt: skip
