@@ -1,6 +1,5 @@
 """What is trained: the encoder, from scratch or from a checkpoint, and perhaps a head on it."""
 
-import copy
 from dataclasses import replace
 
 import torch
@@ -115,9 +114,14 @@ def plain(encoder: Encoder) -> Encoder:
     """The encoder in its own coordinates: itself, or a copy where it is whitened."""
     if not parametrize.is_parametrized(encoder.patch):
         return encoder
-    encoder = copy.deepcopy(encoder)
-    parametrize.remove_parametrizations(encoder.patch, "weight", leave_parametrized=True)
-    return encoder
+    # Not a deep copy that is stripped of its coordinates: torch would strip the original's class.
+    state = encoder.state_dict()
+    state = {name: value for name, value in state.items() if ".parametrizations." not in name}
+    state["patch.weight"] = encoder.patch.weight.detach()
+    with torch.device("meta"):
+        own = Encoder(encoder.config)
+    own.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
+    return own.train(encoder.training)
 
 
 def start_encoder(init: str, seed: int, layers: int = 0) -> Encoder:
