@@ -1,5 +1,6 @@
 """Options that say how verdicts are reached, shared by commands that judge."""
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,6 +61,23 @@ Prior = Annotated[
 ]
 
 
+class Classifier(StrEnum):
+    """What gives the verdicts."""
+
+    KNN = "knn"
+    LINEAR = "linear"
+    SVM = "svm"
+
+
+ClassifierOption = Annotated[
+    Classifier,
+    typer.Option(
+        "--classifier",
+        help="What gives the verdicts: the gallery's references (knn), or the published logistic"
+        " regression or one-class SVM, as pulled or imported: those always answer real or fake.",
+        rich_help_panel=PANEL,
+    ),
+]
 Crops = Annotated[
     Layout,
     typer.Option(

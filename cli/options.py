@@ -35,6 +35,13 @@ def _exact(precision: PrecisionChoice) -> PrecisionChoice:
     return precision
 
 
+class FramesChoice(StrEnum):
+    """Which pictures of a file."""
+
+    FIRST = "first"
+    ALL = "all"
+
+
 Workspace = Annotated[
     Path | None,
     typer.Option(
@@ -134,6 +141,45 @@ DecodeTimeout = Annotated[
         rich_help_panel="Files",
     ),
 ]
+Archives = Annotated[
+    bool,
+    typer.Option(
+        "--archives",
+        help="Scan what lies in zip, tar and compressed files and in mail, where it lies.",
+        rich_help_panel="Files",
+    ),
+]
+ArchiveBounds = Annotated[
+    str,
+    typer.Option(
+        "--archive-limits",
+        metavar="NAME=N,...",
+        help="Bounds on each archive: depth=3, members=100000, total (bytes unpacked), ratio=200"
+        " (unpacked to packed), nested (bytes of an archive in another).",
+        rich_help_panel="Files",
+    ),
+]
+Frames = Annotated[
+    FramesChoice,
+    typer.Option(
+        "--frames",
+        help="Of a file with several pictures (GIF, TIFF, HEIC, ...): the first, or each, with a"
+        " row of its own.",
+        rich_help_panel="Files",
+    ),
+]
+MaxFrames = Annotated[
+    int,
+    typer.Option(
+        "--max-frames",
+        metavar="N",
+        min=1,
+        help="Pictures of one file with --frames all; the others are one row (too_many_frames).",
+        rich_help_panel="Files",
+    ),
+]
+MAX_FRAMES = 1000
+
 MAX_PIXELS, MAX_BYTES, DECODE_TIMEOUT = 1 << 28, 1 << 30, 60.0
 """Defaults of the bounds, those of the engine's ``DecodeOptions``."""
 

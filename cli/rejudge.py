@@ -27,6 +27,7 @@ def rejudge(
     target_fpr: judging.TargetFpr = 0.01,
     target_fnr: judging.TargetFnr = 0.01,
     prior: judging.Prior = 0.5,
+    classifier: judging.ClassifierOption = judging.Classifier.KNN,
     workspace: opt.Workspace = None,
 ) -> None:
     """Judge a scan again from the vectors that the workspace keeps: no image is opened.
@@ -43,7 +44,7 @@ def rejudge(
     from ..index.workspace import Workspace, default_folder
     from . import render
     from .precision import bands_for_rejudging
-    from .session import judge_of_gallery
+    from .session import head_of_gallery, judge_of_gallery
     from .starter import chosen_gallery
 
     with ExitStack() as stack:
@@ -57,7 +58,7 @@ def rejudge(
                 f"scan the files again with: code-scan PATH... --gallery {info.name}",
             )
         options = judging.judge_options(k, target_fpr, target_fnr, prior)
-        judge = judge_of_gallery(space, info, options)
+        judge = judge_of_gallery(space, info, options, head_of_gallery(space, info, classifier))
         identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
         bands = bands_for_rejudging(space, info, space.scans.precisions(earlier), k)
         record = rejudge_record(earlier.run, earlier.key, earlier.uuid, identity, judge, bands)

@@ -47,6 +47,11 @@ def run(app: typer.Typer) -> None:
     except (EngineError, WorkspaceError) as error:
         fail(str(error), error.hint)
         sys.exit(EXIT_UNUSABLE)
+    except UnicodeEncodeError as error:  # names are text, though paths may be any bytes
+        if error.object not in (part for word in sys.argv for part in (word, *word.split("="))):
+            raise
+        fail(f"{error.object!s} is no valid UTF-8", "only paths may be anything else")
+        sys.exit(EXIT_UNUSABLE)
     except KeyboardInterrupt:
         _leave_at_once()
     except BrokenPipeError:

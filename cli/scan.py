@@ -61,6 +61,7 @@ def scan(
     target_fpr: judging.TargetFpr = 0.01,
     target_fnr: judging.TargetFnr = 0.01,
     prior: judging.Prior = 0.5,
+    classifier: judging.ClassifierOption = judging.Classifier.KNN,
     crops: judging.Crops = Layout.CENTER,
     probe: judging.Probe = False,
     csv: formats.Csv = None,
@@ -101,6 +102,10 @@ def scan(
     max_pixels: opt.MaxPixels = opt.MAX_PIXELS,
     max_bytes: opt.MaxBytes = opt.MAX_BYTES,
     decode_timeout: opt.DecodeTimeout = opt.DECODE_TIMEOUT,
+    archives: opt.Archives = False,
+    archive_limits: opt.ArchiveBounds = "",
+    frames: opt.Frames = opt.FramesChoice.FIRST,
+    max_frames: opt.MaxFrames = opt.MAX_FRAMES,
     rehash: Annotated[
         bool,
         typer.Option(help="Read files again even if they look unchanged.", rich_help_panel="Files"),
@@ -154,13 +159,14 @@ def scan(
     """
     wanted = _fail_on(fail_on)
     with working("starting", quiet):
+        from ..engine.archives.limits import ArchiveLimits
         from ..engine.decoding.decode import DecodeOptions
         from ..engine.decoding.views import ViewPlan
         from ..engine.discover import WalkOptions
         from ..engine.shard import Shard
         from ..index.contents import Recall
         from ..index.workspace import default_folder
-        from .scanning import Case, ScanRequest, Showing, perform
+        from .scanning import Case, Inside, ScanRequest, Showing, perform
         from .session import EncoderChoice
 
     request = ScanRequest(
@@ -176,7 +182,12 @@ def scan(
             shard=Shard.parse(shard) if shard else None,
         ),
         judging=judging.judge_options(k, target_fpr, target_fnr, prior),
+        classifier=classifier,
         decoding=DecodeOptions(max_pixels, max_bytes, decode_timeout, views=ViewPlan(crops, probe)),
+        inside=Inside(
+            ArchiveLimits.parse(archive_limits) if archives or archive_limits else None,
+            max_frames if frames is opt.FramesChoice.ALL else 1,
+        ),
         recall=Recall(rehash, retry_failed, reembed),
         workers=workers,
         case=Case(case, examiner, note),

@@ -1,6 +1,6 @@
 """A scan from its request to its reports: set up, run, recorded, written, summed up."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from ..engine.archives.limits import ArchiveLimits
 from ..engine.contracts import Gallery
 from ..engine.decoding.decode import PREPROCESSING, DecodeOptions
 from ..engine.discover import FoundFile, Walk, WalkOptions, walk
@@ -26,10 +27,12 @@ from ..index.workspace import Workspace
 from . import outputs, render
 from .console import say, working
 from .formats import Wanted
+from .judging import Classifier
+from .options import PrecisionChoice
 from .precision import embedders_of_gallery
 from .progress import Busiest, Meter, meter
 from .running import EXIT_INTERRUPTED, interruptible
-from .session import EncoderChoice, judge_of_gallery
+from .session import EncoderChoice, head_of_gallery, judge_of_gallery
 from .starter import chosen_gallery
 
 
@@ -58,6 +61,25 @@ class Showing:
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """What of a file's inside is scanned too.
+
+    Attributes:
+        archives: Bounds on archives; None leaves them closed.
+        frames: Pictures of one file, at most.
+    """
+
+    archives: ArchiveLimits | None = None
+    frames: int = 1
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "Inside":
+        """From the arguments of a run record; one without them took first frames only."""
+        limits = arguments.get("archives")
+        return cls(ArchiveLimits(**limits) if limits else None, arguments.get("frames", 1))
+
+
+@dataclass(frozen=True, slots=True)
 class ScanRequest:
     """Everything that a user asks of a scan.
 
@@ -68,7 +90,9 @@ class ScanRequest:
         gallery: Name; None for the workspace's choice, or the embedded starter.
         walking: Which files under the paths.
         judging: How verdicts are reached.
+        classifier: What gives them.
         decoding: Bounds and views.
+        inside: Whether archives are opened, and how many frames count.
         recall: How much of what is known may be used.
         workers: Threads; 0 is one a core.
         case: What the examiner says.
@@ -85,7 +109,9 @@ class ScanRequest:
     gallery: str | None = None
     walking: WalkOptions = field(default_factory=WalkOptions)
     judging: JudgeOptions = field(default_factory=JudgeOptions)
+    classifier: Classifier = Classifier.KNN
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
+    inside: Inside = field(default_factory=Inside)
     recall: Recall = field(default_factory=Recall)
     workers: int = 0
     case: Case = field(default_factory=Case)
@@ -116,6 +142,8 @@ class ScanRequest:
             "max_pixels": self.decoding.max_pixels,
             "max_bytes": self.decoding.max_bytes,
             "decode_timeout": self.decoding.timeout,
+            "archives": self.inside.archives.record() if self.inside.archives else None,
+            "frames": self.inside.frames,
             "case": self.case.case,
             "examiner": self.case.examiner,
             "note": self.case.note,
@@ -159,8 +187,12 @@ class ScanSession:
         """
         info = chosen_gallery(space, request.gallery)
         k = request.judging.k
-        embedder, safeguard = embedders_of_gallery(space, info, request.encoder, k)
-        judge = judge_of_gallery(space, info, request.judging)
+        head = head_of_gallery(space, info, request.classifier)
+        encoder = request.encoder
+        if head is not None:  # how far less precision moves its answers is not known
+            encoder = replace(encoder, precision=PrecisionChoice.FLOAT32)
+        embedder, safeguard = embedders_of_gallery(space, info, encoder, k)
+        judge = judge_of_gallery(space, info, request.judging, head)
         plan = request.decoding.views
         identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
         bands = [safeguard.audit.band] if safeguard else []
@@ -168,7 +200,13 @@ class ScanSession:
         enough = tuple(dict.fromkeys(("float32", embedder.precision)))
         recall = replace(request.recall, precisions=enough)
         recorder = space.recorder(info, run, recall, plan.id)
-        options = ScanOptions(safeguard, PipelineOptions(request.workers, decode=request.decoding))
+        pipeline = PipelineOptions(
+            request.workers,
+            decode=request.decoding,
+            archives=request.inside.archives,
+            frames=request.inside.frames,
+        )
+        options = ScanOptions(safeguard, pipeline)
         return cls(space, info, embedder, judge, run, recorder, options)
 
     def results(
@@ -236,7 +274,8 @@ def perform(request: ScanRequest) -> Summary:
                         lines.write(jsonl_line(result))
                     if request.showing.verbose:
                         render.file_line(result)
-                    progress.advance(render.counts(session.tally.summary))
+                    if result.container is None:  # what lies in files was not counted before
+                        progress.advance(render.counts(session.tally.summary))
             state = "interrupted" if stopped() and request.watch is None else "finished"
         finally:
             session.finish(state, files.left_out)

@@ -1,18 +1,23 @@
 """What a command needs before it can work: a gallery, its encoder, and a device."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..engine.checkpoint import Checkpoint, read_checkpoint
 from ..engine.embed import Embedder
 from ..engine.errors import CheckpointError, InputError
 from ..engine.judging.assessment import Assessment, assess_references
+from ..engine.judging.heads import NamedHead, read_head
 from ..engine.judging.judge import Judge, JudgeOptions
 from ..engine.scan import require_same_encoder
 from ..engine.starter.read import ORIGIN
 from ..index.errors import WorkspaceError
 from ..index.gallery_records import GalleryInfo
+from ..index.heads import HeadInfo
 from ..index.workspace import Workspace
 from .console import say
+from .judging import Classifier
 from .options import DeviceChoice, PrecisionChoice
 from .starter import starter_encoder
 
@@ -60,9 +65,44 @@ def checkpoint_of_gallery(
     return checkpoint
 
 
-def judge_of_gallery(workspace: Workspace, gallery: GalleryInfo, options: JudgeOptions) -> Judge:
+def judge_of_gallery(
+    workspace: Workspace,
+    gallery: GalleryInfo,
+    options: JudgeOptions,
+    head: NamedHead | None = None,
+) -> Judge:
     """What decides by a gallery; its assessment is fitted where none is kept for its state."""
-    return Judge(assessment_of_gallery(workspace, gallery, options.k), options)
+    return Judge(assessment_of_gallery(workspace, gallery, options.k), options, head)
+
+
+def head_of_gallery(
+    workspace: Workspace, gallery: GalleryInfo, classifier: Classifier
+) -> NamedHead | None:
+    """The classifier in force for a gallery's encoder; None where the neighbours decide.
+
+    Raises:
+        WorkspaceError: There is none of the kind.
+    """
+    if classifier is Classifier.KNN:
+        return None
+    return _read_head(workspace, workspace.heads.find(gallery.encoder_sha256, classifier.value))
+
+
+def head_of_record(workspace: Workspace, judging: Mapping[str, Any]) -> NamedHead | None:
+    """The classifier that a run record's ``judging`` names, also where it was replaced since.
+
+    Raises:
+        WorkspaceError: It is not there any more.
+    """
+    named = judging.get("classifier")
+    if named is None:
+        return None
+    return _read_head(workspace, workspace.heads.with_hash(named["sha256"]))
+
+
+def _read_head(workspace: Workspace, info: HeadInfo) -> NamedHead:
+    head = read_head(workspace.heads.document(info), f"the classifier {info.name}")
+    return NamedHead(head, info.name, info.sha256)
 
 
 def assessment_of_gallery(workspace: Workspace, gallery: GalleryInfo, k: int = 1) -> Assessment:

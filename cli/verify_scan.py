@@ -142,7 +142,8 @@ def _reproduce(
     from ..engine.run import environment, environment_changes
     from ..engine.scan import ScanOptions
     from .console import say
-    from .session import EncoderChoice, embedder_of_gallery, judge_of_gallery
+    from .scanning import Inside
+    from .session import EncoderChoice, embedder_of_gallery, head_of_record, judge_of_gallery
 
     if info.gallery_key is None or info.generation is None:
         raise InputError(f"the gallery of scan {info.key} was purged", "")
@@ -152,7 +153,9 @@ def _reproduce(
     embedder = embedder_of_gallery(
         space, gallery, EncoderChoice(weights, device, opt.PrecisionChoice.FLOAT32)
     )
-    judge = judge_of_gallery(space, gallery, JudgeOptions.of(info.run["judging"]))
+    judging = info.run["judging"]
+    head = head_of_record(space, judging)
+    judge = judge_of_gallery(space, gallery, JudgeOptions.of(judging), head)
     for name, before, now in environment_changes(info.run, environment(embedder)):
         say(f"{name} was {before} then and is {now} now", "yellow")
     current = space.galleries.is_current(gallery)
@@ -164,7 +167,11 @@ def _reproduce(
         arguments.get("decode_timeout", opt.DECODE_TIMEOUT),
         views=ViewPlan.of(info.run.get("views")),
     )
-    options = ScanOptions(pipeline=PipelineOptions(workers, decode=decode))
+    inside = Inside.of(arguments)
+    pipeline = PipelineOptions(
+        workers, decode=decode, archives=inside.archives, frames=inside.frames
+    )
+    options = ScanOptions(pipeline=pipeline)
     measured = info.run.get("precision_bands", {})
     bands = {precision: PrecisionBand.of(band).width for precision, band in measured.items()}
     return reproduce(rows, opened, judge, embedder, options, bands=bands, stop=stopped)

@@ -50,7 +50,7 @@ class LabelledFolder:
         if self.label is Label.REAL:
             return "", folders[0] if folders else own
         if self.generator is not None:
-            return self.generator, folders[0] if folders else own
+            return _text(self.generator), folders[0] if folders else own
         return folders[0] if folders else "", folders[-1] if folders else own
 
 

@@ -116,6 +116,14 @@ class Content(Protocol):
     def precision(self) -> str | None:
         """Arithmetic that gave the embedding."""
 
+    @property
+    def frame(self) -> int:
+        """Which picture of the bytes, from 1."""
+
+    @property
+    def frames(self) -> int | None:
+        """How many pictures they hold; None where that is not known."""
+
 
 class Store(Protocol):
     """Memory of files and contents, so that nothing is read or embedded twice."""
@@ -126,15 +134,15 @@ class Store(Protocol):
         Content without an embedding by the current encoder, and without a reason, is not known.
         """
 
-    def known_content(self, sha256: str) -> Content | None:
-        """What is known of some bytes, under the same condition."""
+    def known_content(self, sha256: str, frame: int = 1) -> Content | None:
+        """What is known of some bytes, or of a further frame, under the same condition."""
 
 
 class Recorder(Store, Protocol):
     """A store that takes the results of one scan."""
 
-    def first_path(self, sha256: str) -> str | None:
-        """The first recorded path of this scan with these bytes."""
+    def first_path(self, sha256: str, frame: int = 1) -> str | None:
+        """The first recorded path of this scan with these bytes, or with this frame of them."""
 
     def record(self, rows: Sequence[tuple[FoundFile | None, Content | None, FileResult]]) -> None:
         """Store results and what was learnt of their contents, in one durable transaction.

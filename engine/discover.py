@@ -50,6 +50,8 @@ class FoundFile:
         reason: Why it is skipped or has failed already; None for a regular file.
         detail: The system's words behind the reason.
         root: The given path under which it was found.
+        container: The file on disk that it lies in: an archive, or a picture of several frames;
+            None for a file on disk. Times and numbers are that file's.
     """
 
     path: str
@@ -60,6 +62,7 @@ class FoundFile:
     reason: str | None = None
     detail: str | None = None
     root: str = ""
+    container: str | None = None
 
 
 class Reason:

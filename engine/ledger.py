@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
+from .archives.kinds import Kind
 from .contracts import Content, Recorder
 from .decoding.formats import suffix_fits
 from .discover import FoundFile
-from .judging.judge import Judgement
+from .judging.judgement import Judgement
 from .pipeline import Item, StageTimes
 from .results import FileResult, Status
 
@@ -25,6 +26,12 @@ SKIPPED = frozenset(
         "symlink_loop",
         "too_large",
         "too_many_pixels",
+        "archive",
+        "archive_bomb",
+        "too_deep",
+        "too_many_members",
+        "too_many_frames",
+        "hard_link",
     }
 )
 """Reasons that make a file ``skipped``: it is no image, or a bound that the user sets says no."""
@@ -37,7 +44,8 @@ class Ledger:
         self._recorder = recorder
         self._times = times
         self._rows: list[tuple[FoundFile | None, Content | None, FileResult]] = []
-        self._first: dict[str, str] = {}  # SHA-256 -> path, of the rows not yet committed
+        # Path by SHA-256 and frame, of the rows not yet committed
+        self._first: dict[tuple[str, int], str] = {}
         self._committed = time.monotonic()
 
     @property
@@ -55,10 +63,11 @@ class Ledger:
             result = _facts(file, content, status, reason)
         else:
             assert content is not None
-            first = self._first.get(content.sha256) or self._recorder.first_path(content.sha256)
+            key = (content.sha256, content.frame)
+            first = self._first.get(key) or self._recorder.first_path(*key)
             if first is None or first == file.path:  # its own: it was scanned before it changed
                 first = None
-                self._first[content.sha256] = file.path
+                self._first[key] = file.path
                 status = Status.SCANNED if item.embedded else Status.CACHED
             else:
                 status = Status.DUPLICATE if item.opened else Status.CACHED
@@ -108,13 +117,17 @@ def judged(facts: FileResult, judgement: Judgement) -> FileResult:
         attribution_certainty=judgement.attribution_certainty,
         crops=judgement.crops,
         probe=judgement.probe,
+        classifier=judgement.classifier,
+        classifier_score=judgement.classifier_score,
     )
 
 
 def _provenance(file: FoundFile, content: Content) -> Mapping[str, Any]:
     """What the bytes say of their origin, and what the file's name says of the bytes."""
     suffix = PurePath(file.path).suffix
-    if not content.format or not suffix or suffix_fits(suffix.lower(), content.format):
+    if not content.format or not suffix or content.format in set(Kind):
+        return content.provenance
+    if suffix_fits(suffix.lower(), content.format):
         return content.provenance
     note = {
         "kind": "suffix",
@@ -131,6 +144,7 @@ def _provenance(file: FoundFile, content: Content) -> Mapping[str, Any]:
 def _facts(
     file: FoundFile, content: Content | None, status: Status, reason: str | None
 ) -> FileResult:
+    several = content if content and (content.frames or 1) > 1 else None
     return FileResult(
         path=file.path,
         sha256=content.sha256 if content else None,
@@ -142,4 +156,7 @@ def _facts(
         reason=reason,
         provenance=_provenance(file, content) if content else {},
         detail=file.detail or (content.detail if content else None),
+        container=file.container,
+        frame=several.frame if several else None,
+        frames=several.frames if several else None,
     )

@@ -3,27 +3,35 @@
 One thread, the caller's, decides; a pool of threads, one a core, does single-threaded jobs of
 three kinds: read and hash a file, decode a content, embed a batch. Whoever is free does whatever
 is next, so that neither end waits for the other. Bytes and crops in flight are bounded, and
-what comes out is in the order of what went in.
+what comes out is in the order of what went in: an archive after its members, and the further
+frames of a picture after it.
 """
 
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import expand
+from .archives.kinds import Kind
+from .archives.limits import ArchiveLimits
+from .archives.walker import ArchiveFile, FoundMember, Refused, Walker
 from .contracts import Content, Store
 from .decoding.decode import Decoded, DecodeOptions, Undecodable
+from .decoding.decode import Reason as DecodeReason
+from .decoding.formats import MULTI_FRAME
 from .decoding.views import ViewPlan
 from .discover import FoundFile
+from .expand import FrameRun
 from .isolation.decoders import Decoders
 from .judging.hits import Hits
-from .read import FreshContent, ReadFile, read_file
+from .read import FreshContent, ReadFile, archive_kind, read_file
 from .workers import Workers
 
 HEARTBEAT = 0.25
@@ -45,12 +53,16 @@ class PipelineOptions:
         window: Files in flight at most.
         budget: Bytes of files in flight at most; one file may always be in flight.
         decode: Bounds for the decoder.
+        archives: Bounds for archives, whose members are worked on too; None leaves them closed.
+        frames: Pictures of a file that are worked on, at most; 1 takes the first of each.
     """
 
     workers: int = 0
     window: int = 512
     budget: int = 256 << 20
     decode: DecodeOptions = field(default_factory=DecodeOptions)
+    archives: ArchiveLimits | None = None
+    frames: int = 1
 
 
 @dataclass(slots=True)
@@ -114,6 +126,7 @@ class _Work:
         found: What came out for each view so far.
         hits: What the search found, one row a view, once all are done.
         done: Whether nothing is left to do.
+        fresh: Whether only one file has come with them so far.
     """
 
     content: FreshContent
@@ -121,6 +134,7 @@ class _Work:
     found: "list[Identified | None]" = field(default_factory=list)
     hits: Hits | None = None
     done: bool = False
+    fresh: bool = True
 
 
 _View = tuple[_Work, int]
@@ -142,11 +156,15 @@ class Item:
     opened: bool = False
     _work: _Work | None = None
     _reading: bool = False
+    _archive: ArchiveFile | None = None  # until its members have come
+    _data: bytes | None = None  # of a picture that may hold several
 
     @property
     def ready(self) -> bool:
         """Whether nothing is left to do."""
-        return not self._reading and (self._work is None or self._work.done)
+        return (
+            not self._reading and self._archive is None and (self._work is None or self._work.done)
+        )
 
     @property
     def hits(self) -> Hits | None:
@@ -177,9 +195,19 @@ class Pipeline:
         self._bytes = 0
         self._decoding = 0
         self._embedding = 0
-        self._works: WeakValueDictionary[str, _Work] = WeakValueDictionary()
+        self._works: WeakValueDictionary[tuple[str, int], _Work] = WeakValueDictionary()
         self._crops: dict[bool, list[_View]] = {False: [], True: []}  # by `final`
         self._most = max(_LEAST_WINDOW, options.window // options.decode.views.most)
+        # Members and frames, which come before what is in the window.
+        self._inner: deque[Item] = deque()
+        self._inner_bytes = 0
+        self._walked: Item | None = None  # the archive at the front of the window
+        self._walking = False  # whether a thread is waiting for the walker
+        self._walker: Walker | None = None
+        if options.archives is not None:
+            bounds = options.decode
+            self._walker = Walker(options.archives, bounds.max_bytes, bounds.timeout)
+        self._runs: list[FrameRun[_Work]] = []
 
     def run(self, files: Iterable[FoundFile], stop: Callable[[], bool]) -> Iterator[list[Item]]:
         """Yield the files in order, in bursts, as they become ready; a burst may be empty.
@@ -192,6 +220,8 @@ class Pipeline:
         exhausted = False
         try:
             while True:
+                self._walk_on()
+                self._decode_frames()
                 while not exhausted and self._has_room():
                     file = next(source, None)
                     if file is None:
@@ -203,7 +233,7 @@ class Pipeline:
                     yield burst
                     if not stop():
                         continue
-                if stop() or (exhausted and not self._window):
+                if stop() or (exhausted and not self._window and not self._inner):
                     return
                 self._submit_batches(starved=self._decoding == 0)
                 started = time.perf_counter()
@@ -214,20 +244,28 @@ class Pipeline:
                 else:
                     finish()
         finally:
+            if self._walker is not None:
+                self._walker.close()
             self._pool.close(wait=not stop())
             self._decoders.close()
 
     def _has_room(self) -> bool:
+        if self._inner or self._walked is not None:
+            return False
         return not self._window or (
             len(self._window) < self._most and self._bytes < self._options.budget
         )
 
     def _release(self) -> list[Item]:
         burst = []
-        while self._window and self._window[0].ready:
-            item = self._window.popleft()
-            self._bytes -= item.file.bytes or 0
+        while (queue := self._inner or self._window) and queue[0].ready:
+            item = queue.popleft()
+            if queue is self._inner:
+                self._inner_bytes -= item.file.bytes or 0
+            else:
+                self._bytes -= item.file.bytes or 0
             burst.append(item)
+            self._add_frames(item)
         return burst
 
     def _admit(self, file: FoundFile) -> None:
@@ -236,38 +274,80 @@ class Pipeline:
         self._bytes += file.bytes or 0
         if file.reason is not None:
             return
-        item.content = self._usable(self._store.known_file(file))
-        if item.content is not None:
+        known = self._usable(self._store.known_file(file))
+        if known is not None and known.format in expand.KINDS:
+            item.content = known
+            item._archive = expand.archive_of(file, Kind(known.format))
             return
+        closed = (
+            known
+            if self._walker is not None
+            and known is not None
+            and known.reason == DecodeReason.NOT_AN_IMAGE
+            else None
+        )
+        if known is not None and closed is None and self._knows_frames(known):
+            item.content = known
+            return
+        self._read(item, closed)
+
+    def _read(self, item: Item, known: Content | None) -> None:
+        """Read a file; one that is `known` only in case it is an archive."""
         item._reading = True
         self._decoding += 1
-        limit = self._options.decode.max_bytes
+        file, limit = item.file, self._options.decode.max_bytes
+        archives = self._walker is not None
 
         def job() -> Callable[[], None]:
             started = time.perf_counter()
-            outcome = read_file(file, limit)
+            if known is not None and archive_kind(file) is None:
+                return lambda: self._on_known(item, known)
+            outcome = read_file(file, limit, archives)
             elapsed = time.perf_counter() - started
             return lambda: self._on_read(item, outcome, elapsed)
 
         self._pool.submit(job)
 
+    def _on_known(self, item: Item, known: Content) -> None:
+        self._decoding -= 1
+        item.content, item._reading = known, False
+
     def _on_read(self, item: Item, read: ReadFile, elapsed: float) -> None:
         self._times.read += elapsed
         self._decoding -= 1
-        self._bytes += (read.file.bytes or 0) - (item.file.bytes or 0)
+        grown = (read.file.bytes or 0) - (item.file.bytes or 0)
+        if item.file.container is None:
+            self._bytes += grown
+        else:
+            self._inner_bytes += grown
         item.file = read.file
         item._reading = False
+        if read.archive is not None:
+            item.opened = True
+            item.content = FreshContent(read.sha256, read.file.bytes or 0, str(read.archive))
+            item._archive = expand.archive_of(read.file, read.archive)
+            return
         if read.data is None:
             return
         item.opened = True
+        if self._options.frames > 1:
+            item._data = read.data
         item.content = self._usable(self._store.known_content(read.sha256))
         if item.content is not None:
             return
-        work = self._works.get(read.sha256)
+        item._work = self._work_on(read.sha256, 1, len(read.data))
+        item.content = item._work.content
+        if item._work.fresh:
+            self._decode(item._work, read.data)
+
+    def _work_on(self, sha256: str, frame: int, size: int) -> _Work:
+        """The work on some bytes, or on a further frame; with others that hold the same."""
+        work = self._works.get((sha256, frame))
         if work is None:
-            work = self._works[read.sha256] = _Work(FreshContent(read.sha256, len(read.data)))
-            self._decode(work, read.data)
-        item._work, item.content = work, work.content
+            work = self._works[sha256, frame] = _Work(FreshContent(sha256, size, frame=frame))
+        else:
+            work.fresh = False
+        return work
 
     def _decode(self, work: _Work, data: bytes) -> None:
         self._decoding += 1
@@ -277,14 +357,21 @@ class Pipeline:
             decoded = self._decoders.decode(data)
             work.content.provenance = self._decoders.provenance(data)
             elapsed = time.perf_counter() - started
-            return lambda: self._on_decoded(work, decoded, elapsed)
+            return lambda: self._on_decoded([work], [decoded], elapsed)
 
         self._pool.submit(job)
 
-    def _on_decoded(self, work: _Work, decoded: Decoded | Undecodable, elapsed: float) -> None:
+    def _on_decoded(
+        self, works: Sequence[_Work], answers: Sequence[Decoded | Undecodable], elapsed: float
+    ) -> None:
         self._times.decode += elapsed
-        self._times.decoded += 1
         self._decoding -= 1
+        for work, decoded in zip(works, answers, strict=True):
+            self._take(work, decoded)
+        self._submit_batches(starved=False)
+
+    def _take(self, work: _Work, decoded: Decoded | Undecodable) -> None:
+        self._times.decoded += 1
         content = work.content
         content.format = decoded.format or None
         content.width, content.height = decoded.width, decoded.height
@@ -293,10 +380,139 @@ class Pipeline:
             work.done = True
         else:
             content.decoder = decoded.decoder
+            content.frames = expand.frames_of(decoded.format, decoded.frames)
             work.views = decoded.views
             work.found = [None] * len(decoded.views)
             self._crops[False] += [(work, view) for view in range(len(decoded.views))]
-            self._submit_batches(starved=False)
+
+    def _walk_on(self) -> None:
+        """Open the archive at the front of the window, or ask for its next member."""
+        if self._walking or self._walker is None:
+            return
+        if self._walked is None:
+            first = self._window[0] if self._window and not self._inner else None
+            if first is not None and first._archive is not None:
+                self._walked = first
+                self._ask_walker(self._walker.open, first._archive)
+        elif len(self._inner) < self._most and (
+            not self._inner or self._inner_bytes < self._options.budget
+        ):
+            self._ask_walker(self._walker.next)
+
+    def _ask_walker(self, ask: Callable[..., FoundMember | Refused], *what: ArchiveFile) -> None:
+        self._walking = True
+        self._decoding += 1
+
+        def job() -> Callable[[], None]:
+            started = time.perf_counter()
+            found = ask(*what)
+            elapsed = time.perf_counter() - started
+            return lambda: self._on_member(found, elapsed)
+
+        self._pool.submit(job)
+
+    def _on_member(self, found: FoundMember | Refused, elapsed: float) -> None:
+        self._times.read += elapsed
+        self._walking = False
+        self._decoding -= 1
+        archive, walker = self._walked, self._walker
+        assert archive is not None
+        assert archive._archive is not None
+        assert archive.content is not None
+        assert walker is not None
+        if isinstance(found, Refused):
+            size, kind = archive.file.bytes or 0, archive._archive.kind
+            archive.content = expand.walked_archive(archive.content.sha256, size, kind, found)
+            archive._archive = self._walked = None
+            return
+        item = Item(expand.as_file(archive.file, found), expand.nested_archive(found))
+        self._inner.append(item)
+        self._inner_bytes += item.file.bytes or 0
+        if item.content is not None or item.file.reason is not None:
+            return
+        known = self._usable(self._store.known_file(item.file))
+        if known is not None and self._knows_frames(known):
+            item.content = known
+            return
+        self._walking = item._reading = True
+        self._decoding += 1
+
+        def job() -> Callable[[], None]:
+            started = time.perf_counter()
+            outcome = expand.read_member(walker, item.file)
+            elapsed = time.perf_counter() - started
+
+            def done() -> None:
+                self._walking = False
+                self._on_read(item, outcome, elapsed)
+
+            return done
+
+        self._pool.submit(job)
+
+    def _knows_frames(self, content: Content) -> bool:
+        """Whether nothing is left to be decoded of the further frames, where they are wanted."""
+        last = min(content.frames or 1, self._options.frames)
+        return all(
+            self._usable(self._store.known_content(content.sha256, number)) is not None
+            for number in range(2, last + 1)
+        )
+
+    def _add_frames(self, item: Item) -> None:
+        """Put the further frames of a picture in front of all others, where they are wanted."""
+        content, data = item.content, item._data
+        if content is None or content.frame > 1 or self._options.frames < 2:
+            return
+        frames = content.frames or 1
+        last = min(frames, self._options.frames)
+        items, missing, works = [], [], []
+        for number in range(2, last + 1):
+            known = self._usable(self._store.known_content(content.sha256, number))
+            frame = Item(expand.frame_file(item.file, number), known, item.opened)
+            items.append(frame)
+            if known is None:
+                frame._work = self._work_on(content.sha256, number, content.bytes)
+                frame.content = frame._work.content
+                if frame._work.fresh:
+                    missing.append(number)
+                    works.append(frame._work)
+        if frames > last:
+            items.append(Item(expand.frames_left_out(item.file, last + 1, frames)))
+        if missing and data is None:  # purged since the file was found to be known
+            for frame in items:
+                if frame._work is not None:
+                    frame._work, frame.content = None, None
+                    frame.file = replace(frame.file, reason="changed")
+        elif missing and data is not None:
+            size = expand.at_a_time(self._options.decode.views.most)
+            provenance = content.provenance
+            for work in works:
+                work.content.provenance, work.content.frames = provenance, frames
+            self._runs.append(FrameRun(data, missing, works, size))
+        self._inner.extendleft(reversed(items))
+
+    def _decode_frames(self) -> None:
+        """Send off the next frames of each picture whose last ones are done."""
+        for run in list(self._runs):
+            if not all(work.done for work in run.pending):
+                continue
+            numbers, works = run.take()
+            if not numbers:
+                self._runs.remove(run)
+                continue
+            self._decoding += 1
+            self._pool.submit(self._frames_job(run.data, numbers, works))
+
+    def _frames_job(
+        self, data: bytes, numbers: range, works: "list[_Work]"
+    ) -> Callable[[], Callable[[], None]]:
+        def job() -> Callable[[], None]:
+            started = time.perf_counter()
+            answers = self._decoders.decode_frames(data, numbers.start - 1, numbers.stop - 1)
+            elapsed = time.perf_counter() - started
+            return lambda: self._on_decoded(works, answers, elapsed)
+
+        return job
 
     def _submit_batches(self, starved: bool) -> None:
         """Send full batches off; the rest too when nothing else would fill them."""
@@ -357,7 +573,12 @@ class Pipeline:
         """Forget failures that may not happen again, and contents that lack some view."""
         if content is None or content.reason in PASSING:
             return None
+        if content.format in expand.KINDS and self._walker is None:
+            return None
         if content.vector is not None:
+            many = self._options.frames > 1 and content.format in MULTI_FRAME
+            if many and content.frames is None:  # an older version did not count them
+                return None
             plan = self._options.decode.views
             views = 1 if content.views is None else 1 + len(content.views)
             if plan.id and views != plan.count(content.width or 0, content.height or 0):

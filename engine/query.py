@@ -36,7 +36,7 @@ class _Forgetful:
     def known_file(self, file: FoundFile) -> Content | None:  # noqa: ARG002
         return None
 
-    def known_content(self, sha256: str) -> Content | None:  # noqa: ARG002
+    def known_content(self, sha256: str, frame: int = 1) -> Content | None:  # noqa: ARG002
         return None
 
 

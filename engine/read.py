@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .archives.kinds import HEAD, Kind, kind_of
 from .discover import FoundFile, Reason
 
 _FLAGS = (
@@ -37,6 +38,8 @@ class FreshContent:
     vector: NDArray[np.float32] | None = None
     precision: str | None = None
     views: NDArray[np.float32] | None = None
+    frame: int = 1
+    frames: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +48,26 @@ class ReadFile:
 
     Attributes:
         file: The file as it was when it was read, with a reason where it could not be.
-        data: Its bytes; None where it could not be read.
+        data: Its bytes; None where it could not be read, and of an archive.
         sha256: Their digest, hexadecimal.
+        archive: What kind of archive it is, where those are looked for.
     """
 
     file: FoundFile
     data: bytes | None = None
     sha256: str = ""
+    archive: Kind | None = None
 
 
-def read_file(file: FoundFile, max_bytes: int) -> ReadFile:
-    """Read a whole file and hash it.
+def read_file(file: FoundFile, max_bytes: int, archives: bool = False) -> ReadFile:
+    """Read a whole file and hash it; an archive is hashed, and not kept.
 
     Never raises for the file's sake: what goes wrong is the reason of the returned file.
 
     Args:
         file: A regular file, as discovered.
         max_bytes: Larger files are not read: reason ``too_large``.
+        archives: Tell archives apart; they may have any size.
     """
     try:
         descriptor = _open(file.path)
@@ -79,6 +85,8 @@ def read_file(file: FoundFile, max_bytes: int) -> ReadFile:
         )
         if not stat.S_ISREG(status.st_mode):
             return _refuse(now, Reason.SPECIAL_FILE)
+        if archives and (kind := _kind(descriptor, file.path)) is not None:
+            return ReadFile(now, None, _digest(descriptor), kind)
         if status.st_size > max_bytes:
             return _refuse(now, "too_large", f"{status.st_size} bytes, the limit is {max_bytes}")
         with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as handle:
@@ -94,6 +102,33 @@ def read_file(file: FoundFile, max_bytes: int) -> ReadFile:
     if not data:
         return _refuse(now, "empty")
     return ReadFile(now, data, hashlib.sha256(data).hexdigest())
+
+
+def archive_kind(file: FoundFile) -> Kind | None:
+    """What kind of archive a file is, by its first bytes; None for all others."""
+    try:
+        descriptor = _open(file.path)
+    except OSError:
+        return None
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return _kind(descriptor, file.path) if regular else None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _kind(descriptor: int, path: str) -> Kind | None:
+    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as handle:
+        head = handle.read(HEAD)
+        handle.seek(0)
+    return kind_of(head, path)
+
+
+def _digest(descriptor: int) -> str:
+    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _open(path: str) -> int:

@@ -86,7 +86,7 @@ def rejudge(
 def _content(row: FileResult, recorder: Recorder) -> Content | None:
     if not row.status.judged or row.sha256 is None:
         return None
-    return recorder.known_content(row.sha256)
+    return recorder.known_content(row.sha256, row.frame or 1)
 
 
 def _lost(row: FileResult) -> FileResult:
@@ -101,4 +101,7 @@ def _lost(row: FileResult) -> FileResult:
         status=Status.FAILED,
         reason=NOT_EMBEDDED,
         provenance=row.provenance,
+        container=row.container,
+        frame=row.frame,
+        frames=row.frames,
     )

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 
 from .contracts import Content, Gallery
 from .discover import FoundFile, Reason, examine
@@ -44,7 +45,7 @@ class Reproduction:
     fields: tuple[str, ...] = ()
 
 
-_ANSWERS = ("status", "reason", "knn", "verdict", "generator", "attribution")
+_ANSWERS = ("status", "reason", "knn", "verdict", "generator", "attribution", "classifier")
 _FIGURES = (
     "p_fake",
     "log10_lr",
@@ -53,6 +54,7 @@ _FIGURES = (
     "real_similarity",
     "fake_similarity",
     "score",
+    "classifier_score",
 )
 _EVIDENCE = ("neighbours", "crops", "probe")
 _SCORES = ("margin", "real_similarity", "fake_similarity", "score")
@@ -83,24 +85,63 @@ def reproduce(
     Yields:
         One record a row, in order.
     """
-    waiting: deque[FileResult] = deque()
+    waiting: deque[_Wanted] = deque()
 
     def files() -> Iterator[FoundFile]:
-        for row in rows:
-            waiting.append(row)
-            yield _unread(row) or examine(row.path)
+        """Each file on disk once, whose members or frames may have rows of their own."""
+        for path, group in groupby(rows, lambda row: row.container or row.path):
+            wanted = _Wanted(path, {row.path: row for row in group})
+            waiting.append(wanted)
+            (first, *more) = wanted.rows.values()
+            alone = first.container is None and not more
+            yield (_unread(first) if alone else None) or examine(path)
 
     for after in scan(files(), gallery, judge, _Amnesia(), embedder, options, stop=stop):
-        before = waiting.popleft()
-        band = (bands or {}).get(before.precision or "", 0.0)
-        yield compare(before, after, max(band, tolerance))
+        while (after.container or after.path) != waiting[0].path:
+            yield from waiting.popleft().gone()
+        for before in waiting[0].until(after.path):
+            found = after if before.path == after.path else None
+            band = (bands or {}).get(before.precision or "", 0.0)
+            yield compare(before, found, max(band, tolerance))
+    if not stop():
+        for wanted in waiting:
+            yield from wanted.gone()
 
 
-def compare(before: FileResult, after: FileResult, tolerance: float = TOLERANCE) -> Reproduction:
-    """Compare a row with another of the same path."""
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Rows of one file on disk: its own, and those of what lies in it, in order.
+
+    Attributes:
+        path: Of the file on disk.
+        rows: By path, those that nothing has come of yet.
+    """
+
+    path: str
+    rows: dict[str, FileResult]
+
+    def until(self, path: str) -> list[FileResult]:
+        """Take the rows before a path off, and its own; none where it is not wanted."""
+        if path not in self.rows:
+            return []
+        taken: list[FileResult] = []
+        while not taken or taken[-1].path != path:
+            taken.append(self.rows.pop(next(iter(self.rows))))
+        return taken
+
+    def gone(self) -> Iterator[Reproduction]:
+        """What is left where the file holds nothing more."""
+        for row in self.rows.values():
+            yield compare(row, None)
+
+
+def compare(
+    before: FileResult, after: FileResult | None, tolerance: float = TOLERANCE
+) -> Reproduction:
+    """Compare a row with another of the same path; None where there is none any more."""
     if before.sha256 is None:
         return Reproduction(before, None, Outcome.UNREAD)
-    if after.sha256 is None:
+    if after is None or after.sha256 is None:
         return Reproduction(before, after, Outcome.GONE)
     if after.sha256 != before.sha256:
         return Reproduction(before, after, Outcome.CHANGED)
@@ -146,10 +187,10 @@ class _Amnesia:
     def known_file(self, file: FoundFile) -> Content | None:  # noqa: ARG002
         return None
 
-    def known_content(self, sha256: str) -> Content | None:  # noqa: ARG002
+    def known_content(self, sha256: str, frame: int = 1) -> Content | None:  # noqa: ARG002
         return None
 
-    def first_path(self, sha256: str) -> str | None:  # noqa: ARG002
+    def first_path(self, sha256: str, frame: int = 1) -> str | None:  # noqa: ARG002
         return None
 
     def record(self, rows: Sequence[tuple[FoundFile | None, Content | None, FileResult]]) -> None:

@@ -126,6 +126,13 @@ class FileResult:
         attribution_certainty: The winner's share of that vote, in [0, 1].
         crops: Each crop's part, where several are taken.
         probe: Answers under harmless changes, where asked for.
+        container: The file on disk that it lies in, where it is an archive's member or a further
+            frame of a picture; None for a file on disk.
+        frame: Which picture of a file that holds several, from 1; None of one that does not.
+        frames: How many pictures the file holds, where it is several.
+        classifier: The head that gave the verdict, ``linear`` or ``svm``; None where the
+            neighbours did.
+        classifier_score: Its decision function, turned so that above 0 is fake.
     """
 
     path: str
@@ -155,6 +162,11 @@ class FileResult:
     attribution_certainty: float | None = None
     crops: tuple[CropScore, ...] = ()
     probe: tuple[ProbeScore, ...] = ()
+    container: str | None = None
+    frame: int | None = None
+    frames: int | None = None
+    classifier: str | None = None
+    classifier_score: float | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "FileResult":

@@ -12,7 +12,8 @@ from .embed import Embedder
 from .errors import InputError
 from .identify import EmbedAndSearch
 from .judging.hits import Hits, search_both
-from .judging.judge import Judge, Judgement, Query, vectors_of
+from .judging.judge import Judge, Query, vectors_of
+from .judging.judgement import Judgement
 from .ledger import Ledger
 from .pipeline import Item, Pipeline, PipelineOptions, StageTimes
 from .precision import UNKNOWN, Safeguard

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlite_utils import Database
 
+from .content_keys import content_key, split_key
 from .database import writing
 from .paths import store_path
 
@@ -37,6 +38,10 @@ class FileIdentity(Protocol):
     def device(self) -> int:
         """Device number."""
 
+    @property
+    def container(self) -> str | None:
+        """The file on disk that it lies in, where it is not one itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownContent:
@@ -54,6 +59,8 @@ class KnownContent:
     vector: NDArray[np.float32] | None
     precision: str | None
     views: NDArray[np.float32] | None
+    frame: int
+    frames: int | None
 
 
 class ContentLike(Protocol):
@@ -107,6 +114,14 @@ class ContentLike(Protocol):
     def views(self) -> NDArray[np.float32] | None:
         """Embeddings of further views, shape (V - 1, D)."""
 
+    @property
+    def frame(self) -> int:
+        """Which picture of the bytes, from 1."""
+
+    @property
+    def frames(self) -> int | None:
+        """How many pictures they hold."""
+
 
 ANY_PRECISION = ("float32", "bfloat16", "float16")
 """For whom a stored vector will do however it was computed."""
@@ -135,7 +150,7 @@ class Recall:
 
 _COLUMNS = (
     "c.sha256, c.bytes, c.format, c.width, c.height, c.decoder, c.provenance,"
-    " f.reason, f.detail, e.vector, e.precision, v.vectors"
+    " c.frames, f.reason, f.detail, e.vector, e.precision, v.vectors"
 )
 _JOINS = (
     " LEFT JOIN failures f ON f.content_id = c.id AND f.preprocessing = :preprocessing"
@@ -181,15 +196,15 @@ class ContentStore:
         }
         return self._one(_BY_FILE, values)
 
-    def known_content(self, sha256: str) -> KnownContent | None:
-        """What is known of some bytes."""
-        return self._one(_BY_CONTENT, {"sha256": sha256})
+    def known_content(self, sha256: str, frame: int = 1) -> KnownContent | None:
+        """What is known of some bytes, or of a further frame in them."""
+        return self._one(_BY_CONTENT, {"sha256": content_key(sha256, frame)})
 
     def _one(self, query: str, values: Mapping[str, Any]) -> KnownContent | None:
         row = self._connection.execute(query, {**self._scope, **values}).fetchone()
         if row is None:
             return None
-        sha256, size, name, width, height, decoder, provenance, *outcome = row
+        key, size, name, width, height, decoder, provenance, frames, *outcome = row
         reason, detail, blob, precision, further = outcome
         if blob is not None and self._recall.accepts(precision):
             reason = detail = None
@@ -197,6 +212,7 @@ class ContentStore:
             blob = precision = None
         else:
             return None
+        sha256, frame = split_key(key)
         return KnownContent(
             sha256,
             size,
@@ -210,6 +226,8 @@ class ContentStore:
             None if blob is None else np.frombuffer(blob, "<f4"),
             precision,
             None if blob is None or further is None else _matrix(further, len(blob)),
+            frame,
+            frames,
         )
 
     def remember(self, learnt: Sequence[tuple[FileIdentity, ContentLike]]) -> None:
@@ -220,15 +238,18 @@ class ContentStore:
 
     def learn(self, file: FileIdentity, content: ContentLike) -> None:
         """Remember a file and its content; the caller holds a transaction."""
-        known = self._key(content.sha256) if isinstance(content, KnownContent) else None
+        name = content_key(content.sha256, content.frame)
+        known = self._key(name) if isinstance(content, KnownContent) else None
         # What was known may have been purged since it was looked up: then it is stored again.
-        self._place(file, self._upsert(content) if known is None else known)
+        key = self._upsert(content) if known is None else known
+        if content.frame == 1:  # others are found by way of it
+            self._place(file, key)
 
     def bring(self, contents: Sequence[KnownContent]) -> None:
         """Store in one transaction what another workspace knows; what is known here stays."""
         with writing(self._database):
             for content in contents:
-                if self.known_content(content.sha256) is None:
+                if self.known_content(content.sha256, content.frame) is None:
                     self._upsert(content)
 
     def bring_files(self, files: Sequence[tuple[FileIdentity, str]]) -> None:
@@ -241,9 +262,10 @@ class ContentStore:
 
     def _place(self, file: FileIdentity, key: int) -> None:
         self._connection.execute(
-            "INSERT INTO files (path, bytes, mtime_ns, inode, device, content_id)"
-            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET bytes = excluded.bytes,"
-            " mtime_ns = excluded.mtime_ns, inode = excluded.inode, device = excluded.device,"
+            "INSERT INTO files (path, bytes, mtime_ns, inode, device, container, content_id)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET"
+            " bytes = excluded.bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode,"
+            " device = excluded.device, container = excluded.container,"
             " content_id = excluded.content_id",
             (
                 store_path(file.path),
@@ -251,31 +273,35 @@ class ContentStore:
                 file.mtime_ns,
                 str(file.inode),
                 str(file.device),
+                None if file.container is None else store_path(file.container),
                 key,
             ),
         )
 
-    def _key(self, sha256: str) -> int | None:
+    def _key(self, name: str) -> int | None:
         row = self._connection.execute(
-            "SELECT id FROM contents WHERE sha256 = ?", (sha256,)
+            "SELECT id FROM contents WHERE sha256 = ?", (name,)
         ).fetchone()
         return None if row is None else int(row[0])
 
     def _upsert(self, content: ContentLike) -> int:
         provenance = json.dumps(content.provenance, sort_keys=True)
         (key,) = self._connection.execute(
-            "INSERT INTO contents (sha256, bytes, format, width, height, decoder, provenance)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET"
+            "INSERT INTO contents"
+            " (sha256, bytes, format, width, height, decoder, provenance, frames)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET"
             " format = excluded.format, width = excluded.width, height = excluded.height,"
-            " decoder = excluded.decoder, provenance = excluded.provenance RETURNING id",
+            " decoder = excluded.decoder, provenance = excluded.provenance,"
+            " frames = excluded.frames RETURNING id",
             (
-                content.sha256,
+                content_key(content.sha256, content.frame),
                 content.bytes,
                 content.format,
                 content.width,
                 content.height,
                 content.decoder,
                 provenance,
+                content.frames,
             ),
         ).fetchone()
         preprocessing = self._scope["preprocessing"]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sqlite_utils import Database
 
 from .clock import now
+from .content_keys import split_key
 from .database import writing
 from .errors import GalleryError
 from .faiss_files import FaissFiles
@@ -283,7 +284,10 @@ class Galleries:
             " GROUP BY v.path, v.sha256 ORDER BY v.path",
             {"gallery": info.key, "similarity": similarity},
         )
-        return total, [ScannedReference(load_path(row[0]), row[1], row[2]) for row in rows]
+        return total, [
+            ScannedReference(load_path(path), *split_key(key)[:1], cosine)
+            for path, key, cosine in rows
+        ]
 
     def assessment(self, info: GalleryInfo, k: int) -> bytes | None:
         """What was kept with :meth:`keep_assessment` for this generation and k, if anything."""

@@ -65,6 +65,22 @@ class Heads:
             )
         return found
 
+    def with_hash(self, sha256: str) -> HeadInfo:
+        """The classifier of a hash, also one that was replaced.
+
+        Raises:
+            WorkspaceError: There is none.
+        """
+        row = self._database.conn.execute(
+            f"{_SELECT} WHERE h.sha256 = ? ORDER BY h.id LIMIT 1", (sha256,)
+        ).fetchone()
+        if row is None:
+            raise WorkspaceError(
+                f"the workspace does not hold the classifier {sha256[:12]} any more",
+                "import it again, or restore the workspace from a backup",
+            )
+        return HeadInfo(*row)
+
     def named(self, name: str) -> HeadInfo | None:
         """The classifier in force of a name; the latest, where several encoders have one."""
         row = self._database.conn.execute(

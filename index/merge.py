@@ -11,6 +11,7 @@ from uuid import uuid4
 from sqlite_utils import Database
 
 from .clock import now
+from .content_keys import split_key
 from .contents import ContentStore, KnownContent, Recall
 from .database import writing
 from .errors import GalleryError
@@ -150,19 +151,18 @@ class Merger:
             )
             while part := hashes.fetchmany(_CHUNK):
                 _ask(plan)
-                known = [theirs.known_content(sha256) for (sha256,) in part]
+                known = [theirs.known_content(*split_key(key)) for (key,) in part]
                 ours.bring([content for content in known if isinstance(content, KnownContent)])
             files = source.conn.execute(
-                "SELECT f.path, f.bytes, f.mtime_ns, f.inode, f.device, c.sha256 FROM files f"
+                "SELECT f.path, f.bytes, f.mtime_ns, f.inode, f.device, f.container, c.sha256"
+                " FROM files f"
                 " JOIN contents c ON c.id = f.content_id"
                 " WHERE f.path IN (SELECT path FROM verdicts WHERE scan_id = ?) ORDER BY f.id",
                 (shard.info.key,),
             )
             while part := files.fetchmany(_CHUNK):
                 _ask(plan)
-                ours.bring_files(
-                    [(_File(load_path(path), *facts), sha256) for path, *facts, sha256 in part]
-                )
+                ours.bring_files([(_file(*facts), sha256) for *facts, sha256 in part])
 
     @contextmanager
     def _staging(self) -> Iterator[None]:
@@ -214,16 +214,17 @@ class Merger:
         count, last = 0, b""
         with other_workspace(shard.folder) as source:
             rows = source.conn.execute(
-                "SELECT position, path, CASE WHEN knn IS NOT NULL THEN sha256 END FROM verdicts"
+                "SELECT position, path, COALESCE(container, path),"
+                " CASE WHEN knn IS NOT NULL THEN sha256 END FROM verdicts"
                 " WHERE scan_id = ? ORDER BY position",
                 (shard.info.key,),
             )
             while part := rows.fetchmany(_CHUNK):
                 _ask(plan)
                 staged = []
-                for position, path, sha256 in part:
-                    # What one file holds stays behind it in its own order, whatever its names.
-                    last = max(last, plan.key(load_path(path)))
+                for position, path, file, sha256 in part:
+                    # What one file holds stays with it in its own order, whatever its names.
+                    last = max(last, plan.key(load_path(file)))
                     staged.append((last, shard.number, position, sha256, path))
                 self._connection.executemany("INSERT INTO staged VALUES (?, ?, ?, ?, ?)", staged)
                 count += len(part)
@@ -315,6 +316,19 @@ class _File:
     mtime_ns: int
     inode: int
     device: int
+    container: str | None
+
+
+def _file(
+    path: str | bytes,
+    size: int,
+    mtime_ns: int,
+    inode: int,
+    device: int,
+    container: str | bytes | None,
+) -> _File:
+    within = None if container is None else load_path(container)
+    return _File(load_path(path), size, mtime_ns, inode, device, within)
 
 
 def _ask(plan: MergePlan) -> None:

@@ -315,6 +315,23 @@ def m007_trained_references(db: Database) -> None:
     _execute(db, _SCHEMA_7)
 
 
+_SCHEMA_8 = """
+-- A picture of a file that holds several has contents.sha256 = SHA-256#NUMBER, but for the first.
+-- How many it holds is NULL where an older version has looked.
+ALTER TABLE contents ADD COLUMN frames INTEGER;
+-- The file on disk that an archive's member, or a further frame, lies in.
+ALTER TABLE files ADD COLUMN container;
+ALTER TABLE verdicts ADD COLUMN container;
+ALTER TABLE verdicts ADD COLUMN frames INTEGER;
+"""
+
+
+@MIGRATIONS()
+def m008_members_and_frames(db: Database) -> None:
+    """Members of archives, and further frames of pictures."""
+    _execute(db, _SCHEMA_8)
+
+
 def _execute(db: Database, script: str) -> None:
     for statement in script.split(";\n"):
         if statement.strip():
@@ -330,6 +347,7 @@ KNOWN = frozenset(
         m005_precision_bands.__name__,
         m006_trained_searches.__name__,
         m007_trained_references.__name__,
+        m008_members_and_frames.__name__,
     }
 )
 """Names of all migrations; a workspace that has had others was made by a newer version."""

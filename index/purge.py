@@ -23,6 +23,9 @@ _CHUNK = 5000
 _UNDER = "(CAST({0} AS BLOB) = ? OR substr(CAST({0} AS BLOB), 1, ?) = ?)"
 """Whether a path is a given one, or lies below it; text and undecodable bytes alike."""
 
+_WITHIN = f"({_UNDER} OR CAST(container AS BLOB) = ?)"
+"""The same, and what lies within a file: members of an archive, further frames."""
+
 _UNUSED_FILES = (
     "SELECT f.id FROM files f JOIN contents c ON c.id = f.content_id"
     " WHERE f.path NOT IN (SELECT path FROM verdicts)"
@@ -167,14 +170,14 @@ class Purger:
         rows = [row for row in self._rows_under(prefix) if row[0] not in alive]
         for first in range(0, len(rows), _CHUNK):
             self._delete_rows(rows[first : first + _CHUNK], done)
-        pointing = [row for row in self._rows_under(prefix, "duplicate_of") if row[0] not in alive]
+        pointing = [row for row in self._rows_pointing(prefix) if row[0] not in alive]
         for first in range(0, len(pointing), _CHUNK):
             with writing(self._database) as connection:
                 connection.executemany(
                     "UPDATE verdicts SET duplicate_of = NULL WHERE scan_id = ? AND position = ?",
                     pointing[first : first + _CHUNK],
                 )
-        self._delete_files(self._ids_under("files", prefix), done)
+        self._delete_files(self._files_within(prefix), done)
         for key in sorted({scan for scan, _ in rows}):
             # A scan of which nothing is left still names the path that it was asked for.
             if not self._count_in("verdicts", "scan_id", [key]):
@@ -238,16 +241,33 @@ class Purger:
             with writing(self._database) as connection:
                 done.files += _delete(connection, "files", "id", part)
 
-    def _rows_under(self, prefix: str, column: str = "path") -> list[tuple[int, int]]:
+    def _rows_under(self, prefix: str) -> list[tuple[int, int]]:
         return self._connection.execute(
-            f"SELECT scan_id, position FROM verdicts WHERE {_UNDER.format(column)}",  # noqa: S608
-            _under(prefix),
+            f"SELECT scan_id, position FROM verdicts WHERE {_WITHIN.format('path')}",  # noqa: S608
+            (*_under(prefix), os.fsencode(prefix)),
+        ).fetchall()
+
+    def _rows_pointing(self, prefix: str) -> list[tuple[int, int]]:
+        """Rows that call something there their first copy; its members count as below a file."""
+        members = "substr(CAST(duplicate_of AS BLOB), 1, ?) = ?"
+        inside = [os.fsencode(prefix) + mark for mark in (b"!/", b"#frame=")]
+        return self._connection.execute(
+            "SELECT scan_id, position FROM verdicts"  # noqa: S608
+            f" WHERE {_UNDER.format('duplicate_of')} OR {members} OR {members}",
+            (*_under(prefix), *(value for part in inside for value in (len(part), part))),
         ).fetchall()
 
     def _ids_under(self, table: str, prefix: str) -> list[int]:
         rows = self._connection.execute(
             f"SELECT id FROM {table} WHERE {_UNDER.format('path')}",  # noqa: S608
             _under(prefix),
+        )
+        return [key for (key,) in rows]
+
+    def _files_within(self, prefix: str) -> list[int]:
+        rows = self._connection.execute(
+            f"SELECT id FROM files WHERE {_WITHIN.format('path')}",  # noqa: S608
+            (*_under(prefix), os.fsencode(prefix)),
         )
         return [key for (key,) in rows]
 

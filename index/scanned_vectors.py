@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlite_utils import Database
 
+from .content_keys import split_key
 from .database import reading
 from .faiss_files import FaissFiles
 from .paths import load_path
@@ -172,7 +173,8 @@ class ScannedVectors:
             if rows:
                 scans = tuple(sorted({scan for _, _, scan in rows}))
                 path = load_path(rows[0][1])
-                found.append(ScannedImage(rows[0][0], similarity, path, scans, len(rows)))
+                sha256, _ = split_key(rows[0][0])
+                found.append(ScannedImage(sha256, similarity, path, scans, len(rows)))
         return found
 
     def _states(self, collection: Collection) -> dict[int, _State]:

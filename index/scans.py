@@ -11,6 +11,7 @@ from uuid import uuid4
 from sqlite_utils import Database
 
 from .clock import now
+from .content_keys import content_key, split_key
 from .contents import ContentLike, ContentStore, FileIdentity, Recall
 from .database import writing
 from .errors import WorkspaceError
@@ -42,6 +43,18 @@ class RowLike(Protocol):
         """As found."""
 
     @property
+    def sha256(self) -> str | None:
+        """Of the file."""
+
+    @property
+    def container(self) -> str | None:
+        """The file on disk that it lies in, where it is not one itself."""
+
+    @property
+    def frame(self) -> int | None:
+        """Which picture of a file with several, from 1."""
+
+    @property
     def duplicate_of(self) -> str | None:
         """Path of the first file with the same bytes."""
 
@@ -63,7 +76,6 @@ class RowLike(Protocol):
 
 
 _PLAIN = (
-    "sha256",
     "bytes",
     "format",
     "width",
@@ -84,13 +96,16 @@ _PLAIN = (
     "log10_lr",
     "attribution",
     "attribution_certainty",
+    "frames",
+    "classifier",
+    "classifier_score",
 )
 """Columns stored as they are."""
 
 _INSERT = (
     "INSERT OR REPLACE INTO verdicts"  # noqa: S608
-    f" (scan_id, position, path, duplicate_of, provenance, crops, probe, {', '.join(_PLAIN)})"
-    f" VALUES (?, ?, ?, ?, ?, ?, ?{', ?' * len(_PLAIN)})"
+    " (scan_id, position, path, sha256, container, duplicate_of, provenance, crops, probe,"
+    f" {', '.join(_PLAIN)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?{', ?' * len(_PLAIN)})"
 )
 
 
@@ -165,13 +180,13 @@ class ScanRecorder(ContentStore):
                 (self.uuid, now(), gallery.key, gallery.generation, json.dumps(run)),
             ).fetchone()[0]
 
-    def first_path(self, sha256: str) -> str | None:
-        """The first recorded path of this scan with these bytes."""
+    def first_path(self, sha256: str, frame: int = 1) -> str | None:
+        """The first recorded path of this scan with these bytes, or with this frame of them."""
         row = self._connection.execute(
             # Left to itself SQLite walks the whole scan, because that is in order already.
             "SELECT path FROM verdicts INDEXED BY verdicts_by_content"
             " WHERE scan_id = ? AND sha256 = ? ORDER BY position LIMIT 1",
-            (self.key, sha256),
+            (self.key, content_key(sha256, frame)),
         ).fetchone()
         return None if row is None else load_path(row[0])
 
@@ -189,6 +204,8 @@ class ScanRecorder(ContentStore):
                         self.key,
                         position,
                         store_path(row.path),
+                        row.sha256 and content_key(row.sha256, row.frame or 1),
+                        None if row.container is None else store_path(row.container),
                         None if row.duplicate_of is None else store_path(row.duplicate_of),
                         json.dumps(row.provenance, sort_keys=True),
                         _json_list(row.crops),
@@ -300,24 +317,29 @@ class Scans:
         neighbours = self._neighbours(info, first, last)
         head = next(neighbours, None)
         for row in self._database.conn.execute(
-            "SELECT position, path, duplicate_of, provenance, crops, probe,"  # noqa: S608
+            "SELECT position, path, sha256, container, duplicate_of, provenance, crops, probe,"  # noqa: S608
             f" {', '.join(_PLAIN)} FROM verdicts WHERE scan_id = ?"
             " AND position BETWEEN ? AND ? ORDER BY position",
             (info.key, first, last),
         ):
-            position, path, duplicate_of, provenance, crops, probe, *plain = row
+            position, path, key, container, duplicate_of, provenance, crops, probe, *plain = row
+            sha256, frame = split_key(key) if key else (None, 1)
+            fields = dict(zip(_PLAIN, plain, strict=True))
             mine = []
             while head is not None and head[0] <= position:
                 mine.append(head[1])
                 head = next(neighbours, None)
             yield {
                 "path": load_path(path),
+                "sha256": sha256,
+                "container": None if container is None else load_path(container),
+                "frame": frame if (fields["frames"] or 1) > 1 else None,
                 "duplicate_of": None if duplicate_of is None else load_path(duplicate_of),
                 "provenance": json.loads(provenance),
                 "crops": json.loads(crops),
                 "probe": json.loads(probe),
                 "neighbours": mine,
-                **dict(zip(_PLAIN, plain, strict=True)),
+                **fields,
             }
 
     def count(self, info: ScanInfo) -> int:

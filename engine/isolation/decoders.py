@@ -4,14 +4,10 @@ A process is started when the first file needs it, serves one thread at a time, 
 after it crashed, ran over the time limit, or ran out of memory. What it can cost is its one file.
 """
 
-import contextlib
 import functools
 import importlib.util
 import logging
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -28,110 +24,15 @@ from ..decoding.formats import sniff
 from ..decoding.thumbnail import thumbnail
 from ..decoding.views import SIZE
 from ..provenance.read import Kind, Strength, read_provenance
-from .messages import BrokenMessageError, Request, Work, receive, send, unpack
+from .framing import BrokenMessageError
+from .messages import Request, Work, unpack
+from .process import Process
 from .routing import decode_here, is_trusted
 
 _log = logging.getLogger(__name__)
 
-_START_SECONDS = 60.0
-_LAST_SECONDS = 1.0
 _BYTES_PER_PIXEL = 16  # of decoders and Pillow together, at their worst (10-bit HEIC)
 _BASE = 1 << 30  # address space of Python, its libraries and their stacks
-# fmt: off
-_KEPT = frozenset((
-    "APPDATA", "DYLD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH",
-    "PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT", "TEMP", "TMP", "USERPROFILE",
-))
-# fmt: on
-"""What of the environment a decoding process may see: what Python needs to start, no secrets."""
-
-
-class _Process:
-    """One decoding process and the pipes to it."""
-
-    def __init__(self, worker: str, memory: int) -> None:
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", "-B", "-m", worker, str(memory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={
-                **{name: value for name, value in os.environ.items() if name in _KEPT},
-                "OPENBLAS_NUM_THREADS": "1",
-                "OMP_NUM_THREADS": "1",
-            },
-        )
-        self.served = 0
-        try:
-            self._exchange({}, b"", _START_SECONDS, 0)
-        except (BrokenMessageError, TimeoutError):
-            self.end()
-            raise
-
-    def ask(self, request: Request, data: bytes) -> tuple[dict[str, Any], bytes]:
-        """Have some work done.
-
-        Raises:
-            TimeoutError: It took too long; the process is gone.
-            BrokenMessageError: The process is gone.
-        """
-        crops = max(1, request.stop - request.start) * request.options.views.most
-        try:
-            answer = self._exchange(
-                request.header(), data, request.options.timeout, crops * SIZE * SIZE * 3
-            )
-        except BrokenMessageError:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(_LAST_SECONDS)  # its own end says more than ours
-            self.end()
-            raise
-        except TimeoutError:
-            self.end()
-            raise
-        self.served += 1
-        return answer
-
-    def _exchange(
-        self, header: dict[str, Any], data: bytes, seconds: float, max_raw: int
-    ) -> tuple[dict[str, Any], bytes]:
-        late = threading.Event()
-        clock = threading.Timer(seconds, self._stop, (late,))
-        clock.daemon = True
-        clock.start()
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        try:
-            if header:
-                send(self._child.stdin, header, data)
-            return receive(self._child.stdout, max_raw)
-        except (OSError, BrokenMessageError) as error:
-            if late.is_set():
-                raise TimeoutError from error
-            raise BrokenMessageError from error
-        finally:
-            clock.cancel()
-
-    def _stop(self, late: threading.Event) -> None:
-        late.set()
-        self._child.kill()
-
-    def end(self) -> None:
-        """Kill it."""
-        self._child.kill()
-        for stream in (self._child.stdin, self._child.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):  # what was not sent is lost
-                    stream.close()
-        self._child.wait()
-
-    @property
-    def died_of(self) -> str:
-        """How it ended, in words; to be asked after its end."""
-        code = self._child.returncode or 0
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                return f"the decoder was ended by {signal.Signals(-code).name}"
-        return f"the decoder ended with code {code}"
 
 
 class Decoders:
@@ -151,7 +52,7 @@ class Decoders:
         """
         self._worker = worker
         self.options = options = options or DecodeOptions()
-        self._idle: list[_Process] = []
+        self._idle: list[Process] = []
         self._lock = threading.Lock()
         self._closed = False
         self._here = not options.isolate
@@ -258,10 +159,11 @@ class Decoders:
 
     def _ask(self, request: Request, data: bytes) -> tuple[dict[str, Any], bytes]:
         """Have a process do some work; one that is not fresh may die of an earlier file."""
+        most = max(1, request.stop - request.start) * self.options.views.most * SIZE * SIZE * 3
         while True:
             process = self._take()
             try:
-                answer = process.ask(request, data)
+                answer = process.exchange(request.header(), data, request.options.timeout, most)
             except BrokenMessageError as error:
                 if not process.served:
                     raise _LostError(process.died_of) from error
@@ -272,13 +174,13 @@ class Decoders:
                 self._give_back(process)
             return answer
 
-    def _take(self) -> _Process:
+    def _take(self) -> Process:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
         if not self._here:
             try:
-                return _Process(self._worker, _memory(self.options))
+                return Process(self._worker, _memory(self.options))
             except (OSError, BrokenMessageError, TimeoutError) as error:
                 with self._lock:
                     already, self._here = self._here, True
@@ -290,7 +192,7 @@ class Decoders:
                     )
         raise _NoProcessError
 
-    def _give_back(self, process: _Process) -> None:
+    def _give_back(self, process: Process) -> None:
         with self._lock:
             if not self._closed:
                 self._idle.append(process)

@@ -1,27 +1,21 @@
-"""Messages between this process and a decoding one: JSON, then raw bytes; nothing is executed.
+"""What this process and a decoding one say to each other.
 
-A message is the length of its JSON (4 bytes, big-endian), the length of its raw part (8 bytes), the
-JSON, and the raw part. The process at the other end may be in an attacker's hands, so whatever
-comes back is checked against what it has to be.
+The process at the other end may be in an attacker's hands, so whatever comes back is checked
+against what it has to be.
 """
 
-import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from ..decoding.decode import Decoded, DecodeOptions, Reason, Undecodable
 from ..decoding.layout import Layout
 from ..decoding.views import SIZE, ViewPlan
+from .framing import BrokenMessageError
 
-MAX_JSON = 1 << 20
-"""Most bytes of JSON in a message."""
-
-_LENGTHS = struct.Struct(">IQ")
 _CROP = SIZE * SIZE * 3
 _TEXT = 1000  # characters of any word in an answer
 
@@ -33,10 +27,6 @@ class Work(StrEnum):
     FRAMES = "frames"
     PROVENANCE = "provenance"
     THUMBNAIL = "thumbnail"
-
-
-class BrokenMessageError(Exception):
-    """The other end is gone, or does not keep to the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,44 +71,6 @@ class Request:
             views=ViewPlan(Layout(header["layout"]), header["probe"]),
         )
         return cls(Work(header["work"]), options, header["start"], header["stop"])
-
-
-def send(stream: IO[bytes], header: dict[str, Any], *raw: bytes) -> None:
-    """Write one message."""
-    text = json.dumps(header).encode()
-    stream.write(_LENGTHS.pack(len(text), sum(map(len, raw))) + text)
-    for part in raw:
-        stream.write(part)
-    stream.flush()
-
-
-def receive(stream: IO[bytes], max_raw: int) -> tuple[dict[str, Any], bytes]:
-    """Read one message.
-
-    Args:
-        stream: Where from.
-        max_raw: Most raw bytes that may follow.
-
-    Raises:
-        BrokenMessageError: It ends early, is too large, or is no message.
-    """
-    text_length, raw_length = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
-    if text_length > MAX_JSON or raw_length > max_raw:
-        raise BrokenMessageError("too large")
-    try:
-        header = json.loads(_exactly(stream, text_length))
-    except (ValueError, RecursionError) as error:
-        raise BrokenMessageError("not JSON") from error
-    if not isinstance(header, dict):
-        raise BrokenMessageError("not an object")
-    return header, _exactly(stream, raw_length)
-
-
-def _exactly(stream: IO[bytes], length: int) -> bytes:
-    data = stream.read(length)
-    if len(data) != length:
-        raise BrokenMessageError("the other end is gone")
-    return data
 
 
 def pack(answers: Sequence[Decoded | Undecodable]) -> tuple[dict[str, Any], list[bytes]]:

@@ -26,7 +26,8 @@ from safetensors.numpy import save as save_tensors
 from ..errors import CheckpointError
 from ..heads import Kernel, KernelKind, linear_decision, one_class_decision
 from ..results import Label, Verdict
-from .judge import Judgement
+from .judgement import Judgement
+from .thresholds import Inconclusive
 
 FORMAT = 1
 """Of the stored form."""
@@ -37,6 +38,25 @@ class HeadKind(StrEnum):
 
     LINEAR = "linear"
     SVM = "svm"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedHead:
+    """A head that gives the verdicts of a run.
+
+    Attributes:
+        head: The classifier.
+        name: As the workspace calls it.
+        sha256: Of its stored form.
+    """
+
+    head: "Head"
+    name: str
+    sha256: str
+
+    def record(self) -> dict[str, str]:
+        """For the run record, JSON-able."""
+        return {"kind": str(self.head.kind), "name": self.name, "sha256": self.sha256}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,18 +219,38 @@ def read_head(data: bytes, origin: str) -> LinearHead | SvmHead:
         ) from error
 
 
-def judged_by_head(judgement: Judgement, answer: HeadAnswer) -> Judgement:
+def judged_by_head(
+    judgement: Judgement, answer: HeadAnswer, kind: HeadKind, exact: bool = True
+) -> Judgement:
     """A judgement whose verdict is the head's forced answer; vote and evidence stay.
 
     What was calibrated for the neighbours' scores does not hold for a head, so the likelihood
     ratio and the attribution go, and the probability is the head's own, where it has one.
+
+    Args:
+        judgement: By the neighbours.
+        answer: The head's.
+        kind: Which head.
+        exact: Whether the embedding is of float32; on another one a head decides nothing.
     """
+    if not exact:
+        judgement = replace(judgement, generator=None, attribution=None, log10_lr=None)
+        return replace(
+            judgement,
+            verdict=Verdict.INCONCLUSIVE,
+            reason=str(Inconclusive.PRECISION),
+            p_fake=None,
+            attribution_certainty=None,
+            classifier=str(kind),
+        )
     fake = answer.label is Label.FAKE
     nearest = next((n for n in judgement.neighbours if n.label is Label.FAKE), None)
     return replace(
         judgement,
         verdict=Verdict.FAKE if fake else Verdict.REAL,
         reason=None,
+        classifier=str(kind),
+        classifier_score=answer.score,
         p_fake=answer.p_fake,
         log10_lr=None,
         generator=(nearest.generator or None) if fake and nearest is not None else None,

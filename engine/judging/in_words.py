@@ -15,6 +15,8 @@ def limits_in_words(judging: Mapping[str, Any]) -> list[str]:
     Returns:
         Sentences, the most important first.
     """
+    if (head := judging.get("classifier")) is not None:
+        return _of_head(head)
     calibration, thresholds = judging["calibration"], judging["thresholds"]
     seen = f"{calibration['n_real']} real and {calibration['n_fake']} fake references"
     status = calibration["status"]
@@ -43,6 +45,16 @@ def limits_in_words(judging: Mapping[str, Any]) -> list[str]:
             " platforms and generators will give more errors."
         )
     return sentences
+
+
+def _of_head(head: Mapping[str, Any]) -> list[str]:
+    kind = {"linear": "logistic regression", "svm": "one-class support vector machine"}
+    return [
+        f"The verdicts are those of the {kind.get(head['kind'], head['kind'])} {head['name']}"
+        f" (SHA-256 {head['sha256'][:12]}), which answers real or fake for every image and has no"
+        " thresholds: nothing is known here of its error rates.",
+        "The vote (knn), the score and the neighbours stand beside it and did not decide.",
+    ]
 
 
 def _rate(

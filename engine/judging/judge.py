@@ -13,7 +13,9 @@ from ..results import CropScore, Label, Neighbour, ProbeScore, Verdict
 from .assessment import Assessment
 from .attribution import attribute
 from .calibration import posterior
+from .heads import NamedHead, judged_by_head
 from .hits import Hits, vote
+from .judgement import Judgement
 from .scores import Booleans, Floats, margins, nearest_similarities
 from .thresholds import Decisions, Inconclusive, ThresholdOptions, decide
 
@@ -57,6 +59,7 @@ class Query:
         band: How far a score may lie from the float32 one; 0 for float32.
         crops: Places of the crops, the centre first; empty where there is only the centre.
         changes: Names of the probe's changes.
+        vector: Embedding of the centre crop, shape (D,); what a head decides on.
     """
 
     hits: Hits
@@ -65,6 +68,7 @@ class Query:
     band: float = 0.0
     crops: tuple[CropPlace, ...] = ()
     changes: tuple[str, ...] = ()
+    vector: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, content: Content, hits: Hits, plan: ViewPlan, band: float) -> "Query":
@@ -85,28 +89,8 @@ class Query:
             0.0 if content.precision == "float32" else band,
             places if len(places) > 1 else (),
             plan.changes,
+            content.vector,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """The answer for one picture, and the evidence for it; see ``FileResult``."""
-
-    knn: Label
-    verdict: Verdict
-    reason: str | None
-    p_fake: float | None
-    log10_lr: float | None
-    score: float | None
-    margin: float | None
-    real_similarity: float | None
-    fake_similarity: float | None
-    generator: str | None
-    attribution: str | None
-    attribution_certainty: float | None
-    neighbours: tuple[Neighbour, ...]
-    crops: tuple[CropScore, ...]
-    probe: tuple[ProbeScore, ...]
 
 
 class Judge:
@@ -114,15 +98,23 @@ class Judge:
 
     Several crops are judged by the mean of their scores, which keeps the scale of the
     calibration; the vote, the similarities and the evidence stay those of the centre crop.
+    Where a head is given, the verdict is its answer on the centre crop.
 
     Attributes:
         options: As given.
+        head: Gives the verdicts; None leaves them to the neighbours.
         thresholds: Fitted for the options' error rates.
         depth: References of each class that it needs to see.
     """
 
-    def __init__(self, assessment: Assessment, options: JudgeOptions | None = None) -> None:
+    def __init__(
+        self,
+        assessment: Assessment,
+        options: JudgeOptions | None = None,
+        head: NamedHead | None = None,
+    ) -> None:
         self.options = options or JudgeOptions()
+        self.head = head
         if assessment.calibration.k != self.options.k:
             raise ValueError("the assessment was fitted for another k")
         self._assessment = assessment
@@ -140,6 +132,7 @@ class Judge:
             "calibration": self._assessment.calibration.as_dict(),
             "thresholds": asdict(self.thresholds),
             "attribution": asdict(self._assessment.attribution),
+            "classifier": self.head.record() if self.head else None,
         }
 
     def settled(self, hits: Hits, band: float) -> Booleans:
@@ -152,6 +145,8 @@ class Judge:
         Returns:
             Shape (Q,): whether vote and verdict are the same anywhere in the band.
         """
+        if self.head is not None:  # how far its answer may lie off is not known
+            return np.zeros(len(hits), np.bool_)
         k = self.options.k
         steady = vote(hits, k, -band) == vote(hits, k, band)
         decisions = self._decide(
@@ -240,7 +235,20 @@ class Judge:
                     probe=probes[row],
                 )
             )
-        return judgements
+        return self._by_head(queries, judgements)
+
+    def _by_head(self, queries: Sequence[Query], judgements: list[Judgement]) -> list[Judgement]:
+        """Put the head's answers in the place of the verdicts, where there is a head."""
+        if self.head is None:
+            return judgements
+        vectors = [query.vector for query in queries]
+        assert all(vector is not None for vector in vectors)
+        answers = self.head.head.decide(np.stack([v for v in vectors if v is not None]))
+        exact = [not query.band for query in queries]
+        return [
+            judged_by_head(judgement, answer, self.head.head.kind, sure)
+            for judgement, answer, sure in zip(judgements, answers, exact, strict=True)
+        ]
 
     def _decide(self, score: Floats, nearest: Floats, band: float | Floats) -> Decisions:
         return decide(score, nearest, self.thresholds, precision_band=band)

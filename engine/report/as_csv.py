@@ -31,6 +31,11 @@ COLUMNS = (
     "attribution",
     "attribution_certainty",
     "precision",
+    "container",
+    "frame",
+    "frames",
+    "classifier",
+    "classifier_score",
 )
 """In this order for good: later versions append."""
 

@@ -31,6 +31,7 @@ _NUMBERS = (
     "score",
     "log10_lr",
     "attribution_certainty",
+    "classifier_score",
 )
 
 
@@ -75,7 +76,7 @@ def _schema(pa: Any) -> "pyarrow.Schema":
     probe = {"change": text, "score": number, "verdict": text}
     columns = dict.fromkeys(COLUMNS, text)
     columns |= dict.fromkeys(_NUMBERS, number)
-    columns |= dict.fromkeys(("bytes", "width", "height"), integer)
+    columns |= dict.fromkeys(("bytes", "width", "height", "frame", "frames"), integer)
     columns |= {
         name: pa.list_(pa.struct(list(fields.items())))
         for name, fields in (("neighbours", neighbour), ("crops", crop), ("probe", probe))

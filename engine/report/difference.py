@@ -15,6 +15,7 @@ class Cause(StrEnum):
     VIEWS = "views"  # other crops, or the probe
     GALLERY = "gallery"  # other references, of another gallery or another state of it
     K = "k"
+    CLASSIFIER = "classifier"  # a head in the place of the neighbours, or another one
     THRESHOLD = "threshold"  # other error rates asked for, or other thresholds fitted
     PRECISION = "precision"
     STATUS = "status"  # one of the scans has no verdict on the file
@@ -53,8 +54,8 @@ class RunDifference:
     def of(self, first: Row, second: Row) -> tuple[Cause, ...]:
         """Name the causes that can have flipped a row, none of which can be ruled out.
 
-        Where both scores are the same, only the thresholds can have done it, or, with the plain
-        vote, ``k``.
+        Where both scores are the same, only the thresholds can have done it, another classifier,
+        or, with the plain vote, ``k``.
         """
         if first.verdict is None or second.verdict is None:
             return (Cause.STATUS,)
@@ -64,7 +65,8 @@ class RunDifference:
         if first.precision != second.precision:
             causes = (*causes, Cause.PRECISION)
         if first.score is not None and first.score == second.score:
-            return tuple(cause for cause in causes if cause in (Cause.THRESHOLD, Cause.K))
+            judging = (Cause.THRESHOLD, Cause.K, Cause.CLASSIFIER)
+            return tuple(cause for cause in causes if cause in judging)
         return causes
 
 
@@ -82,6 +84,7 @@ def compare_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> RunDiff
         Cause.VIEWS: first.get("views") != second.get("views"),
         Cause.GALLERY: first["gallery"]["sha256"] != second["gallery"]["sha256"],
         Cause.K: first["k"] != second["k"],
+        Cause.CLASSIFIER: judging[0].get("classifier") != judging[1].get("classifier"),
         Cause.THRESHOLD: judging[0].get("thresholds") != judging[1].get("thresholds"),
     }
     return RunDifference(tuple(cause for cause, is_so in differs.items() if is_so))

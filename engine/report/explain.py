@@ -1,7 +1,7 @@
 """Explains a verdict in plain sentences: what was measured, what it means, what to do next."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..inert import path_text
@@ -101,6 +101,8 @@ def explain(result: FileResult, judging: Judging) -> Explanation:
         result: The row.
         judging: Of the run that it belongs to.
     """
+    if result.classifier is not None:
+        return _of_head(result, judging)
     if result.verdict is None:
         why = meaning(result.reason or "")
         said = () if not result.detail else (_say("In the system's words: {}.", result.detail),)
@@ -120,6 +122,45 @@ def explain(result: FileResult, judging: Judging) -> Explanation:
         *_precision(result),
     )
     return Explanation(_headline(result), sentences, _advice(result))
+
+
+def _of_head(result: FileResult, judging: Judging) -> Explanation:
+    """A verdict that a head gave, and what the neighbours say beside it."""
+    name = _HEADS.get(result.classifier or "", "The classifier {}")
+    pattern = f"{name} calls it {result.verdict}"
+    if result.classifier_score is None:
+        head = _headline(result)
+    else:
+        side = "an outlier among real images" if result.classifier == "svm" else "generated"
+        head = _say(
+            f"{pattern}: its decision is {{}}, and above zero it means {side}.",
+            _number(result.classifier_score),
+        )
+    own: tuple[Sentence, ...] = ()
+    if result.p_fake is not None:
+        own = (
+            _say(
+                "It gives the probability {}, which is as it was fitted on its own training images,"
+                " and is calibrated on no gallery.",
+                f"{result.p_fake:.3f}",
+            ),
+        )
+    sentences = (
+        *_how_it_came(result),
+        *own,
+        Sentence("It answers for every image; how often it is wrong is not known here."),
+        *_score(result, replace(judging, fake_above=None)),
+        *_neighbours(result, judging),
+        *_provenance(result),
+        *_precision(result),
+    )
+    return Explanation(head, sentences, _advice(result))
+
+
+_HEADS = {
+    "linear": "The logistic regression",
+    "svm": "The one-class support vector machine",
+}
 
 
 def verbal(log10_lr: float) -> str:

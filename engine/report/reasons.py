@@ -63,11 +63,11 @@ WITHOUT_VERDICT = {
         "Convert it without loss, to PNG for instance, keep the original, and scan the copy.",
     ),
     "truncated": Meaning(
-        "The image ends too early: a part of it is missing.",
-        "Get the whole file again; a part of an image is not judged.",
+        "It ends too early: a part of it is missing.",
+        "Get the whole file again; a part of an image is not judged, nor what an archive lacks.",
     ),
     "corrupt": Meaning(
-        "The decoder found an error in the image.",
+        "The decoder found an error in the image, or the archive is damaged.",
         "Get the file again; what a decoder repairs is not judged.",
     ),
     "too_large": Meaning(
@@ -90,6 +90,32 @@ WITHOUT_VERDICT = {
         "Decoding took longer than the limit, and was stopped.",
         "Scan the file again with a larger --decode-timeout and --retry-failed; it may be made to"
         " keep a decoder busy.",
+    ),
+    "archive": Meaning(
+        "It is an archive, or mail: what lies in it has rows of its own.", "See those rows."
+    ),
+    "encrypted": Meaning(
+        "It is encrypted, and cannot be read without its password.",
+        "Find the password, unpack a copy of the archive, and scan that.",
+    ),
+    "too_deep": Meaning(
+        "It is an archive within more archives than the limit; what it holds was not scanned.",
+        "Scan again with a larger depth in --archive-limits.",
+    ),
+    "too_many_members": Meaning(
+        "The archive holds more members than the limit; those beyond it were not scanned.",
+        "Scan again with more members in --archive-limits, if the archive is what it seems.",
+    ),
+    "archive_bomb": Meaning(
+        "Unpacking gives far more bytes than the limits allow; the rest was not scanned.",
+        "Treat the archive as hostile; else scan with a larger total or ratio in --archive-limits.",
+    ),
+    "too_many_frames": Meaning(
+        "The file holds more pictures than the limit; those from this one on were not judged.",
+        "Scan again with a larger --max-frames.",
+    ),
+    "hard_link": Meaning(
+        "It is another name of an earlier member of its archive.", "See the row of that member."
     ),
     "not_embedded": Meaning(
         "The workspace no longer holds the vector that this scan would have been judged by.",

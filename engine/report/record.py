@@ -17,12 +17,12 @@ def records(results: Iterable[FileResult]) -> Iterator[dict[str, Any]]:
     Returns:
         Entries as in the JSON report's ``files``, one at a time.
     """
-    return map(file_object, results)
+    return ({**dict.fromkeys(_SOME), **file_object(result)} for result in results)
 
 
 def file_object(result: FileResult) -> dict[str, Any]:
     """The ``files`` entry of a report, under the names of the shipped JSON Schema."""
-    return {
+    row = {
         "path": inert.for_json(result.path),
         "sha256": result.sha256,
         "bytes": result.bytes,
@@ -60,6 +60,17 @@ def file_object(result: FileResult) -> dict[str, Any]:
         "crops": [asdict(crop) for crop in result.crops],
         "probe": [asdict(probe) for probe in result.probe],
     }
+    return row | {name: value for name, value in _further(result) if value is not None}
+
+
+_SOME = ("container", "frame", "frames", "classifier", "classifier_score")
+"""What only some rows have; left out elsewhere, so that digests of older rows stay."""
+
+
+def _further(result: FileResult) -> Iterator[tuple[str, Any]]:
+    for name in _SOME:
+        value = getattr(result, name)
+        yield name, inert.for_json(value) if isinstance(value, str) else value
 
 
 def _value(text: str | None) -> str | None:

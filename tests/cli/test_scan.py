@@ -20,7 +20,8 @@ BIN = Path(sys.executable).parent
 COLUMNS = (
     "path,sha256,bytes,format,width,height,status,reason,knn,verdict,p_fake,margin,"
     "real_similarity,fake_similarity,generator,neighbour,duplicate_of,provenance,"
-    "score,log10_lr,attribution,attribution_certainty,precision"
+    "score,log10_lr,attribution,attribution_certainty,precision,container,frame,frames,"
+    "classifier,classifier_score"
 )
 
 

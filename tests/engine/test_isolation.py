@@ -15,7 +15,8 @@ from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, Reason
 from code_forensics.engine.decoding.layout import Layout
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.isolation.decoders import Decoders
-from code_forensics.engine.isolation.messages import BrokenMessageError, pack, receive, unpack
+from code_forensics.engine.isolation.framing import BrokenMessageError, receive
+from code_forensics.engine.isolation.messages import pack, unpack
 from code_forensics.engine.isolation.routing import decode_here
 from hypothesis import given
 from hypothesis import strategies as st

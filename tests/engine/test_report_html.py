@@ -11,10 +11,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from code_forensics.engine.archives.limits import Reason as ArchiveReason
 from code_forensics.engine.decoding.decode import DecodeOptions
 from code_forensics.engine.decoding.decode import Reason as DecodeReason
 from code_forensics.engine.decoding.thumbnail import SIDE, thumbnail
 from code_forensics.engine.discover import Reason as WalkReason
+from code_forensics.engine.expand import TOO_MANY_FRAMES
 from code_forensics.engine.judging.thresholds import Inconclusive
 from code_forensics.engine.rejudge import NOT_EMBEDDED
 from code_forensics.engine.report.as_html import CHUNK, HtmlReport
@@ -166,7 +168,9 @@ def test_what_cannot_be_drawn_is_left_out() -> None:
 def test_every_reason_has_words() -> None:
     walk = {value for name, value in vars(WalkReason).items() if name.isupper()}
     assert {str(reason) for reason in Inconclusive} == set(INCONCLUSIVE)
-    assert {str(reason) for reason in DecodeReason} | walk | {NOT_EMBEDDED} == set(WITHOUT_VERDICT)
+    inside = {str(reason) for reason in ArchiveReason} | {TOO_MANY_FRAMES}
+    decoding = {str(reason) for reason in DecodeReason}
+    assert decoding | walk | inside | {NOT_EMBEDDED} == set(WITHOUT_VERDICT)
     for reason in Inconclusive:
         result = FileResult("a", "0", 1, "PNG", 1, 1, Status.SCANNED, str(reason))
         said = explain(

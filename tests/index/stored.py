@@ -25,6 +25,7 @@ class File:
     mtime_ns: int = 1
     inode: int = 1
     device: int = 1
+    container: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Content:
     reason: str | None = None
     detail: str | None = None
     views: NDArray[np.float32] | None = None
+    frame: int = 1
+    frames: int | None = None
 
 
 def vector_of(number: int) -> NDArray[np.float32]:

@@ -10,12 +10,13 @@ from code_forensics.engine.errors import CheckpointError
 from code_forensics.engine.heads import Kernel, KernelKind
 from code_forensics.engine.judging.heads import (
     HeadAnswer,
+    HeadKind,
     LinearHead,
     SvmHead,
     judged_by_head,
     read_head,
 )
-from code_forensics.engine.judging.judge import Judgement
+from code_forensics.engine.judging.judgement import Judgement
 from code_forensics.engine.results import Label, Neighbour, Verdict
 from code_forensics.index.errors import FileFormatError, WorkspaceError
 from code_forensics.index.sklearn_files import LinearModel, OneClassSvm, read_sklearn
@@ -198,11 +199,15 @@ def test_a_head_gives_the_verdict_and_the_neighbours_stay_as_evidence() -> None:
         crops=(),
         probe=(),
     )
-    fake = judged_by_head(before, HeadAnswer(Label.FAKE, 1.5, 0.8))
+    fake = judged_by_head(before, HeadAnswer(Label.FAKE, 1.5, 0.8), HeadKind.LINEAR)
     assert (fake.verdict, fake.reason, fake.p_fake) == (Verdict.FAKE, None, 0.8)
     assert (fake.knn, fake.margin, fake.neighbours) == (Label.REAL, -0.1, neighbours)
     assert (fake.generator, fake.log10_lr) == ("sdxl", None)
-    real = judged_by_head(fake, HeadAnswer(Label.REAL, -1.5, None))
+    assert (fake.classifier, fake.classifier_score) == ("linear", 1.5)
+    unsure = judged_by_head(before, HeadAnswer(Label.FAKE, 1.5, 0.8), HeadKind.LINEAR, exact=False)
+    assert (unsure.verdict, unsure.reason) == (Verdict.INCONCLUSIVE, "precision")
+    assert (unsure.p_fake, unsure.classifier_score) == (None, None)
+    real = judged_by_head(fake, HeadAnswer(Label.REAL, -1.5, None), HeadKind.SVM)
     assert (real.verdict, real.p_fake, real.generator) == (Verdict.REAL, None, None)
 
 

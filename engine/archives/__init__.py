@@ -1,0 +1,1 @@
+"""Walks archives and mail without unpacking anything to disk."""

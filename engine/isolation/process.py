@@ -1,0 +1,116 @@
+"""A process that may be lost, and the pipes to it."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from .framing import BrokenMessageError, receive, send
+
+_START_SECONDS = 60.0
+_LAST_SECONDS = 1.0
+# fmt: off
+_KEPT = frozenset((
+    "APPDATA", "DYLD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH",
+    "PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT", "TEMP", "TMP", "USERPROFILE",
+))
+# fmt: on
+"""What of the environment the process may see: what Python needs to start, no secrets."""
+
+
+class Process:
+    """A running worker module; one thread may talk to it at a time.
+
+    Attributes:
+        served: Answers that it has given.
+    """
+
+    def __init__(self, worker: str, memory: int) -> None:
+        """Start it, and wait until it is ready.
+
+        Args:
+            worker: Module that it runs.
+            memory: Bytes of address space that it may use.
+
+        Raises:
+            OSError: It cannot be started.
+            TimeoutError: It was not ready in time.
+            BrokenMessageError: It ended.
+        """
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", "-B", "-m", worker, str(memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={
+                **{name: value for name, value in os.environ.items() if name in _KEPT},
+                "OPENBLAS_NUM_THREADS": "1",
+                "OMP_NUM_THREADS": "1",
+            },
+        )
+        self.served = 0
+        self.exchange({}, b"", _START_SECONDS, 0)
+        self.served = 0
+
+    def exchange(
+        self, header: dict[str, Any], data: bytes, seconds: float, max_raw: int
+    ) -> tuple[dict[str, Any], bytes]:
+        """Send a message and wait for the next one; after an exception the process is gone.
+
+        Args:
+            header: What to send; empty only waits.
+            data: Raw bytes behind it.
+            seconds: How long to wait.
+            max_raw: Most raw bytes of the answer.
+
+        Raises:
+            TimeoutError: It took too long.
+            BrokenMessageError: The process ended, or its answer is none.
+        """
+        late = threading.Event()
+        clock = threading.Timer(seconds, self._stop, (late,))
+        clock.daemon = True
+        clock.start()
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        try:
+            if header:
+                send(self._child.stdin, header, data)
+            answer = receive(self._child.stdout, max_raw)
+        except (OSError, ValueError, BrokenMessageError) as error:  # ValueError: closed meanwhile
+            if late.is_set():
+                self.end()
+                raise TimeoutError from error
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(_LAST_SECONDS)  # its own end says more than ours
+            self.end()
+            raise BrokenMessageError from error
+        finally:
+            clock.cancel()
+        self.served += 1
+        return answer
+
+    def _stop(self, late: threading.Event) -> None:
+        late.set()
+        self._child.kill()
+
+    def end(self) -> None:
+        """Kill it."""
+        self._child.kill()
+        for stream in (self._child.stdin, self._child.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):  # what was not sent is lost
+                    stream.close()
+        self._child.wait()
+
+    @property
+    def died_of(self) -> str:
+        """How it ended, in words; to be asked after its end."""
+        code = self._child.returncode or 0
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"the decoder was ended by {signal.Signals(-code).name}"
+        return f"the decoder ended with code {code}"
