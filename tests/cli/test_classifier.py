@@ -125,5 +125,6 @@ def test_verify_rejudge_diff_and_words(folder: Path, models: dict[str, object]) 
     run("code-report", "export", "latest", "--csv", csv, *workspace)
     assert csv.read_text().splitlines()[0].endswith("frame,frames,classifier,classifier_score")
     assert ",linear," in csv.read_text().splitlines()[1]
-    diff = run("code-report", "diff", "1", "latest", *workspace).stdout
+    number = int(ran.stdout.removeprefix("scan ").partition(":")[0])
+    diff = run("code-report", "diff", str(number - 1), str(number), *workspace).stdout
     assert "classifier" in diff
