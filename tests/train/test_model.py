@@ -65,6 +65,7 @@ def test_whitening_changes_the_coordinates_not_the_encoder(encoder):
     assert torch.allclose(build_encoder(export_checkpoint(exported))(normalise(crops())),
                           changed, atol=1e-4)  # fmt: skip
     assert plain(exported) is exported
+    assert torch.equal(encoder(normalise(crops())), changed)  # the original goes on training
 
 
 def test_equal_steps_move_high_frequencies_further(encoder):
