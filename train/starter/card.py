@@ -105,7 +105,8 @@ def _identity(facts: Facts, counts: tuple[int, int], conditions: Sequence[Condit
 
 def _limits(sources: Sequence[Source], figures: Sequence[ConditionFigures]) -> str:
     native = figures[0]
-    generators = sorted({g for source in sources for g in source.generators})
+    learnt = [source for source in sources if source.role is Role.TRAINED]
+    generators = {g for source in learnt for g in source.generators}
     weak = sorted(
         f"{name or 'unnamed'} ({metrics.auc:.2f})"
         for name, metrics in native.evaluation.by_generator.items()
@@ -113,11 +114,11 @@ def _limits(sources: Sequence[Source], figures: Sequence[ConditionFigures]) -> s
     )
     overall = native.evaluation.overall
     unfound = None if overall.abstained is None else _fakes_found(native)
-    reals = sum(source.images for source in sources if source.label is Label.REAL)
+    reals = sum(source.images for source in learnt if source.label is Label.REAL)
     return "\n".join(
         [
-            f"- It has learnt from {reals} real images and images of {len(generators)} named"
-            " generators. Of generators that are not listed below nothing was measured.",
+            f"- The encoder has learnt from {reals} real images and images of {len(generators)}"
+            " named generators. Of generators that are not listed below nothing was measured.",
             f"- On held-out sources it finds {_percent(unfound)} of the generated images at its"
             f" thresholds, and decides nothing on {_percent(overall.abstained)} of all images.",
             f"- Held-out generators with an AUC below {WEAK:.2f}: {', '.join(weak) or 'none'}.",
