@@ -149,6 +149,14 @@ Archives = Annotated[
         rich_help_panel="Files",
     ),
 ]
+Provenance = Annotated[
+    bool,
+    typer.Option(
+        "--provenance/--no-provenance",
+        help="Read what files say of their origin (C2PA, XMP, EXIF, PNG text).",
+        rich_help_panel="Files",
+    ),
+]
 ArchiveBounds = Annotated[
     str,
     typer.Option(

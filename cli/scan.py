@@ -106,6 +106,7 @@ def scan(
     archive_limits: opt.ArchiveBounds = "",
     frames: opt.Frames = opt.FramesChoice.FIRST,
     max_frames: opt.MaxFrames = opt.MAX_FRAMES,
+    provenance: opt.Provenance = True,
     rehash: Annotated[
         bool,
         typer.Option(help="Read files again even if they look unchanged.", rich_help_panel="Files"),
@@ -187,6 +188,7 @@ def scan(
         inside=Inside(
             ArchiveLimits.parse(archive_limits) if archives or archive_limits else None,
             max_frames if frames is opt.FramesChoice.ALL else 1,
+            provenance,
         ),
         recall=Recall(rehash, retry_failed, reembed),
         workers=workers,

@@ -67,10 +67,12 @@ class Inside:
     Attributes:
         archives: Bounds on archives; None leaves them closed.
         frames: Pictures of one file, at most.
+        provenance: Whether it is read what files say of their origin.
     """
 
     archives: ArchiveLimits | None = None
     frames: int = 1
+    provenance: bool = True
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "Inside":
@@ -92,7 +94,7 @@ class ScanRequest:
         judging: How verdicts are reached.
         classifier: What gives them.
         decoding: Bounds and views.
-        inside: Whether archives are opened, and how many frames count.
+        inside: Whether archives are opened, how many frames count, and whether provenance is read.
         recall: How much of what is known may be used.
         workers: Threads; 0 is one a core.
         case: What the examiner says.
@@ -144,6 +146,7 @@ class ScanRequest:
             "decode_timeout": self.decoding.timeout,
             "archives": self.inside.archives.record() if self.inside.archives else None,
             "frames": self.inside.frames,
+            "provenance": self.inside.provenance,
             "case": self.case.case,
             "examiner": self.case.examiner,
             "note": self.case.note,
@@ -205,6 +208,7 @@ class ScanSession:
             decode=request.decoding,
             archives=request.inside.archives,
             frames=request.inside.frames,
+            provenance=request.inside.provenance,
         )
         options = ScanOptions(safeguard, pipeline)
         return cls(space, info, embedder, judge, run, recorder, options)

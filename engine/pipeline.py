@@ -55,6 +55,7 @@ class PipelineOptions:
         decode: Bounds for the decoder.
         archives: Bounds for archives, whose members are worked on too; None leaves them closed.
         frames: Pictures of a file that are worked on, at most; 1 takes the first of each.
+        provenance: Whether it is read what files say of their origin.
     """
 
     workers: int = 0
@@ -63,6 +64,7 @@ class PipelineOptions:
     decode: DecodeOptions = field(default_factory=DecodeOptions)
     archives: ArchiveLimits | None = None
     frames: int = 1
+    provenance: bool = True
 
 
 @dataclass(slots=True)
@@ -355,7 +357,8 @@ class Pipeline:
         def job() -> Callable[[], None]:
             started = time.perf_counter()
             decoded = self._decoders.decode(data)
-            work.content.provenance = self._decoders.provenance(data)
+            if self._options.provenance:
+                work.content.provenance = self._decoders.provenance(data)
             elapsed = time.perf_counter() - started
             return lambda: self._on_decoded([work], [decoded], elapsed)
 
@@ -570,12 +573,14 @@ class Pipeline:
         work.views, work.done = None, True
 
     def _usable(self, content: Content | None) -> Content | None:
-        """Forget failures that may not happen again, and contents that lack some view."""
+        """Forget failures that may not happen again, and contents that lack what is wanted."""
         if content is None or content.reason in PASSING:
             return None
         if content.format in expand.KINDS and self._walker is None:
             return None
         if content.vector is not None:
+            if self._options.provenance and not content.provenance:  # it was not to be read then
+                return None
             many = self._options.frames > 1 and content.format in MULTI_FRAME
             if many and content.frames is None:  # an older version did not count them
                 return None
