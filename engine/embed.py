@@ -21,8 +21,12 @@ CPU_BATCH = 16
 
 CUDA_BATCH = 256
 
-CPU_PASS: dict[Precision, int] = {"float32": 4, "bfloat16": 8}
-"""Images per forward pass on the CPU: what runs through the layers fits the second-level cache."""
+CPU_PASS: dict[Precision, int] = {"float32": 1, "bfloat16": 8}
+"""Images per forward pass on the CPU.
+
+In float32 one: a matrix product may round a row otherwise where it lies elsewhere in the matrix
+(MKL on processors with AVX2 alone does), and an image's place in a pass would show in its vector.
+"""
 
 
 class Runner(Protocol):
@@ -122,9 +126,9 @@ class CpuRunner:
 
     def __call__(self, crops: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
         """See :class:`Runner`."""
-        with torch.inference_mode():
+        with _one_thread(), torch.inference_mode():  # two may round a sum otherwise than one
             for first in range(0, len(crops), self._size):
-                part = np.ascontiguousarray(crops[first : first + self._size])
+                part = crops[first : first + self._size].copy()
                 count = len(part)
                 if count < self._size:
                     black = np.zeros((self._size - count, CROP, CROP, 3), np.uint8)

@@ -378,6 +378,8 @@ def test_awkward_files_give_the_published_answer(group, region):
         answer = decode(data, DecodeOptions(region=region))
         if isinstance(answer, Decoded) and answer.format == "HEIF":
             continue  # the published pipeline knows no HEIC
+        if answer.format == "EPS":
+            continue  # Pillow starts Ghostscript for it, where there is one: refused here
         try:
             expected = published(data)
         except Exception as error:

@@ -33,7 +33,7 @@ def _crops(count: int, seed: int = 7) -> np.ndarray:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_vector_is_the_same_in_any_company_and_call(precision: str) -> None:
     embedder = Embedder(draw_checkpoint(SMALL), "cpu", precision)  # type: ignore[arg-type]
-    crops = _crops(CPU_PASS[precision] * 2 + 1)  # type: ignore[index]
+    crops = _crops(CPU_PASS[precision] * 2 + 7)  # type: ignore[index]
     together = embedder.embed(crops)
     assert np.array_equal(together[::-1], embedder.embed(crops[::-1]))
     for row in (0, 3, len(crops) - 1):
@@ -47,7 +47,7 @@ def test_float32_does_not_depend_on_the_size_of_a_pass_or_on_threads(deit: Path)
     results = []
     before = torch.get_num_threads()
     try:
-        for threads, size in ((1, 1), (1, 4), (1, 8), (2, 4)):
+        for threads, size in ((1, 1), (1, 4), (1, 8), (2, 1)):
             torch.set_num_threads(threads)
             vectors = np.empty((len(crops), 192), np.float32)
             CpuRunner(forward, size)(crops, vectors)
@@ -56,7 +56,7 @@ def test_float32_does_not_depend_on_the_size_of_a_pass_or_on_threads(deit: Path)
         torch.set_num_threads(before)
     for other in results[1:]:
         assert np.abs(results[0] - other).max() <= 1e-5
-    assert np.array_equal(results[1], results[3])  # the size in use: one thread or two, same bits
+    assert np.array_equal(results[0], results[3])  # the size in use: one thread or two, same bits
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
