@@ -21,7 +21,7 @@ def rows(space: tuple[str, Path]) -> list[dict[str, object]]:
 
 
 def test_a_scan_shows_its_record_and_its_limits(space: tuple[str, Path]) -> None:
-    shown = run("code-report", "show", "latest", *space).stdout
+    shown = run("code-report", "show", "1", *space).stdout
     for part in ("finished", "<b>17</b>", "gallery", "Limits", "not a proof", "files         10"):
         assert part in shown
 
