@@ -12,6 +12,7 @@ from torch import nn
 from .checkpoint import Checkpoint, build_encoder
 from .encoder import CROP, PIXEL_CENTRE, Encoder, fold_normalisation, normalise
 from .errors import DeviceError
+from .passes import pass_size
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -20,13 +21,6 @@ CPU_BATCH = 16
 """Crops that a call takes well on the CPU: several passes, so that one search serves them all."""
 
 CUDA_BATCH = 256
-
-CPU_PASS: dict[Precision, int] = {"float32": 1, "bfloat16": 8}
-"""Images per forward pass on the CPU.
-
-In float32 one: a matrix product may round a row otherwise where it lies elsewhere in the matrix
-(MKL on processors with AVX2 alone does), and an image's place in a pass would show in its vector.
-"""
 
 
 class Runner(Protocol):
@@ -78,8 +72,11 @@ class Embedder:
             self.batch = CUDA_BATCH
             self._run = cuda_runner(Forward(encoder), self.device, CUDA_BATCH, self.dimension)
         else:
+            assert precision != "float16"  # refused above
             self.batch = CPU_BATCH
-            self._run = CpuRunner(Forward(encoder), CPU_PASS[precision])
+            with _one_thread():
+                size = pass_size(encoder.config, precision)
+            self._run = CpuRunner(Forward(encoder), size)
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed crops.
@@ -186,13 +183,14 @@ def require_precision(device: torch.device, precision: Precision) -> None:
 def bfloat16_is_native(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware, and so faster than float32.
 
-    On the CPU: AVX512_BF16 or AMX. Elsewhere bfloat16 is emulated and slower than float32.
+    On the CPU that means AMX. Elsewhere bfloat16 is slower than float32: emulated, or, with
+    AVX512_BF16 alone, at two thirds of its rate.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = getattr(torch.cpu, "get_capabilities", None)  # not before torch 2.10
     if capabilities is not None:
         known = capabilities()
-        return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return bool(known.get("amx_bf16"))
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(probe is not None and probe())

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 from code_forensics.engine.checkpoint import Checkpoint, build_encoder, read_checkpoint
-from code_forensics.engine.embed import CPU_PASS, Embedder, Precision
+from code_forensics.engine.embed import Embedder, Precision
 from code_forensics.engine.encoder import normalise
+from code_forensics.engine.passes import pass_size
 from code_forensics.engine.precision import calibration_crops
 from numpy.typing import NDArray
 
@@ -102,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     checkpoint, crops = read_checkpoint(options.checkpoint), calibration_crops(32)
     precision: Precision = options.precision
-    size = CPU_PASS[precision]
+    assert precision != "float16"
+    size = pass_size(build_encoder(checkpoint).config, precision)
     with tempfile.TemporaryDirectory() as folder:
         published = transformers(options.checkpoint, size)
         runs = {
