@@ -19,8 +19,9 @@ CONFIG_FILE = "config.toml"
 """Name of a run's configuration in its folder."""
 
 
-def _option(default: Any, note: str, *choices: str) -> Any:
-    return field(default=default, metadata={"note": note, "choices": choices})
+def _option(default: Any, note: str, *choices: str, many: bool = False) -> Any:
+    """An option; one that is ``many`` is a list of any length."""
+    return field(default=default, metadata={"note": note, "choices": choices, "many": many})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,10 @@ class DataOptions:
     )  # fmt: skip
     group: int = _option(8, "resident: pairs that share a resize factor; divides the batch")
     holdout: tuple[str, ...] = _option(
-        (), "names or patterns of sources kept for the probes; empty: chosen by hash"
+        (), "names or patterns of sources kept for the probes; empty: chosen by hash", many=True
     )
     exclude: tuple[str, ...] = _option(
-        (), "names or patterns of sources that do not train, as for their licence"
+        (), "names or patterns of sources that do not train, as for their licence", many=True
     )
     holdout_share: float = _option(0.1, "share of each class held out where it is chosen by hash")
     validation: str = _option("", "other data for the probes; then nothing is held out")
@@ -73,7 +74,10 @@ class ViewOptions:
         "native", "'native': random 224 crop; 'resize': shorter side to 248, centre crop",
         "native", "resize",
     )  # fmt: skip
-    side: int = _option(224, "resident: side of views, multiple of 16; parts of the full crop")
+    sides: tuple[int, ...] = _option(
+        (224,), "resident: sides of views, multiples of 16, parts of the full crop; each"
+        " micro-batch draws one", many=True,
+    )  # fmt: skip
     augmentations: int = _option(2, "at most so many of the 19 transforms; the count is uniform")
     global_scale: tuple[float, float] = _option((0.4, 1.0), "area share of global crops")
     local_scale: tuple[float, float] = _option((0.05, 0.4), "area share of local crops")
@@ -84,7 +88,9 @@ class ReconstructOptions:
     """Fakes made from the reals by image autoencoders."""
 
     autoencoders: tuple[str, ...] = _option(
-        (), "FOLDER/NAME of NAME_encoder and NAME_decoder.safetensors, or a diffusers folder"
+        (),
+        "FOLDER/NAME of NAME_encoder and NAME_decoder.safetensors, or a diffusers folder",
+        many=True,
     )
     share: float = _option(0.5, "share of the drawn fakes that are reconstructions")
     each: int = _option(0, "pass each real through so many of the autoencoders, in turn; 0: all")
@@ -241,7 +247,10 @@ def _overlay(part: Any, values: dict[str, Any], where: str) -> Any:
             raise ConfigError(
                 f"{where}: unknown option {name!r}", "code-train --print-config lists all options"
             )
-        changes[name] = _convert(getattr(part, name), value, f"{where} {name}")
+        default = getattr(part, name)
+        if known[name].metadata["many"] and isinstance(value, list):
+            default = (default[:1] or ("",)) * len(value)
+        changes[name] = _convert(default, value, f"{where} {name}")
         choices = known[name].metadata["choices"]
         if choices and value not in choices:
             raise ConfigError(f"{where} {name} = {value!r}: expected one of {', '.join(choices)}")
@@ -279,9 +288,10 @@ def _check(config: TrainConfig, origin: str) -> None:
          "schedule.batch is a multiple of data.group"),
         (config.data.resident > 0 or config.data.balance != "root",
          "data.balance = 'root' goes with data.resident"),
-        (config.views.side == CROP
-         or (config.data.resident > 0 and config.views.side in range(16, CROP, 16)),
-         "views.side is 224, or with data.resident a smaller multiple of 16"),
+        (config.views.sides == (CROP,)
+         or (config.data.resident > 0 and len(config.views.sides) > 0
+             and all(side in range(16, CROP + 1, 16) for side in config.views.sides)),
+         "views.sides is [224], or with data.resident multiples of 16 up to 224"),
         (min(loss.head, loss.patches, loss.contrast) >= 0 < max(loss.head, loss.contrast),
          "loss.head, patches and contrast are at least 0, and head and contrast not both 0"),
         (0 < schedule.layer_decay <= 1 and schedule.head_lr > 0 and config.layers >= 0,

@@ -96,6 +96,8 @@ def processes(device: str) -> Iterator[Processes]:
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         place = torch.device(device)
+        if place.type == "cuda" and place.index is None:
+            place = torch.device("cuda", torch.cuda.current_device())
         torch.zeros(1, device=place)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

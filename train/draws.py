@@ -96,6 +96,11 @@ class GroupSampler:
             self._group((self._config.seed, 5, number, place), options) for place in range(count)
         ]
 
+    def side(self, number: int) -> int:
+        """Side of a micro-batch's views."""
+        sides, rng = self._config.views.sides, np.random.default_rng((self._config.seed, 7, number))
+        return sides[int(rng.integers(len(sides)))]
+
     def corner(self, number: int, room: int) -> tuple[int, int]:
         """Row and column, from 0 to ``room``, of a micro-batch's views in the full crop's grid."""
         rng = np.random.default_rng((self._config.seed, 6, number))

@@ -75,7 +75,7 @@ def _quantise(planes: Tensor, tables: Tensor) -> Tensor:
     rows, columns = height // _BLOCK, width // _BLOCK
     blocks = planes.sub(128).view(batch, channels, rows, _BLOCK, columns, _BLOCK)
     blocks = blocks.transpose(3, 4).reshape(batch, -1, _BLOCK * _BLOCK)  # (B, blocks, 64)
-    cosine = cosine_transform(_BLOCK).to(planes.device)
+    cosine = cosine_transform(_BLOCK, planes.device)
     quantised = (blocks @ cosine.T).div_(tables).round_().mul_(tables)
     back = (quantised @ cosine).view(batch, channels, rows, columns, _BLOCK, _BLOCK)
     restored = back.transpose(3, 4).reshape(batch, channels, height, width)
@@ -86,17 +86,23 @@ def _tables(quality: Tensor) -> Tensor:
     """Quantisation steps of luminance and chrominance, (B,) -> (B, 2, 64)."""
     quality = quality.float().clamp(1, 100)
     percent = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
-    base = torch.tensor((_LUMINANCE, _CHROMINANCE), device=quality.device, dtype=torch.float32)
-    scaled = ((base * percent[:, None, None] + 50) / 100).floor()
+    scaled = ((_base(quality.device) * percent[:, None, None] + 50) / 100).floor()
     return scaled.clamp(1, 255)
 
 
-@lru_cache(maxsize=4)
-def cosine_transform(side: int) -> Tensor:
+@lru_cache(maxsize=8)
+def _base(device: torch.device) -> Tensor:
+    """Steps of quality 50, (2, 64); kept, because a copy to a GPU waits for all that runs there."""
+    return torch.tensor((_LUMINANCE, _CHROMINANCE), dtype=torch.float32, device=device)
+
+
+@lru_cache(maxsize=8)
+def cosine_transform(side: int, device: torch.device | None = None) -> Tensor:
     """The orthonormal two-dimensional cosine transform (type II) as a matrix.
 
     Args:
         side: Of the block.
+        device: Where it is wanted; None is the CPU.
 
     Returns:
         (side * side, side * side) float32: a flattened block times its transpose gives the
@@ -106,4 +112,4 @@ def cosine_transform(side: int) -> Tensor:
     one = torch.cos(math.pi * (2 * places[None] + 1) * places[:, None] / (2 * side))
     one *= math.sqrt(2 / side)
     one[0] /= math.sqrt(2)
-    return torch.kron(one, one).float()
+    return torch.kron(one, one).float().to(device)

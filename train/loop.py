@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
@@ -169,15 +169,15 @@ class _Run:
         first, last = progress.step * schedule.accumulate, (epoch + 1) * schedule.steps
         loader = batches_of(self.data, self.config, first, last * schedule.accumulate, group)
         since, waited, views = time.perf_counter(), 0.0, 0
+        coming: list[Batch] = []
         while progress.step < last:
-            micro = []
+            micro = coming or self._fetch(loader)
+            losses = self._backward(model, micro)
+            # What a GPU still computes is not waited for: the next views are made meanwhile.
             started = time.perf_counter()
-            for _ in range(schedule.accumulate):
-                micro.append(next(loader))
-                if group.first:
-                    self.folder.add_bad(micro[-1].bad)
+            coming = self._fetch(loader) if progress.step + 1 < last else []
             waited += time.perf_counter() - started
-            own = self._step(model, micro)
+            own = self._update(losses)
             loss, stop = group.total((own / group.world, float(interrupted())))
             if not math.isfinite(loss):
                 raise TrainingError(
@@ -204,9 +204,17 @@ class _Run:
                 self._save()
         return False
 
-    def _step(self, model: nn.Module, micro: list[Batch]) -> float:
-        """One optimiser step; returns this process's mean loss, before the step."""
-        schedule, scaler, total = self.config.schedule, self.trained.scaler, 0.0
+    def _fetch(self, loader: Iterator[Batch]) -> list[Batch]:
+        """The micro-batches of a step."""
+        micro = [next(loader) for _ in range(self.config.schedule.accumulate)]
+        if self.group.first:
+            for batch in micro:
+                self.folder.add_bad(batch.bad)
+        return micro
+
+    def _backward(self, model: nn.Module, micro: list[Batch]) -> list[Tensor]:
+        """The gradient of a step; returns the losses of its micro-batches, perhaps to come."""
+        losses, scaler = [], self.trained.scaler
         self.trained.optimiser.zero_grad(set_to_none=True)
         for place, batch in enumerate(micro):
             final = place == len(micro) - 1
@@ -214,7 +222,13 @@ class _Run:
             with model.no_sync() if alone else nullcontext():  # type: ignore[operator]
                 loss = self._loss(model, batch, self.progress.step * len(micro) + place)
                 scaler.scale(loss / len(micro)).backward()  # type: ignore[no-untyped-call]
-            total += loss.item() / len(micro)
+            losses.append(loss.detach())
+        return losses
+
+    def _update(self, losses: list[Tensor]) -> float:
+        """The optimiser's step; returns this process's mean loss, before it."""
+        schedule, scaler = self.config.schedule, self.trained.scaler
+        total = sum(loss.item() for loss in losses) / len(losses)
         if schedule.clip:
             scaler.unscale_(self.trained.optimiser)
             nn.utils.clip_grad_norm_(self.trained.model.parameters(), schedule.clip)

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -104,35 +105,41 @@ def _reconstruct(
 ) -> None:
     waiting: dict[tuple[int, int], list[tuple[int, Image.Image]]] = {}  # by size
 
+    def save(number: int, pixels: NDArray[np.uint8]) -> None:
+        write = partial(Image.fromarray(pixels).save, format="PNG", compress_level=1)
+        write_atomically(target / f"{number}.png", write)
+
     def flush(group: list[tuple[int, Image.Image]]) -> None:
         pixels = torch.from_numpy(np.stack([np.asarray(image) for _, image in group]))
         with torch.inference_mode():
             # a view of interleaved pixels stays channels last, which convolutions like best
             images = pixels.to(autoencoder.device).permute(0, 3, 1, 2).float() / 255
             made = autoencoder(images).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        for (number, _), array in zip(group, made, strict=True):
-            image = Image.fromarray(array)
-            write_atomically(
-                target / f"{number}.png", partial(image.save, format="PNG", compress_level=1)
-            )
+        list(pool.map(save, [number for number, _ in group], made))
         group.clear()
 
-    for number in numbers:
+    def load(number: int) -> Image.Image | None:
         try:
             image = decode(catalogue.read(number))
         except OSError as error:
             _LOG.warning("passed over %s: %s", catalogue.describe(number), error)
-            continue
+            return None
         width, height = (
             min(side, options.side) // autoencoder.multiple * autoencoder.multiple
             for side in image.size
         )
-        if min(width, height) < 1:
-            continue
-        group = waiting.setdefault((width, height), [])
-        group.append((number, centre(image, width, height)))
-        if len(group) >= options.batch:
-            flush(group)
-    for group in waiting.values():
-        if group:
-            flush(group)
+        return centre(image, width, height) if min(width, height) >= 1 else None
+
+    with ThreadPoolExecutor() as pool:
+        for first in range(0, len(numbers), options.batch):
+            part = numbers[first : first + options.batch]
+            for number, image in zip(part, pool.map(load, part), strict=True):
+                if image is None:
+                    continue
+                group = waiting.setdefault(image.size, [])
+                group.append((number, image))
+                if len(group) >= options.batch:
+                    flush(group)
+        for group in waiting.values():
+            if group:
+                flush(group)

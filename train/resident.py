@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -133,11 +134,12 @@ def resident_batches(
     The groups of a joint micro-batch go to the processes in turn, so that together they see what
     one process with their joint batch would see.
     """
-    side, bad = config.views.side, images.bad
+    bad = images.bad
     own = config.schedule.batch // config.data.group
     for number in range(first, last):
         groups = sampler.draw(number, config.schedule.batch * group.world)
         mine = groups[group.rank * own : (group.rank + 1) * own]
+        side = sampler.side(number)
         views = torch.cat([make_resident_views(images, pairs, side) for pairs in mine])
         corner = sampler.corner(number, (CROP - side) // PATCH)
         yield Batch(views[:, :, None], bad, corner)
@@ -173,9 +175,14 @@ def make_resident_views(images: ResidentImages, group: PairGroup, side: int) -> 
     if group.blur:
         pictures = _blur(pictures, group.blur)
     pictures = pictures.round_().clamp_(0, 255)
-    quality = torch.from_numpy(np.repeat(group.quality, 2)).to(pictures.device)
+    quality = _put(np.repeat(group.quality, 2), pictures.device)
     pictures = jpeg_loss(pictures, quality, group.subsample).byte()
     return _fit(pictures, group, side).view(*members.shape, 3, side, side)
+
+
+def _put(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on a device, without waiting for what runs there: it is staged at once."""
+    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
 def _cut(
@@ -189,10 +196,9 @@ def _cut(
         corner[:, 0] = corner[:, 1] + shift
     steps = np.arange(reach)
     rows, columns = (
-        torch.from_numpy(corner[..., axis, None] + steps).to(images.pixels.device)
-        for axis in range(2)
+        _put(corner[..., axis, None] + steps, images.pixels.device) for axis in range(2)
     )  # (G, 2, reach)
-    which = torch.from_numpy(members).to(images.pixels.device)
+    which = _put(members, images.pixels.device)
     planes = torch.arange(3, device=images.pixels.device)
     return images.pixels[
         which[..., None, None, None], planes[:, None, None],
@@ -205,8 +211,7 @@ def _compress_some(fakes: Tensor, quality: NDArray[np.int64]) -> Tensor:
     result = fakes.float()
     chosen = np.flatnonzero(quality)
     if len(chosen):
-        places = torch.from_numpy(chosen).to(fakes.device)
-        steps = torch.from_numpy(quality[chosen]).to(fakes.device)
+        places, steps = _put(chosen, fakes.device), _put(quality[chosen], fakes.device)
         result[places] = jpeg_loss(result[places], steps, True)
     return result
 
@@ -230,5 +235,5 @@ def _fit(pictures: Tensor, group: PairGroup, side: int) -> Tensor:
         before = -spare // 2
         after = -spare - before
         pictures = F.pad(pictures, (before, after, before, after))
-    mirrored = torch.from_numpy(np.repeat(group.mirrored, 2)).to(pictures.device)
+    mirrored = _put(np.repeat(group.mirrored, 2), pictures.device)
     return torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)

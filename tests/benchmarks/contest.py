@@ -87,9 +87,9 @@ class Contest:
             labels[row["path"]] = row["knn"] == "fake"
         return Run(seconds, cpu, peak, labels)
 
-    def settle(self, image: Path, precision: str) -> None:
+    def settle(self, image: Path, precision: str, device: str = "cpu") -> None:
         """Let a scan measure a precision's band, which the workspace keeps."""
-        where = ["--workspace", str(self.workspace), "--precision", precision]
+        where = ["--workspace", str(self.workspace), "--precision", precision, "--device", device]
         _timed([*_program("scan"), str(image), *where])
 
 

@@ -67,7 +67,7 @@ def in_memory(config, **loss):
         config,
         whiten=True,
         data=replace(config.data, resident=240, group=2, balance="root"),
-        views=replace(config.views, side=32),
+        views=replace(config.views, sides=(32,)),
         loss=replace(config.loss, objective="supervised", head=1.0, **loss),
     )
 
@@ -225,14 +225,14 @@ def test_the_average_follows_its_definition(tree, small, tiny_encoder, tmp_path)
     config = replace(schedule(small, ema=0.75), probe=replace(small.probe, images=0))
     history = []
     with pytest.MonkeyPatch.context() as patch:
-        step = loop._Run._step
+        step = loop._Run._update
 
         def noted(self, *args):
             loss = step(self, *args)
             history.append(self.trained.encoder.cls_token.detach().clone())
             return loss
 
-        patch.setattr(loop._Run, "_step", noted)
+        patch.setattr(loop._Run, "_update", noted)
         train(str(tree), tmp_path / "run", config, encoder=tiny_encoder())
     average = history[0]
     for token in history[1:]:

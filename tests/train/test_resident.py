@@ -140,7 +140,7 @@ def test_processes_together_see_the_joint_batch(pictures):
     held = load(catalogue)
     base = TrainConfig()
     config = replace(base, data=replace(base.data, group=1, balance="root"),
-                     views=replace(base.views, side=32),
+                     views=replace(base.views, sides=(16, 32)),
                      schedule=replace(base.schedule, batch=2))  # fmt: skip
     sampler = GroupSampler(catalogue, np.arange(4), config)
     from code_forensics.train.distributed import Processes
@@ -151,7 +151,10 @@ def test_processes_together_see_the_joint_batch(pictures):
     for one, (a, b) in zip(alone, zip(*ranks, strict=True), strict=True):
         assert torch.equal(one.views, torch.cat((a.views, b.views)))
         assert one.corner == a.corner == b.corner
-        assert one.views.shape == (4, 2, 1, 3, 32, 32)
+        assert one.views.shape[:4] == (4, 2, 1, 3)
+    sides = [one.views.shape[-1] for one in alone]
+    assert sides == [sampler.side(3), sampler.side(4)]
+    assert {sampler.side(number) for number in range(20)} == {16, 32}
 
 
 def test_views_are_made_where_the_images_are(pictures):

@@ -1,0 +1,115 @@
+"""Throughput on a GPU: the encoder and the decoders alone, and whole scans.
+
+    python -m tests.benchmarks.gpu [--sets 512px,12mp] [--scale 1.0] [--repeats 2] [--write FILE]
+
+Makes its own photos and gallery. `whole` is a process from start to exit; `steady` leaves out what
+a scan of one image takes; efficiency is steady / min(decode, encode).
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from code_forensics.engine.checkpoint import read_checkpoint
+from code_forensics.engine.discover import WalkOptions, walk
+from code_forensics.engine.embed import Embedder, Precision
+from code_forensics.engine.precision import calibration_crops
+
+from . import photos
+from .contest import REFERENCES, Contest, median, prepare
+from .throughput import decode_job, encode_alone, make, rate
+
+COUNTS = {"512px": 12_000, "12mp": 800, "png": 1200, "mixed": 1600}
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
+CALLERS = 3
+"""Threads that embed at once: two slots are on the GPU, and one is being filled."""
+
+
+class Page:
+    """Lines that are printed and kept as they are measured: what was measured is not lost."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        """Print a line, and write all so far."""
+        print(line, flush=True)
+        self._lines.append(line)
+        if self._file:
+            self._file.write_text("\n".join(self._lines) + "\n")
+
+
+def seconds(contest: Contest, images: Path, precision: str, repeats: int) -> float:
+    """Median of whole scans."""
+    options = ["--device", "cuda", "--precision", precision]
+    return median([contest.ours(images, options).seconds for _ in range(repeats)])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make, run, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--sets", default="512px,12mp", help="which, separated by commas")
+    parser.add_argument("--scale", type=float, default=1.0, help="shrinks the sets")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--precisions", default=",".join(PRECISIONS))
+    parser.add_argument("--folder", type=Path, help="keep what is made here")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page here")
+    options = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        parser.exit(2, "no CUDA device is available\n")
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = threads or 1
+    precisions = [one for one in PRECISIONS if one in options.precisions.split(",")]
+    page = Page(options.write)
+    for line in (
+        "# Throughput on a GPU",
+        "",
+        f"- {datetime.now(UTC):%Y-%m-%d}, {torch.cuda.get_device_name()}, {threads} cores,"
+        f" torch {torch.__version__}, a gallery of {REFERENCES:,} searched by FAISS on the CPU",
+        "",
+        "| photos | precision | decode alone | encode alone | whole | steady | efficiency |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ):
+        page.add(line)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        first = photos.jpegs(folder / "first", photos.SMALL, 1, 9, 90)
+        one = photos.jpegs(folder / "one", photos.SMALL, 1, 10, 90)
+        contest = prepare(folder, first)
+        checkpoint, crops = read_checkpoint(contest.checkpoint), calibration_crops(256)
+        crops = np.concatenate([crops] * 48)
+        encode, idle = {}, {}
+        for precision in precisions:
+            embedder = Embedder(checkpoint, "cuda", precision)
+            encode[precision] = encode_alone(embedder, crops, CALLERS)
+            if precision != "float32":
+                contest.settle(first, precision, "cuda")
+            idle[precision] = seconds(contest, one, precision, options.repeats)
+            page.add(
+                f"| one image | {precision} | | {encode[precision]:.0f} | {idle[precision]:.1f} s"
+                " | | |"
+            )
+        for name in options.sets.split(","):
+            images = make(name, folder, max(int(COUNTS[name] * options.scale), 4))
+            files = [file for file in walk([images], WalkOptions()) if file.reason is None]
+            decode = rate(decode_job(files), len(files), len(files), threads)
+            for precision in precisions:
+                took = seconds(contest, images, precision, options.repeats)
+                steady = len(files) / max(took - idle[precision], 1e-9)
+                page.add(
+                    f"| {name}, {len(files)} | {precision} | {decode:.0f} | {encode[precision]:.0f}"
+                    f" | {len(files) / took:.0f} | {steady:.0f}"
+                    f" | {steady / min(decode, encode[precision]):.2f} |"
+                )
+
+
+if __name__ == "__main__":
+    main()
