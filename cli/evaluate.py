@@ -81,7 +81,7 @@ def evaluate(
             "--keep-gallery", help="Count images that the gallery holds.", rich_help_panel=PANEL
         ),
     ] = False,
-    k: judging.K = 1,
+    k: judging.K = None,
     target_fpr: judging.TargetFpr = 0.01,
     target_fnr: judging.TargetFnr = 0.01,
     weights: opt.Weights = None,
@@ -129,7 +129,7 @@ def evaluate(
         gathered = gather(results, labelled.truth, _gallery(space, info), keep_gallery=keep_gallery)
         full = evaluate_fully(
             gathered,
-            assessment_of_gallery(space, info, k),
+            assessment_of_gallery(space, info, judge.k),
             labelled.layout,
             targets=sorted({*TARGETS, target_fpr}),
             resamples=resamples,

@@ -20,12 +20,13 @@ def _rate(value: float) -> float:
 
 
 K = Annotated[
-    int,
+    int | None,
     typer.Option(
         "-k",
         min=1,
         max=1000,
-        help="References in the vote, and of each class behind the score.",
+        help="References in the vote, and of each class behind the score; default: 1, or as many as"
+        " the embedded starter was made for.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -98,7 +99,9 @@ Probe = Annotated[
 ]
 
 
-def judge_options(k: int, target_fpr: float, target_fnr: float, prior: float) -> "JudgeOptions":
+def judge_options(
+    k: int | None, target_fpr: float, target_fnr: float, prior: float
+) -> "JudgeOptions":
     """The options as the engine takes them."""
     from ..engine.judging.judge import JudgeOptions
     from ..engine.judging.thresholds import ThresholdOptions

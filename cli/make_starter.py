@@ -65,6 +65,9 @@ def starter_command(
     ] = None,
     device: opt.Device = opt.DeviceChoice.CPU,
     seed: Annotated[int, typer.Option(help="Every draw follows from it.")] = 0,
+    k: Annotated[
+        int, typer.Option("-k", min=1, max=1000, help="References of each class behind a score.")
+    ] = 1,
 ) -> None:
     """Make a starter: weights, gallery, calibration, and a model card with what was measured.
 
@@ -86,6 +89,7 @@ def starter_command(
         licence=licence,
         device=device.value,
         seed=seed,
+        k=k,
         command=_command(),
         notes=notes.read_text(encoding="utf-8") if notes else "",
     )

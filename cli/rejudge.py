@@ -23,7 +23,7 @@ def rejudge(
         str | None,
         typer.Option(metavar="NAME", help="Compare with this gallery; default: as code-scan."),
     ] = None,
-    k: judging.K = 1,
+    k: judging.K = None,
     target_fpr: judging.TargetFpr = 0.01,
     target_fnr: judging.TargetFnr = 0.01,
     prior: judging.Prior = 0.5,
@@ -60,7 +60,7 @@ def rejudge(
         options = judging.judge_options(k, target_fpr, target_fnr, prior)
         judge = judge_of_gallery(space, info, options, head_of_gallery(space, info, classifier))
         identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
-        bands = bands_for_rejudging(space, info, space.scans.precisions(earlier), k)
+        bands = bands_for_rejudging(space, info, space.scans.precisions(earlier), judge.k)
         record = rejudge_record(earlier.run, earlier.key, earlier.uuid, identity, judge, bands)
         plan = ViewPlan.of(earlier.run.get("views"))
         recorder = space.recorder(info, record, Recall(precisions=ANY_PRECISION), plan.id)

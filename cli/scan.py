@@ -57,7 +57,7 @@ def scan(
             rich_help_panel="Judging",
         ),
     ] = None,
-    k: judging.K = 1,
+    k: judging.K = None,
     target_fpr: judging.TargetFpr = 0.01,
     target_fnr: judging.TargetFnr = 0.01,
     prior: judging.Prior = 0.5,

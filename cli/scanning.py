@@ -189,7 +189,7 @@ class ScanSession:
             EngineError: The encoder cannot be used.
         """
         info = chosen_gallery(space, request.gallery)
-        k = request.judging.k
+        k = request.judging.k or space.k_of_gallery(info.name)
         head = head_of_gallery(space, info, request.classifier)
         encoder = request.encoder
         if head is not None:  # how far less precision moves its answers is not known

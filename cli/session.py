@@ -105,8 +105,17 @@ def _read_head(workspace: Workspace, info: HeadInfo) -> NamedHead:
     return NamedHead(head, info.name, info.sha256)
 
 
-def assessment_of_gallery(workspace: Workspace, gallery: GalleryInfo, k: int = 1) -> Assessment:
-    """What a gallery's references say of its scores: as kept, else fitted and kept."""
+def assessment_of_gallery(
+    workspace: Workspace, gallery: GalleryInfo, k: int | None = None
+) -> Assessment:
+    """What a gallery's references say of its scores: as kept, else fitted and kept.
+
+    Args:
+        workspace: Where it is kept.
+        gallery: Which gallery.
+        k: References of each class behind a score; None is the gallery's own.
+    """
+    k = k or workspace.k_of_gallery(gallery.name)
     kept = workspace.galleries.assessment(gallery, k)
     if kept is not None:
         try:

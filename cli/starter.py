@@ -71,14 +71,14 @@ def install_starter(space: "Workspace") -> "GalleryInfo":
             about.encoder_sha256,
             about.preprocessing,
             ready.references(),
-            starter_action(about.gallery_sha256),
+            starter_action(about.gallery_sha256, about.k),
         )
     except GalleryError:
         there = space.starters.current()  # another process was faster
         if there is None:
             raise
         return space.galleries.info(there.name)
-    space.galleries.keep_assessment(info, 1, starter.assessment)
+    space.galleries.keep_assessment(info, about.k, starter.assessment)
     return info
 
 

@@ -106,6 +106,9 @@ class Space(Protocol):
     def choose_gallery(self, name: str | None = None, /) -> GalleryFacts:
         """The named gallery, else the default or only one."""
 
+    def k_of_gallery(self, name: str, /) -> int:
+        """References of each class behind a score, by default."""
+
     def recorder(
         self, gallery: Any, run: Mapping[str, Any], recall: None = None, plan: str = "", /
     ) -> ScanRecord:
@@ -171,7 +174,10 @@ class RecordedScan:
         info = space.choose_gallery(chosen.gallery)
         folder = space.encoders.find(info.encoder_sha256).folder
         self._embedder = Embedder(read_checkpoint(folder), chosen.device)
-        self._judge = Judge(_assessment(space, info, chosen.judging.k), chosen.judging)
+        self._judge = Judge(
+            _assessment(space, info, chosen.judging.k or space.k_of_gallery(info.name)),
+            chosen.judging,
+        )
         self._gallery = space.galleries.open(info.name)
         self._options = ScanOptions(
             pipeline=PipelineOptions(chosen.workers, decode=chosen.decoding)

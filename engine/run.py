@@ -146,7 +146,7 @@ def _judged_here(gallery: GalleryIdentity, judge: Judge) -> dict[str, Any]:
             "reals": gallery.reals,
             "fakes": gallery.fakes,
         },
-        "k": judge.options.k,
+        "k": judge.k,
         "judging": judge.record(),
         **_here(),
     }

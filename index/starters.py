@@ -21,16 +21,18 @@ class InstalledStarter:
         name: As the user calls it.
         sha256: Identity of the starter, which the gallery had when it was installed.
         generation: Number of changes so far; 1 is as it was installed.
+        k: References of each class behind a score that it was made for.
     """
 
     name: str
     sha256: str
     generation: int
+    k: int
 
 
-def starter_action(sha256: str) -> str:
-    """What a gallery's first generation says of its origin: the starter's identity."""
-    return f"{ACTION} {sha256}"
+def starter_action(sha256: str, k: int = 1) -> str:
+    """What a gallery's first generation says of its origin: the starter's identity, and its k."""
+    return f"{ACTION} {sha256}" + (f" k={k}" if k != 1 else "")
 
 
 class Starters:
@@ -41,10 +43,11 @@ class Starters:
 
     def all(self) -> list[InstalledStarter]:
         """Those in force, the latest last."""
-        return [
-            InstalledStarter(found.name, found.action.removeprefix(f"{ACTION} "), found.generation)
-            for found in begun_by(self._database, f"{ACTION} ")
-        ]
+        every = []
+        for found in begun_by(self._database, f"{ACTION} "):
+            sha256, _, k = found.action.removeprefix(f"{ACTION} ").partition(" k=")
+            every.append(InstalledStarter(found.name, sha256, found.generation, int(k or 1)))
+        return every
 
     def current(self) -> InstalledStarter | None:
         """The latest one in force, if there is any."""

@@ -104,6 +104,10 @@ class Workspace:
         with explained(self._path):
             yield
 
+    def k_of_gallery(self, name: str) -> int:
+        """References of each class behind a score, by default: a starter says how many, else 1."""
+        return next((starter.k for starter in self.starters.all() if starter.name == name), 1)
+
     def choose_gallery(self, name: str | None = None) -> GalleryInfo:
         """The named gallery, else the default, else the only own one, the pulled one, the starter.
 

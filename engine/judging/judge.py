@@ -31,12 +31,13 @@ class JudgeOptions:
     """How verdicts are reached.
 
     Attributes:
-        k: References in the plain vote, and per class behind a score.
+        k: References in the plain vote, and per class behind a score; None is as many as the
+            gallery's assessment was fitted for.
         prior: Probability of "generated" before looking, in (0, 1), behind ``p_fake``.
         thresholds: The error rates asked for.
     """
 
-    k: int = 1
+    k: int | None = None
     prior: float = 0.5
     thresholds: ThresholdOptions = field(default_factory=ThresholdOptions)
 
@@ -103,6 +104,7 @@ class Judge:
     Attributes:
         options: As given.
         head: Gives the verdicts; None leaves them to the neighbours.
+        k: References in the plain vote, and per class behind a score.
         thresholds: Fitted for the options' error rates.
         depth: References of each class that it needs to see.
     """
@@ -115,17 +117,18 @@ class Judge:
     ) -> None:
         self.options = options or JudgeOptions()
         self.head = head
-        if assessment.calibration.k != self.options.k:
+        self.k = assessment.calibration.k
+        if self.options.k not in (None, self.k):
             raise ValueError("the assessment was fitted for another k")
         self._assessment = assessment
         self.thresholds = assessment.thresholds(self.options.thresholds)
-        self._evidence = max(self.options.k, EVIDENCE)
+        self._evidence = max(self.k, EVIDENCE)
         self.depth = max(self._evidence, assessment.attribution.k)
 
     def record(self) -> dict[str, Any]:
         """Everything that verdicts depend on beside the gallery, JSON-able, for the run record."""
         return {
-            "k": self.options.k,
+            "k": self.k,
             "prior": self.options.prior,
             "target_fpr": self.options.thresholds.target_fpr,
             "target_fnr": self.options.thresholds.target_fnr,
@@ -147,7 +150,7 @@ class Judge:
         """
         if self.head is not None:  # how far its answer may lie off is not known
             return np.zeros(len(hits), np.bool_)
-        k = self.options.k
+        k = self.k
         steady = vote(hits, k, -band) == vote(hits, k, band)
         decisions = self._decide(
             margins(hits.real, hits.fake, k), nearest_similarities(hits.real, hits.fake), band
@@ -164,7 +167,7 @@ class Judge:
         alone = Hits.join([query.hits[:1], query.hits[len(crops) :]])
         if not self.settled(alone, query.band).all():
             return False
-        score = margins(crops.real, crops.fake, self.options.k).mean(keepdims=True)
+        score = margins(crops.real, crops.fake, self.k).mean(keepdims=True)
         nearest = nearest_similarities(crops.real, crops.fake).mean(keepdims=True)
         decided = self._decide(score, nearest, query.band)
         return bool(decided.reasons[0] != Inconclusive.PRECISION)
@@ -178,7 +181,7 @@ class Judge:
         """
         if not queries:
             return []
-        k = self.options.k
+        k = self.k
         views = np.array([len(query.hits) for query in queries])
         first = np.concatenate(([0], np.cumsum(views)[:-1]))
         every = Hits.join([query.hits for query in queries])

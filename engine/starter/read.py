@@ -9,7 +9,7 @@ from typing import Any
 from ..checkpoint import CONFIG_NAME, WEIGHTS_NAME, Checkpoint
 from ..errors import CheckpointError
 
-FORM = 1
+FORM = 2
 """Of the folder; another one is not read."""
 
 EMBEDDED = Path(__file__).with_name("assets")
@@ -47,6 +47,7 @@ class About:
         preprocessing: Identity of the steps before the encoder.
         reals: Real references.
         fakes: Fake references.
+        k: References of each class behind a score that it is made for.
         licence: SPDX identifier of the licence of weights and vectors.
         hashes: SHA-256 of each file of :data:`FILES`, in that order.
     """
@@ -56,6 +57,7 @@ class About:
     preprocessing: str
     reals: int
     fakes: int
+    k: int
     licence: str
     hashes: tuple[str, ...]
 
@@ -68,6 +70,7 @@ class About:
             "preprocessing": self.preprocessing,
             "reals": self.reals,
             "fakes": self.fakes,
+            "k": self.k,
             "licence": self.licence,
             "files": dict(zip(FILES, self.hashes, strict=True)),
         }
@@ -82,7 +85,7 @@ class Starter:
         folder: Where they lie.
         about: What it says of itself.
         checkpoint: The encoder.
-        assessment: What was fitted on the gallery with one neighbour per class, as bytes.
+        assessment: What was fitted on the gallery, as bytes.
     """
 
     folder: Path
@@ -117,6 +120,7 @@ def read_about(folder: Path = EMBEDDED) -> About:
             document["preprocessing"],
             document["reals"],
             document["fakes"],
+            document["k"],
             document["licence"],
             tuple(document["files"][name] for name in FILES),
         )

@@ -69,7 +69,7 @@ def test_an_empty_workspace_scans_with_the_starter_and_says_so(
     with Workspace(ws) as opened:
         info = opened.choose_gallery()
         assert info.sha256 == about.gallery_sha256 and info.generation == 1
-        assert opened.galleries.assessment(info, 1) is not None
+        assert opened.galleries.assessment(info, about.k) is not None
         assert opened.encoders.find(about.encoder_sha256).origin == "embedded starter"
     again = scan(photos, ws)
     keep = ("path", "verdict", "score", "log10_lr", "neighbour")

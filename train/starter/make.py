@@ -59,6 +59,7 @@ class StarterOptions:
         licence: SPDX identifier of the licence of weights and vectors.
         device: Where images are embedded.
         seed: Every draw follows from it.
+        k: References of each class behind a score.
         command: For the card: what was called.
         notes: For the card: what the makers want to be said, Markdown.
         resamples: Of the bootstrap.
@@ -71,6 +72,7 @@ class StarterOptions:
     licence: str = "MIT"
     device: Device = "cpu"
     seed: int = 0
+    k: int = 1
     command: str = ""
     notes: str = ""
     resamples: int = RESAMPLES
@@ -115,9 +117,9 @@ def make_starter(
     references = as_references(catalogue, embedded, chosen, patterns)
     reals = int((references.labels == Label.REAL).sum())
     counts = reals, len(references) - reals
-    assessment = references.assess()
+    assessment = references.assess(options.k)
     say("judging each source by the starter without it")
-    judged = judge_held_out(catalogue, embedded, images, references, ThresholdOptions())
+    judged = judge_held_out(catalogue, embedded, images, references, ThresholdOptions(), options.k)
     figures = tuple(
         measure_condition(
             catalogue,
@@ -154,7 +156,7 @@ def make_starter(
         starter.LICENCE_NAME: licence.encode(),
     }
     about = starter.About(
-        sealed, embedder.sha256, PREPROCESSING, *counts, options.licence, _hashes(files)
+        sealed, embedder.sha256, PREPROCESSING, *counts, options.k, options.licence, _hashes(files)
     )
     files[starter.ABOUT_NAME] = about.to_bytes()  # the last: it vouches for the others
     for name, content in files.items():
