@@ -529,11 +529,11 @@ class Pipeline:
 
     def _embed(self, batch: "list[_View]", final: bool) -> None:
         self._embedding += 1
-        crops = np.stack([work.views[view] for work, view in batch if work.views is not None])
+        crops = [work.views[view] for work, view in batch if work.views is not None]
 
         def job() -> Callable[[], None]:
             started = time.perf_counter()
-            outcomes = self._identify(crops, final)
+            outcomes = self._identify(np.stack(crops), final)
             elapsed = time.perf_counter() - started
             return lambda: self._on_embedded(batch, outcomes, elapsed)
 

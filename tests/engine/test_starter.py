@@ -80,7 +80,7 @@ def test_its_assessment_is_fitted_on_what_did_not_train(
         tensors["labels"],
         [names["sources"][code] for code in tensors["sources"]],
         [names["generators"][code] for code in tensors["generators"]],
-        1,
+        read_starter().about.k,
         trained.tolist(),
     )
     for field in ("slope", "intercept", "lower", "upper"):

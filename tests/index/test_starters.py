@@ -66,7 +66,7 @@ def test_the_latest_of_several_is_current_and_a_removed_one_is_none(space: Works
         space.galleries.remove("starter.like")
         assert space.choose_gallery().name == "starter-b"
         space.galleries.add("starter", references(1, seed=99), "add")
-        assert space.starters.all()[0] == InstalledStarter("starter", "a" * 64, 2)
+        assert space.starters.all()[0] == InstalledStarter("starter", "a" * 64, 2, 1)
         space.galleries.remove("starter-b")
         assert space.choose_gallery().name == "starter"
 
