@@ -18,6 +18,7 @@ from code_forensics.train.checkpoint import STATE_NAME
 from code_forensics.train.config import to_toml
 from code_forensics.train.errors import TrainingError
 from code_forensics.train.loop import Outcome, train
+from code_forensics.train.prepare import prepare
 from code_forensics.train.record import StepFigures
 from safetensors.torch import load_file
 
@@ -95,6 +96,17 @@ def test_an_interrupted_run_resumes_exactly(
     assert metrics(tmp_path / "run", "probes") == metrics(tmp_path / "whole", "probes")
     assert metrics(tmp_path / "run", "epoch_loss") == metrics(tmp_path / "whole", "epoch_loss")
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_shards_train_as_folders_do(resident, tree, small, tiny_encoder, tmp_path):
+    """Same losses and same weights, to the bit."""
+    config = in_memory(small) if resident else small
+    prepare(str(tree), tmp_path / "shards", per_shard=5)
+    for name, data in (("folders", tree), ("shards", tmp_path / "shards")):
+        train(str(data), tmp_path / name, config, encoder=tiny_encoder())
+    assert metrics(tmp_path / "shards") == metrics(tmp_path / "folders")
+    assert same(weights(tmp_path / "shards"), weights(tmp_path / "folders"))
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint(tree, small, tiny_encoder, tmp_path):
