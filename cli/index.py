@@ -1,6 +1,7 @@
 """``code-index``: galleries of real and fake references."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from .running import EXIT_INTERRUPTED, interruptible, run
 if TYPE_CHECKING:
     from ..engine.build import LabelledFolder, ReferenceFile
     from ..engine.embed import Embedder
+    from ..engine.pipeline import Cluster
     from ..index.gallery_records import NewReference
     from ..index.workspace import Workspace
 
@@ -56,6 +58,9 @@ def build(
     max_bytes: opt.MaxBytes = opt.MAX_BYTES,
     decode_timeout: opt.DecodeTimeout = opt.DECODE_TIMEOUT,
     workers: opt.Workers = 0,
+    ray: opt.Ray = "",
+    ray_workers: opt.RayWorkers = "",
+    ray_gpus: opt.RayGpus = 0.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     workspace: opt.Workspace = None,
 ) -> None:
@@ -64,6 +69,8 @@ def build(
     An interrupted build goes on where it stopped when the command is run again; the gallery
     appears when it is complete. Vectors of references are always float32.
     """
+    from ..engine.cluster.on_ray import RayCluster
+    from .clusters import encoder_beside, ray_options
     from .session import (
         EncoderChoice,
         assessment_of_gallery,
@@ -72,13 +79,18 @@ def build(
     )
 
     folders = _folders(real, fake)
-    with _open(workspace) as space, space.guarded():
+    cluster = ray_options(ray, ray_workers, ray_gpus, device)
+    choice = encoder_beside(cluster, EncoderChoice(weights, device, precision))
+    with _open(workspace) as space, space.guarded(), ExitStack() as stack:
         space.galleries.check_new(name)
-        embedder, checkpoint = encoder_for_build(space, EncoderChoice(weights, device, precision))
+        embedder, checkpoint = encoder_for_build(space, choice)
         keep_encoder(space, embedder, checkpoint)
         bounds = (max_pixels, max_bytes, decode_timeout)
         files = _Files(include, exclude, follow_symlinks, bounds, workers, quiet)
-        usable = _embed(space, folders, embedder, files)
+        elsewhere = None
+        if cluster is not None:
+            elsewhere = stack.enter_context(RayCluster(cluster)).workers(checkpoint)
+        usable = _embed(space, folders, embedder, files, elsewhere)
         references = _references(space, embedder, usable)
         info = space.galleries.create(name, embedder.sha256, _preprocessing(), references, "build")
         assessment_of_gallery(space, info)
@@ -255,7 +267,11 @@ class _Files:
 
 
 def _embed(
-    space: "Workspace", folders: "list[LabelledFolder]", embedder: "Embedder", files: _Files
+    space: "Workspace",
+    folders: "list[LabelledFolder]",
+    embedder: "Embedder",
+    files: _Files,
+    cluster: "Cluster | None" = None,
 ) -> "list[ReferenceFile]":
     """Embed folders into the workspace and say what cannot be a reference."""
     from ..engine.build import embed_folders
@@ -282,6 +298,7 @@ def _embed(
             walk_options,
             PipelineOptions(files.workers, decode=DecodeOptions(*files.bounds)),
             stop=stopped,
+            cluster=cluster,
         ):
             if found.reason is None:
                 usable.append(found)

@@ -193,5 +193,40 @@ MAX_PIXELS, MAX_BYTES, DECODE_TIMEOUT = 1 << 28, 1 << 30, 60.0
 
 Workers = Annotated[
     int,
-    typer.Option("--workers", min=0, help="Threads; 0: one a core.", rich_help_panel="Speed"),
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Threads; 0: one a core. With --ray the threads of each worker; 0: one.",
+        rich_help_panel="Speed",
+    ),
+]
+Ray = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Read, decode and embed on a Ray cluster (extra ray): local starts one here, auto is"
+        " the one that this machine belongs to, else HOST:PORT or ray://HOST:PORT.",
+        rich_help_panel="Cluster",
+    ),
+]
+RayWorkers = Annotated[
+    str,
+    typer.Option(
+        "--ray-workers",
+        metavar="N|MIN:MAX",
+        help="How many workers, or between which numbers Ray scales; default: as many as the"
+        " cluster has room for.",
+        rich_help_panel="Cluster",
+    ),
+]
+RayGpus = Annotated[
+    float,
+    typer.Option(
+        "--ray-gpus",
+        metavar="N",
+        min=0.0,
+        help="GPUs of each worker, or a fraction, such as 0.25; 0: workers compute on CPUs.",
+        rich_help_panel="Cluster",
+    ),
 ]

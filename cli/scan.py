@@ -141,6 +141,9 @@ def scan(
     device: opt.Device = opt.DeviceChoice.AUTO,
     precision: opt.Precision = opt.PrecisionChoice.AUTO,
     workers: opt.Workers = 0,
+    ray: opt.Ray = "",
+    ray_workers: opt.RayWorkers = "",
+    ray_gpus: opt.RayGpus = 0.0,
     workspace: opt.Workspace = None,
     case: Annotated[
         str, typer.Option(metavar="ID", help="Case number.", rich_help_panel="Case")
@@ -167,6 +170,7 @@ def scan(
         from ..engine.shard import Shard
         from ..index.contents import Recall
         from ..index.workspace import default_folder
+        from .clusters import ray_options
         from .scanning import Case, Inside, ScanRequest, Showing, perform
         from .session import EncoderChoice
 
@@ -192,6 +196,7 @@ def scan(
         ),
         recall=Recall(rehash, retry_failed, reembed),
         workers=workers,
+        ray=ray_options(ray, ray_workers, ray_gpus, device),
         case=Case(case, examiner, note),
         reports=formats.Wanted(
             csv, json_file, html, thumbnails=not no_thumbnails, thumbnail_mb=thumbnail_mb

@@ -9,10 +9,12 @@ from typing import Any
 import typer
 
 from ..engine.archives.limits import ArchiveLimits
+from ..engine.cluster.on_ray import RayCluster, RayOptions
 from ..engine.contracts import Gallery
 from ..engine.decoding.decode import PREPROCESSING, DecodeOptions
 from ..engine.discover import FoundFile, Walk, WalkOptions, walk
 from ..engine.embed import Embedder
+from ..engine.errors import InputError
 from ..engine.judging.judge import Judge, JudgeOptions
 from ..engine.pipeline import PipelineOptions, StageTimes
 from ..engine.report.as_json import jsonl_line
@@ -25,6 +27,7 @@ from ..index.gallery_records import GalleryInfo
 from ..index.scans import ScanRecorder
 from ..index.workspace import Workspace
 from . import outputs, render
+from .clusters import encoder_beside
 from .console import say, working
 from .formats import Wanted
 from .judging import Classifier
@@ -32,7 +35,7 @@ from .options import PrecisionChoice
 from .precision import embedders_of_gallery
 from .progress import Busiest, Meter, meter
 from .running import EXIT_INTERRUPTED, interruptible
-from .session import EncoderChoice, head_of_gallery, judge_of_gallery
+from .session import EncoderChoice, checkpoint_of_gallery, head_of_gallery, judge_of_gallery
 from .starter import chosen_gallery
 
 
@@ -97,6 +100,7 @@ class ScanRequest:
         inside: Whether archives are opened, how many frames count, and whether provenance is read.
         recall: How much of what is known may be used.
         workers: Threads; 0 is one a core.
+        ray: The cluster that reads, decodes and embeds; None is this machine.
         case: What the examiner says.
         reports: Written once the scan is complete.
         lines: JSON lines, written while it runs; None for none.
@@ -116,6 +120,7 @@ class ScanRequest:
     inside: Inside = field(default_factory=Inside)
     recall: Recall = field(default_factory=Recall)
     workers: int = 0
+    ray: RayOptions | None = None
     case: Case = field(default_factory=Case)
     reports: Wanted = field(default_factory=Wanted)
     lines: Path | None = None
@@ -181,8 +186,15 @@ class ScanSession:
     _opened: Gallery | None = None
 
     @classmethod
-    def begin(cls, request: ScanRequest, space: Workspace) -> "ScanSession":
+    def begin(
+        cls, request: ScanRequest, space: Workspace, cluster: RayCluster | None = None
+    ) -> "ScanSession":
         """Choose the gallery, load its encoder, and begin the scan's record.
+
+        Args:
+            request: What the user asked for.
+            space: The workspace.
+            cluster: What reads, decodes and embeds, where the request says so.
 
         Raises:
             WorkspaceError: There is no such gallery, or none to be preferred.
@@ -191,7 +203,7 @@ class ScanSession:
         info = chosen_gallery(space, request.gallery)
         k = request.judging.k or space.k_of_gallery(info.name)
         head = head_of_gallery(space, info, request.classifier)
-        encoder = request.encoder
+        encoder = encoder_beside(request.ray, request.encoder)
         if head is not None:  # how far less precision moves its answers is not known
             encoder = replace(encoder, precision=PrecisionChoice.FLOAT32)
         embedder, safeguard = embedders_of_gallery(space, info, encoder, k)
@@ -200,6 +212,11 @@ class ScanSession:
         identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
         bands = [safeguard.audit.band] if safeguard else []
         run = run_record(request.arguments(), identity, embedder, PREPROCESSING, judge, plan, bands)
+        workers = None
+        if cluster is not None:
+            workers = cluster.workers(checkpoint_of_gallery(space, info, encoder))
+            run["encoder"]["device"] = cluster.options.device
+            run["ray"] = cluster.record()
         enough = tuple(dict.fromkeys(("float32", embedder.precision)))
         recall = replace(request.recall, precisions=enough)
         recorder = space.recorder(info, run, recall, plan.id)
@@ -210,7 +227,7 @@ class ScanSession:
             frames=request.inside.frames,
             provenance=request.inside.provenance,
         )
-        options = ScanOptions(safeguard, pipeline)
+        options = ScanOptions(safeguard, pipeline, workers)
         return cls(space, info, embedder, judge, run, recorder, options)
 
     def results(
@@ -261,13 +278,20 @@ def perform(request: ScanRequest) -> Summary:
         EngineError: The request cannot be met.
     """
     outputs.check_targets(request.targets)
+    if request.ray is not None and request.watch is not None:
+        raise InputError("--watch works on this machine alone", "leave --ray or --watch")
+    encoder_beside(request.ray, request.encoder)  # before anything is started
     files = request.files()
     with ExitStack() as stack:
         space = stack.enter_context(Workspace(request.workspace))
         stack.enter_context(space.guarded())
         quiet = request.showing.quiet
+        cluster = None
+        if request.ray is not None:
+            with working("starting Ray", quiet):
+                cluster = stack.enter_context(RayCluster(request.ray))
         with working("loading the gallery and its encoder", quiet):
-            session = ScanSession.begin(request, space)
+            session = ScanSession.begin(request, space, cluster)
         lines = stack.enter_context(outputs.growing(request.lines)) if request.lines else None
         stopped = stack.enter_context(interruptible())
         state = "failed"

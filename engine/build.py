@@ -12,7 +12,7 @@ from .discover import FoundFile, WalkOptions, walk
 from .embed import Embedder
 from .identify import EmbedOnly
 from .ledger import COMMIT_ROWS, COMMIT_SECONDS
-from .pipeline import Pipeline, PipelineOptions, StageTimes
+from .pipeline import Cluster, Pipeline, PipelineOptions, Source, StageTimes
 from .results import Label
 
 
@@ -85,6 +85,7 @@ def embed_folders(
     options: PipelineOptions | None = None,
     times: StageTimes | None = None,
     stop: Callable[[], bool] = lambda: False,
+    cluster: Cluster | None = None,
 ) -> Iterator[ReferenceFile]:
     """Embed every image below some folders, keeping the vectors in a store.
 
@@ -99,12 +100,17 @@ def embed_folders(
         options: How the pipeline runs.
         times: Filled with the seconds that each stage took.
         stop: Asked several times a second; once true, what is finished is stored and it ends.
+        cluster: What reads, decodes and embeds, by the same encoder; None is this machine.
 
     Yields:
         One record a file, after its embedding has been stored.
     """
-    times = times or StageTimes()
-    pipeline = Pipeline(store, EmbedOnly(embedder), options or PipelineOptions(), times)
+    options, times = options or PipelineOptions(), times or StageTimes()
+    pipeline: Source
+    if cluster is not None:
+        pipeline = cluster.pipeline(store, options, times)
+    else:
+        pipeline = Pipeline(store, EmbedOnly(embedder), options, times)
     origins: deque[LabelledFolder] = deque()
     walks = [(folder, walk([folder.path], walk_options)) for folder in folders]
 

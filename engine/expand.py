@@ -12,6 +12,8 @@ from .archives.kinds import Kind
 from .archives.limits import Reason
 from .archives.walk import INSIDE
 from .archives.walker import ArchiveFile, FoundMember, Refused, Walker
+from .contracts import Content
+from .decoding.decode import Reason as DecodeReason
 from .decoding.formats import MULTI_FRAME
 from .discover import FoundFile
 from .read import FreshContent, ReadFile
@@ -31,6 +33,13 @@ _CROPS = 128
 def archive_of(file: FoundFile, kind: Kind) -> ArchiveFile:
     """An archive as the walker wants it."""
     return ArchiveFile(file.path, kind, file.bytes or 0, file.mtime_ns, file.inode, file.device)
+
+
+def may_hold_files(known: Content | None) -> bool:
+    """Whether a known content is an archive, or may be one of a kind that was not known then."""
+    return known is not None and (
+        known.format in KINDS or known.reason == DecodeReason.NOT_AN_IMAGE
+    )
 
 
 def as_file(archive: FoundFile, member: FoundMember) -> FoundFile:

@@ -11,7 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -25,12 +25,12 @@ from .archives.walker import ArchiveFile, FoundMember, Refused, Walker
 from .contracts import Content, Store
 from .decoding.decode import Decoded, DecodeOptions, Undecodable
 from .decoding.decode import Reason as DecodeReason
-from .decoding.formats import MULTI_FRAME
 from .decoding.views import ViewPlan
 from .discover import FoundFile
 from .expand import FrameRun
 from .isolation.decoders import Decoders
 from .judging.hits import Hits
+from .memory import Memory
 from .read import FreshContent, ReadFile, archive_kind, read_file
 from .workers import Workers
 
@@ -39,9 +39,6 @@ HEARTBEAT = 0.25
 
 _LEAST_WINDOW = 16
 """Files in flight that are allowed however many views each has."""
-
-PASSING = frozenset({"too_large", "too_many_pixels", "no_memory"})
-"""Reasons that depend on this run's bounds and on the machine, not on the bytes alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +62,11 @@ class PipelineOptions:
     archives: ArchiveLimits | None = None
     frames: int = 1
     provenance: bool = True
+
+    def memory(self, store: Store) -> Memory:
+        """What a store knows that these options have a use for."""
+        archives = self.archives is not None
+        return Memory(store, self.decode.views, self.frames, self.provenance, archives)
 
 
 @dataclass(slots=True)
@@ -90,6 +92,11 @@ class StageTimes:
     wait: float = 0.0
     decoded: int = 0
     embedded: int = 0
+
+    def add(self, other: "StageTimes") -> None:
+        """Add what another machine, or another run, has taken."""
+        for name in (one.name for one in fields(self)):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,11 @@ class Item:
     _archive: ArchiveFile | None = None  # until its members have come
     _data: bytes | None = None  # of a picture that may hold several
 
+    @classmethod
+    def fresh(cls, file: FoundFile, content: FreshContent) -> "Item":
+        """A file that was opened, and whose content was learnt, elsewhere in this run."""
+        return cls(file, content, opened=True, _work=_Work(content, done=True))
+
     @property
     def ready(self) -> bool:
         """Whether nothing is left to do."""
@@ -179,20 +191,49 @@ class Item:
         return self._work is not None and self._work.content.vector is not None
 
 
+class Source(Protocol):
+    """Gives files with what their bytes are."""
+
+    def run(self, files: Iterable[FoundFile], stop: Callable[[], bool]) -> Iterator[list[Item]]:
+        """Yield the files in order, in bursts, as they become ready; a burst may be empty."""
+
+
+class Cluster(Protocol):
+    """Other machines that read, decode and embed."""
+
+    def pipeline(self, store: Store, options: PipelineOptions, times: StageTimes) -> Source:
+        """What runs in the place of :class:`Pipeline`, with the same answers."""
+
+
 class Pipeline:
     """The machine behind a scan or a build; use it once."""
 
     def __init__(
-        self, store: Store, identify: Identify, options: PipelineOptions, times: StageTimes
+        self,
+        store: Store,
+        identify: Identify,
+        options: PipelineOptions,
+        times: StageTimes,
+        decoders: Decoders | None = None,
     ) -> None:
-        self._store = store
+        """Start the threads.
+
+        Args:
+            store: What is known.
+            identify: Embeds.
+            options: See there.
+            times: Added to.
+            decoders: To decode with, and left open; None for own ones.
+        """
+        self._memory = options.memory(store)
         self._identify = identify
         self._options = options
         self._times = times
         self._pool: Workers[Callable[[], None]] = Workers(
             options.workers or os.cpu_count() or 1, prepare=_one_thread
         )
-        self._decoders = Decoders(options.decode)
+        self._own_decoders = decoders is None
+        self._decoders = decoders or Decoders(options.decode)
         self._window: deque[Item] = deque()
         self._bytes = 0
         self._decoding = 0
@@ -249,7 +290,8 @@ class Pipeline:
             if self._walker is not None:
                 self._walker.close()
             self._pool.close(wait=not stop())
-            self._decoders.close()
+            if self._own_decoders:
+                self._decoders.close()
 
     def _has_room(self) -> bool:
         if self._inner or self._walked is not None:
@@ -276,7 +318,7 @@ class Pipeline:
         self._bytes += file.bytes or 0
         if file.reason is not None:
             return
-        known = self._usable(self._store.known_file(file))
+        known = self._memory.file(file)
         if known is not None and known.format in expand.KINDS:
             item.content = known
             item._archive = expand.archive_of(file, Kind(known.format))
@@ -288,7 +330,7 @@ class Pipeline:
             and known.reason == DecodeReason.NOT_AN_IMAGE
             else None
         )
-        if known is not None and closed is None and self._knows_frames(known):
+        if known is not None and closed is None and self._memory.knows_frames(known):
             item.content = known
             return
         self._read(item, closed)
@@ -334,7 +376,7 @@ class Pipeline:
         item.opened = True
         if self._options.frames > 1:
             item._data = read.data
-        item.content = self._usable(self._store.known_content(read.sha256))
+        item.content = self._memory.content(read.sha256)
         if item.content is not None:
             return
         item._work = self._work_on(read.sha256, 1, len(read.data))
@@ -433,8 +475,8 @@ class Pipeline:
         self._inner_bytes += item.file.bytes or 0
         if item.content is not None or item.file.reason is not None:
             return
-        known = self._usable(self._store.known_file(item.file))
-        if known is not None and self._knows_frames(known):
+        known = self._memory.file(item.file)
+        if known is not None and self._memory.knows_frames(known):
             item.content = known
             return
         self._walking = item._reading = True
@@ -453,14 +495,6 @@ class Pipeline:
 
         self._pool.submit(job)
 
-    def _knows_frames(self, content: Content) -> bool:
-        """Whether nothing is left to be decoded of the further frames, where they are wanted."""
-        last = min(content.frames or 1, self._options.frames)
-        return all(
-            self._usable(self._store.known_content(content.sha256, number)) is not None
-            for number in range(2, last + 1)
-        )
-
     def _add_frames(self, item: Item) -> None:
         """Put the further frames of a picture in front of all others, where they are wanted."""
         content, data = item.content, item._data
@@ -470,7 +504,7 @@ class Pipeline:
         last = min(frames, self._options.frames)
         items, missing, works = [], [], []
         for number in range(2, last + 1):
-            known = self._usable(self._store.known_content(content.sha256, number))
+            known = self._memory.content(content.sha256, number)
             frame = Item(expand.frame_file(item.file, number), known, item.opened)
             items.append(frame)
             if known is None:
@@ -571,24 +605,6 @@ class Pipeline:
         hits = [one.hits for one in found if one.hits is not None]
         work.hits = Hits.join(hits) if hits else None
         work.views, work.done = None, True
-
-    def _usable(self, content: Content | None) -> Content | None:
-        """Forget failures that may not happen again, and contents that lack what is wanted."""
-        if content is None or content.reason in PASSING:
-            return None
-        if content.format in expand.KINDS and self._walker is None:
-            return None
-        if content.vector is not None:
-            if self._options.provenance and not content.provenance:  # it was not to be read then
-                return None
-            many = self._options.frames > 1 and content.format in MULTI_FRAME
-            if many and content.frames is None:  # an older version did not count them
-                return None
-            plan = self._options.decode.views
-            views = 1 if content.views is None else 1 + len(content.views)
-            if plan.id and views != plan.count(content.width or 0, content.height or 0):
-                return None
-        return content
 
 
 def _coarsest(found: Sequence[Identified]) -> str:

@@ -15,7 +15,7 @@ from .judging.hits import Hits, search_both
 from .judging.judge import Judge, Query, vectors_of
 from .judging.judgement import Judgement
 from .ledger import Ledger
-from .pipeline import Item, Pipeline, PipelineOptions, StageTimes
+from .pipeline import Cluster, Item, Pipeline, PipelineOptions, Source, StageTimes
 from .precision import UNKNOWN, Safeguard
 from .results import FileResult
 
@@ -28,10 +28,12 @@ class ScanOptions:
         safeguard: Where the embedder is of another precision than float32: keeps its answers
             those of float32.
         pipeline: How it runs.
+        cluster: What reads, decodes and embeds; None is this machine. In float32 alone.
     """
 
     safeguard: Safeguard | None = None
     pipeline: PipelineOptions = field(default_factory=PipelineOptions)
+    cluster: Cluster | None = None
 
     @property
     def band(self) -> float:
@@ -67,12 +69,14 @@ def scan(
 
     Raises:
         InputError: The gallery was made by another encoder.
-        ValueError: The embedder is not float32, and there is no safeguard.
+        ValueError: The embedder is not float32, and there is no safeguard, or a cluster.
     """
     options, times = options or ScanOptions(), times or StageTimes()
     require_same_encoder("", gallery.encoder_sha256, embedder.sha256)
     if (embedder.precision == "float32") != (options.safeguard is None):
         raise ValueError("reduced precision, and that alone, needs a safeguard")
+    if options.cluster is not None and options.safeguard is not None:
+        raise ValueError("a cluster computes in float32")
     return _scan(files, gallery, judge, recorder, embedder, options, times, stop)
 
 
@@ -105,8 +109,12 @@ def _scan(
     times: StageTimes,
     stop: Callable[[], bool],
 ) -> Iterator[FileResult]:
-    identify = EmbedAndSearch(embedder, gallery, judge, options.safeguard)
-    pipeline = Pipeline(recorder, identify, options.pipeline, times)
+    pipeline: Source
+    if options.cluster is not None:
+        pipeline = options.cluster.pipeline(recorder, options.pipeline, times)
+    else:
+        identify = EmbedAndSearch(embedder, gallery, judge, options.safeguard)
+        pipeline = Pipeline(recorder, identify, options.pipeline, times)
     ledger = Ledger(recorder, times)
     try:
         for burst in pipeline.run(files, stop):

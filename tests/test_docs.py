@@ -29,7 +29,6 @@ BLOCK = re.compile(
 )
 SHOWN_BY = {
     "engine/starter/assets/MODEL_CARD.md": "tests/train/test_starter.py",
-    "index/SCALING.md": "tests/index/test_merge.py",
 }
 
 

@@ -1,0 +1,111 @@
+"""What a worker of a cluster does: read, decode and embed some files, as one machine would."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..checkpoint import Checkpoint
+from ..contracts import Content
+from ..decoding.decode import decoder_versions
+from ..discover import FoundFile
+from ..embed import Device, Embedder
+from ..errors import InputError
+from ..identify import EmbedOnly
+from ..isolation.decoders import Decoders
+from ..pipeline import Pipeline, PipelineOptions, StageTimes
+from ..precision import arithmetic
+from ..read import FreshContent
+from ..run import package_versions
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """All that a worker has to know; picklable.
+
+    Attributes:
+        checkpoint: The encoder.
+        device: Where it runs, ``cpu`` or ``cuda``.
+        options: How the worker's own pipeline runs.
+        versions: Of everything that a crop and a vector depend on, where the scan is recorded.
+    """
+
+    checkpoint: Checkpoint
+    device: Device
+    options: PipelineOptions
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a worker found in some files.
+
+    Attributes:
+        found: Each file as it was when it was read, and what its bytes are; an archive after its
+            members, further frames after their picture. None is the content of what could not
+            be read.
+        times: What that took.
+        arithmetic: What the rounding of the vectors depends on.
+    """
+
+    found: tuple[tuple[FoundFile, FreshContent | None], ...]
+    times: StageTimes
+    arithmetic: str
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything here that a crop and a vector depend on."""
+    packages = package_versions()
+    searching = {"faiss-cpu", "faiss-gpu"}  # which is not the workers' work
+    return {**{n: v for n, v in packages.items() if n not in searching}, **decoder_versions()}
+
+
+class FileWorker:
+    """Reads, decodes and embeds; nothing that it learnt of earlier files changes an answer."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Load the encoder.
+
+        Raises:
+            InputError: Other versions are installed here.
+            DeviceError: The device is not there.
+        """
+        here = versions()
+        if differing := [
+            f"{name} {here.get(name, 'missing')} instead of {setup.versions.get(name, 'none')}"
+            for name in sorted({*here, *setup.versions})
+            if here.get(name) != setup.versions.get(name)
+        ]:
+            raise InputError(
+                f"the worker on {platform.node()} has other versions: {', '.join(differing)}",
+                "install the same packages on every node",
+            )
+        self._embedder = Embedder(setup.checkpoint, setup.device)
+        self._options = setup.options
+        self._decoders = Decoders(setup.options.decode)
+
+    def __call__(self, files: Sequence[FoundFile]) -> Part:
+        """Work on some files."""
+        times = StageTimes()
+        pipeline = Pipeline(
+            _Blank(), EmbedOnly(self._embedder), self._options, times, self._decoders
+        )
+        found: list[tuple[FoundFile, FreshContent | None]] = []
+        for burst in pipeline.run(files, lambda: False):
+            for item in burst:
+                assert item.content is None or isinstance(item.content, FreshContent)
+                found.append((item.file, item.content))
+        return Part(tuple(found), times, arithmetic(self._embedder))
+
+    def close(self) -> None:
+        """End the decoding processes; they end with the worker's own process, too."""
+        self._decoders.close()
+
+
+class _Blank:
+    """A store that knows nothing: what is known is known where the scan is recorded."""
+
+    def known_file(self, file: FoundFile) -> Content | None:  # noqa: ARG002
+        return None
+
+    def known_content(self, sha256: str, frame: int = 1) -> Content | None:  # noqa: ARG002
+        return None

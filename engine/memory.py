@@ -1,0 +1,63 @@
+"""What a store knows, as far as a run can use it: which contents need no decoding any more."""
+
+from dataclasses import dataclass
+
+from . import expand
+from .contracts import Content, Store
+from .decoding.formats import MULTI_FRAME
+from .decoding.views import ViewPlan
+from .discover import FoundFile
+
+PASSING = frozenset({"too_large", "too_many_pixels", "no_memory"})
+"""Reasons that depend on this run's bounds and on the machine, not on the bytes alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A store, seen with what a run wants of each content.
+
+    Attributes:
+        store: What is known.
+        plan: The views that are wanted of each picture.
+        frames: Pictures of a file that are wanted, at most.
+        provenance: Whether it is wanted what files say of their origin.
+        archives: Whether archives are opened.
+    """
+
+    store: Store
+    plan: ViewPlan
+    frames: int
+    provenance: bool
+    archives: bool
+
+    def file(self, file: FoundFile) -> Content | None:
+        """What can be used of what is known of a file that has not changed."""
+        return self._usable(self.store.known_file(file))
+
+    def content(self, sha256: str, frame: int = 1) -> Content | None:
+        """What can be used of what is known of some bytes, or of a further frame."""
+        return self._usable(self.store.known_content(sha256, frame))
+
+    def knows_frames(self, content: Content) -> bool:
+        """Whether nothing is left to be decoded of the further frames, where they are wanted."""
+        last = min(content.frames or 1, self.frames)
+        return all(
+            self.content(content.sha256, number) is not None for number in range(2, last + 1)
+        )
+
+    def _usable(self, content: Content | None) -> Content | None:
+        """Forget failures that may not happen again, and contents that lack what is wanted."""
+        if content is None or content.reason in PASSING:
+            return None
+        if content.format in expand.KINDS and not self.archives:
+            return None
+        if content.vector is not None:
+            if self.provenance and not content.provenance:  # it was not to be read then
+                return None
+            many = self.frames > 1 and content.format in MULTI_FRAME
+            if many and content.frames is None:  # an older version did not count them
+                return None
+            views = 1 if content.views is None else 1 + len(content.views)
+            if self.plan.id and views != self.plan.count(content.width or 0, content.height or 0):
+                return None
+        return content

@@ -1,0 +1,211 @@
+"""A cluster's pipeline gives what this machine's gives; the workers stand in this process here."""
+
+import io
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from code_forensics.engine.archives.limits import ArchiveLimits
+from code_forensics.engine.checkpoint import Checkpoint
+from code_forensics.engine.cluster.on_ray import RayOptions
+from code_forensics.engine.cluster.pipeline import ClusterPipeline
+from code_forensics.engine.cluster.worker import FileWorker, Part, Setup, versions
+from code_forensics.engine.contracts import Content
+from code_forensics.engine.decoding.decode import DecodeOptions
+from code_forensics.engine.decoding.layout import Layout
+from code_forensics.engine.decoding.views import ViewPlan
+from code_forensics.engine.discover import FoundFile, walk
+from code_forensics.engine.embed import Embedder
+from code_forensics.engine.errors import InputError
+from code_forensics.engine.identify import EmbedOnly
+from code_forensics.engine.pipeline import Item, Pipeline, PipelineOptions, Source, StageTimes
+from PIL import Image
+
+from tests.conftest import SMALL, draw_checkpoint, draw_photo
+from tests.engine.test_archives import tar_of, zip_of
+
+ARCHIVES = PipelineOptions(workers=2, archives=ArchiveLimits(), frames=3)
+VIEWS = PipelineOptions(decode=DecodeOptions(views=ViewPlan(Layout.FIVE, probe=True)))
+BARE = PipelineOptions(workers=1, provenance=False)
+
+
+class Store:
+    """Remembers in memory what a workspace would."""
+
+    def __init__(self) -> None:
+        self.files: dict[tuple[object, ...], Content] = {}
+        self.contents: dict[tuple[str, int], Content] = {}
+
+    def known_file(self, file: FoundFile) -> Content | None:
+        return self.files.get(self._identity(file))
+
+    def known_content(self, sha256: str, frame: int = 1) -> Content | None:
+        return self.contents.get((sha256, frame))
+
+    def learn(self, items: Sequence[Item]) -> None:
+        for item in items:
+            if item.content is not None and (
+                item.content.reason or item.content.vector is not None
+            ):
+                self.contents[item.content.sha256, item.content.frame] = item.content
+                if item.content.frame == 1:
+                    self.files[self._identity(item.file)] = item.content
+
+    @staticmethod
+    def _identity(file: FoundFile) -> tuple[object, ...]:
+        return file.path, file.bytes, file.mtime_ns, file.inode, file.device
+
+
+class Workers:
+    """A cluster of one worker, to which everything goes through pickle."""
+
+    part = 3
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.asked: list[str] = []
+
+    def embed(
+        self, parts: Sequence[Sequence[FoundFile]], options: PipelineOptions
+    ) -> Iterator[Part | None]:
+        setup = Setup(self.checkpoint, "cpu", options, versions())
+        work = FileWorker(pickle.loads(pickle.dumps(setup)))
+        with closing(work):
+            for part in parts:
+                yield None
+                self.asked += [file.path for file in part]
+                yield pickle.loads(pickle.dumps(work(pickle.loads(pickle.dumps(part)))))
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return draw_checkpoint(SMALL)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Good files, copies, broken ones, archives and pictures of several frames."""
+    folder = tmp_path / "tree"
+    photos = [draw_photo(folder / f"{n:02}.jpg", n, (300 + n, 260)) for n in range(8)]
+    data = [photo.read_bytes() for photo in photos]
+    (folder / "copy.jpg").write_bytes(data[7])
+    (folder / "cut.jpg").write_bytes(data[0][:900])
+    (folder / "empty.png").touch()
+    (folder / "note.txt").write_text("no picture")
+    (folder / "album.zip").write_bytes(
+        zip_of({"a.jpg": data[0], "b/c.tar": tar_of({"n.jpg": data[1]})})
+    )
+    (folder / "zz.tar").write_bytes(
+        tar_of({"x.jpg": draw_photo(tmp_path / "x.jpg", 99).read_bytes()})
+    )
+    frames = [Image.fromarray(np.full((230, 230, 3), 40 * n, np.uint8)) for n in range(5)]
+    target = io.BytesIO()
+    frames[0].save(target, "GIF", save_all=True, append_images=frames[1:])
+    (folder / "clip.gif").write_bytes(target.getvalue())
+    if os.name != "nt":
+        (folder / "link.jpg").symlink_to(folder / "00.jpg")
+        os.mkfifo(folder / "pipe")
+    return folder
+
+
+def facts(item: Item) -> tuple[object, ...]:
+    """Everything of a file that a row is made from, down to the bits of its vectors."""
+    content = item.content
+    known = content and tuple(
+        getattr(content, name)
+        for name in (
+            *("sha256", "bytes", "format", "width", "height", "decoder", "provenance"),
+            *("reason", "detail", "precision", "frame", "frames"),
+        )
+    )
+    vectors = content and [
+        None if array is None else array.tobytes() for array in (content.vector, content.views)
+    ]
+    return item.file, item.embedded, item.opened and bool(vectors and vectors[0]), known, vectors
+
+
+def run(source: Source, files: Sequence[FoundFile], store: Store | None = None) -> list[tuple]:
+    found, seen = [], set()
+    for burst in source.run(files, lambda: False):
+        for item in burst:
+            row = facts(item)
+            if item.content is not None:  # whether a copy was embedded with the first is chance
+                key = item.content.sha256, item.content.frame
+                row = (row[0], row[1] and key not in seen, *row[2:])
+                seen.add(key)
+            found.append(row)
+        if store is not None:
+            store.learn(burst)
+    return found
+
+
+@pytest.mark.parametrize("options", [PipelineOptions(), ARCHIVES, VIEWS, BARE], ids="pavb")
+def test_a_cluster_gives_what_one_machine_gives(
+    options: PipelineOptions, tree: Path, checkpoint: Checkpoint
+) -> None:
+    workers, stores = Workers(checkpoint), (Store(), Store())
+    identify = EmbedOnly(Embedder(checkpoint, "cpu"))
+    for round_ in range(3):
+        here = Pipeline(stores[0], identify, options, StageTimes())
+        there = ClusterPipeline(stores[1], workers, options, StageTimes())
+        files, asked = list(walk([tree])), len(workers.asked)
+        expected = run(here, files, stores[0])
+        assert run(there, files, stores[1]) == expected
+        if round_ == 0:
+            assert len(expected) >= len(files) and any(row[1] for row in expected)
+            assert len(workers.asked) > len(files) / 2
+        elif options is not ARCHIVES:  # archives are opened again
+            fresh = {0: files, 1: [], 2: ["07.jpg", "new.jpg"]}[round_]
+            assert [
+                Path(path).name for path in workers.asked[asked:] if "empty" not in path
+            ] == fresh
+        if round_ == 1:  # between two runs a file changes, and one that is a copy arrives
+            draw_photo(tree / "07.jpg", 1234)
+            (tree / "new.jpg").write_bytes((tree / "00.jpg").read_bytes())
+
+
+def test_a_file_that_vanishes_is_a_row(tree: Path, checkpoint: Checkpoint) -> None:
+    files = list(walk([tree]))
+    (tree / "03.jpg").unlink()
+    there = ClusterPipeline(Store(), Workers(checkpoint), PipelineOptions(), StageTimes())
+    rows = {Path(row[0].path).name: row[0].reason for row in run(there, files)}
+    assert len(rows) == len(files) and rows["03.jpg"] == "vanished" and rows["04.jpg"] is None
+
+
+def test_a_node_counts_its_devices_its_own_way(tree: Path, checkpoint: Checkpoint) -> None:
+    files = [replace(file, device=file.device + 7) for file in walk([tree])]
+    store = Store()
+    there = ClusterPipeline(store, Workers(checkpoint), PipelineOptions(), StageTimes())
+    assert {row[0].device for row in run(there, files, store) if row[3]} == {files[0].device}
+    again = Workers(checkpoint)
+    run(ClusterPipeline(store, again, PipelineOptions(), StageTimes()), files)
+    assert [Path(path).name for path in again.asked] == ["empty.png"]  # it has no content
+
+
+def test_stopping_asks_no_cluster(tree: Path, checkpoint: Checkpoint) -> None:
+    workers = Workers(checkpoint)
+    there = ClusterPipeline(Store(), workers, PipelineOptions(), StageTimes())
+    assert not [item for burst in there.run(walk([tree]), lambda: True) for item in burst]
+    assert not workers.asked
+
+
+def test_a_worker_with_other_versions_is_refused(checkpoint: Checkpoint) -> None:
+    setup = Setup(checkpoint, "cpu", BARE, {**versions(), "torch": "0.1"})
+    with pytest.raises(InputError, match=r"other versions: torch .* instead of 0\.1"):
+        FileWorker(setup)
+
+
+@pytest.mark.parametrize("text", ["", "0", "4:2", "2:", ":2", "two", "1:2:3", "-1"])
+def test_what_is_no_number_of_workers(text: str) -> None:
+    with pytest.raises(InputError):
+        RayOptions.parse_workers(text)
+
+
+def test_numbers_of_workers() -> None:
+    assert RayOptions.parse_workers("3") == (3, 3)
+    assert RayOptions.parse_workers("2:16") == (2, 16)
