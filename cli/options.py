@@ -102,6 +102,16 @@ FollowSymlinks = Annotated[
     bool,
     typer.Option("--follow-symlinks", help="Follow symbolic links.", rich_help_panel="Files"),
 ]
+Lists = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--list",
+        metavar="FILE",
+        help="Scan also what a file lists: text with a path or an address a line, or Parquet with"
+        " a column path or url. Nothing else is ever taken for a list.",
+        rich_help_panel="Files",
+    ),
+]
 Shard = Annotated[
     str | None,
     typer.Option(

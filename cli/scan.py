@@ -47,7 +47,15 @@ def _fail_on(text: str) -> list[FailOn]:
     "[bold]code-scan --watch ./incoming --jsonl log.jsonl[/]"
 )
 def scan(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, directories.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="Files and directories; s3://, gs://, http:// and https:// addresses of files,"
+            " and of all below s3://BUCKET/PREFIX/ (extra remote).",
+        ),
+    ] = None,
+    lists: opt.Lists = None,
     gallery: Annotated[
         str | None,
         typer.Option(
@@ -163,10 +171,13 @@ def scan(
     """
     wanted = _fail_on(fail_on)
     with working("starting", quiet):
+        from ..engine.addresses import is_address
         from ..engine.archives.limits import ArchiveLimits
         from ..engine.decoding.decode import DecodeOptions
         from ..engine.decoding.views import ViewPlan
         from ..engine.discover import WalkOptions
+        from ..engine.errors import InputError
+        from ..engine.lists import read_list
         from ..engine.shard import Shard
         from ..index.contents import Recall
         from ..index.workspace import default_folder
@@ -174,8 +185,13 @@ def scan(
         from .scanning import Case, Inside, ScanRequest, Showing, perform
         from .session import EncoderChoice
 
+    if not paths and not lists:
+        raise InputError(
+            "no PATH is given", "name files or directories, or --list FILE; see code-scan --help"
+        )
     request = ScanRequest(
-        paths=tuple(paths),
+        paths=tuple(path if is_address(path) else str(Path(path)) for path in paths or ()),
+        lists=tuple(map(read_list, lists or ())),
         workspace=workspace or default_folder(),
         encoder=EncoderChoice(weights, device, precision),
         gallery=gallery,

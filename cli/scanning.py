@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..engine.discover import FoundFile, Walk, WalkOptions, walk
 from ..engine.embed import Embedder
 from ..engine.errors import InputError
 from ..engine.judging.judge import Judge, JudgeOptions
+from ..engine.lists import FileList
 from ..engine.pipeline import PipelineOptions, StageTimes
 from ..engine.report.as_json import jsonl_line
 from ..engine.report.tally import Tally
@@ -89,7 +91,7 @@ class ScanRequest:
     """Everything that a user asks of a scan.
 
     Attributes:
-        paths: Files and directories.
+        paths: Files and directories, or addresses.
         workspace: Folder of the workspace.
         encoder: Which encoder, where and how precise.
         gallery: Name; None for the workspace's choice, or the embedded starter.
@@ -105,11 +107,12 @@ class ScanRequest:
         reports: Written once the scan is complete.
         lines: JSON lines, written while it runs; None for none.
         showing: What the terminal shows.
+        lists: What names further ones.
         watch: Go on with what arrives, each file once it has not changed for so many seconds;
             None for a scan that ends.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
     workspace: Path
     encoder: EncoderChoice
     gallery: str | None = None
@@ -125,6 +128,7 @@ class ScanRequest:
     reports: Wanted = field(default_factory=Wanted)
     lines: Path | None = None
     showing: Showing = field(default_factory=Showing)
+    lists: tuple[FileList, ...] = ()
     watch: float | None = None
 
     @property
@@ -133,14 +137,20 @@ class ScanRequest:
         return [*self.reports.targets, *([self.lines] if self.lines else [])]
 
     def files(self) -> Walk:
-        """The files under the paths, without what the scan itself writes."""
+        """The files under the paths and in the lists, without what the scan itself writes."""
         written = (target for target in self.targets if target != outputs.STDOUT)
-        return walk(self.paths, replace(self.walking, omit=(self.workspace, *written)))
+        listed = chain.from_iterable(named.entries for named in self.lists)
+        return walk(self.paths, replace(self.walking, omit=(self.workspace, *written)), listed)
+
+    def to_count(self) -> Walk:
+        """The same to be counted: no server is asked about a file."""
+        return replace(self.files(), look=False)
 
     def arguments(self) -> dict[str, Any]:
         """For the run record: what decides which files are opened, and what is said of them."""
         return {
-            "paths": [str(path) for path in self.paths],
+            "paths": list(self.paths),
+            "lists": [named.record() for named in self.lists],
             "recurse": self.walking.recurse,
             "follow_symlinks": self.walking.follow_symlinks,
             "include": list(self.walking.include),
@@ -319,7 +329,7 @@ def perform(request: ScanRequest) -> Summary:
 def _meter(request: ScanRequest, session: ScanSession) -> AbstractContextManager[Meter]:
     busiest = Busiest(session.times)
     if request.watch is None:
-        return meter("scanning", [request.files()], request.showing.quiet, busiest)
+        return meter("scanning", [request.to_count()], request.showing.quiet, busiest)
     shown = not request.showing.quiet and request.lines != outputs.STDOUT
     return meter("watching", [], not shown, busiest)
 
@@ -333,7 +343,7 @@ def _results(
     from ..engine.watch import watch
 
     if not request.showing.quiet:
-        say(f"watching {', '.join(map(str, request.paths))}; Ctrl-C ends it")
+        say(f"watching {', '.join(request.paths)}; Ctrl-C ends it")
     for ready in watch(files, stopped, request.watch):
         yield from session.results(ready, stopped)
 

@@ -3,11 +3,13 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path
 
+from .addresses import fault, is_address, is_prefix, without_password
 from .errors import InputError
 from .shard import Shard
 
@@ -42,10 +44,11 @@ class FoundFile:
     """A file to scan, or a thing in the tree that cannot be one.
 
     Attributes:
-        path: As found; undecodable bytes surrogate-escaped.
+        path: As found; undecodable bytes surrogate-escaped. An address, as given or listed.
         bytes: Size; None where it could not be examined.
         mtime_ns: Modification time in nanoseconds since the epoch.
-        inode: Inode number; with `device` it identifies the file on this host.
+        inode: Inode number; with `device` it identifies the file on this host. At an address it
+            stands for the version that the server names.
         device: Device number.
         reason: Why it is skipped or has failed already; None for a regular file.
         detail: The system's words behind the reason.
@@ -86,28 +89,61 @@ class Walk:
     names of the directories on the way.
 
     Attributes:
-        roots: The paths, sorted, without those that lie under another.
+        roots: The paths and addresses, sorted, without those that lie under another.
         options: Which files belong.
         left_out: Files that the globs left out so far.
+        look: Whether servers are asked about files that were given by their addresses; else
+            these come without a size and a time.
     """
 
     roots: Sequence[str]
     options: WalkOptions = field(default_factory=WalkOptions)
     left_out: int = 0
+    look: bool = True
     _omit: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[FoundFile]:
         """Walk from the beginning."""
         self.left_out = 0
         self._omit = frozenset(os.path.realpath(path) for path in self.options.omit)
-        for root in self.roots:
-            if os.path.realpath(root) in self._omit:
+        for remote, roots in groupby(self.roots, is_address):
+            if remote:
+                yield from self._addresses(roots)
                 continue
-            if Path(root).is_dir():
-                status = os.stat(root)
-                yield from self._directory(root, root, ((status.st_dev, status.st_ino),))
-            elif self._belongs(root, os.path.dirname(root), root):
-                yield examine(root, root)
+            for root in roots:
+                yield from self._root(root)
+
+    def _root(self, root: str) -> Iterator[FoundFile]:
+        if (wrong := fault(root)) is not None and not os.path.lexists(root):
+            yield FoundFile(root, reason=Reason.UNREADABLE, detail=wrong, root=root)
+            return
+        if os.path.realpath(root) in self._omit:
+            return
+        if Path(root).is_dir():
+            status = os.stat(root)
+            yield from self._directory(root, root, ((status.st_dev, status.st_ino),))
+        elif self._belongs(root, os.path.dirname(root), root):
+            yield examine(root, root)
+
+    def _addresses(self, roots: Iterable[str]) -> Iterator[FoundFile]:
+        from . import remote
+
+        belonging = (
+            root
+            for root in roots
+            if is_prefix(root) or self._belongs(root, os.path.dirname(root), root)
+        )
+        seen = remote.look(belonging) if self.look else remote.unseen(belonging)
+        for root, file in seen:
+            if file is not None:
+                yield file
+                continue
+            for found in remote.listing(root, self.options.recurse, self._enters(root)):
+                if self._belongs(found.path, root):
+                    yield found
+
+    def _enters(self, root: str) -> Callable[[str], bool]:
+        return lambda path: not self._excluded(path, root)
 
     def under(self, path: str, root: str) -> Iterator[FoundFile]:
         """What this walk finds at one path: the file, or the files of the directory.
@@ -197,23 +233,58 @@ class Walk:
         return any(_matches(path, root, glob) for glob in self.options.exclude)
 
 
-def walk(paths: Sequence[str | Path], options: WalkOptions | None = None) -> Walk:
-    """Prepare a walk over files and directories.
+def walk(
+    paths: Sequence[str | Path],
+    options: WalkOptions | None = None,
+    listed: Iterable[str] = (),
+) -> Walk:
+    """Prepare a walk over files and directories, and over addresses.
+
+    Args:
+        paths: Files and directories; addresses of files, or of prefixes, which end with a slash.
+        options: Which files belong.
+        listed: The same, from a list: what is not there is a row and no error.
 
     Raises:
-        InputError: A path does not exist or none is given.
+        InputError: A path does not exist, an address cannot be read, or none is given.
     """
     options = options or WalkOptions()
-    if not paths:
+    given, named = {_plain(path) for path in paths}, {_plain(path) for path in listed}
+    if not given and not named:
         raise InputError("no path is given", "name a file or a directory to scan")
     roots: list[str] = []
-    for path in sorted({os.path.normpath(os.fspath(p)) for p in paths}, key=_components):
-        if not os.path.lexists(path):
-            raise InputError(f"there is no file or directory at {path!r}")
-        covered = options.recurse and any(_lies_under(path, root) for root in roots)
-        if not covered:
-            roots.append(path)
+    holders: list[str] = []
+    for path in sorted(given | named, key=_components):
+        if path in given and not os.path.lexists(path):
+            if (wrong := fault(path)) is not None:
+                raise InputError(f"{without_password(path)!r} is not read: {wrong}")
+            if not is_address(path):
+                raise InputError(f"there is no file or directory at {path!r}")
+        # What holds a path stands before it, and right before it where both are written alike.
+        if options.recurse and any(_lies_under(path, root) for root in (*holders, *roots[-1:])):
+            continue
+        roots.append(path)
+        if path in given:
+            holders.append(path)
+    _require_readers(roots)
     return Walk(roots, options)
+
+
+def _plain(path: str | Path) -> str:
+    path = os.fspath(path)
+    normal = os.path.normpath(path)
+    foreign = is_address(path) or (fault(path) is not None and not os.path.lexists(normal))
+    return path if foreign else normal
+
+
+def _require_readers(roots: Iterable[str]) -> None:
+    """Find out before anything is done whether there is what reads each kind of address."""
+    firsts = {root.partition("://")[0].lower(): root for root in roots if is_address(root)}
+    if firsts:
+        from . import remote
+
+        for address in firsts.values():
+            remote.require(address)
 
 
 def _components(path: str) -> tuple[str, ...]:
@@ -221,6 +292,8 @@ def _components(path: str) -> tuple[str, ...]:
 
 
 def _lies_under(path: str, root: str) -> bool:
+    if is_address(path) or is_address(root):
+        return is_prefix(root) and path.startswith(f"{root.rstrip('/')}/") and path != root
     parts, above = _components(os.path.abspath(path)), _components(os.path.abspath(root))
     return parts[: len(above)] == above and os.path.isdir(root)
 
@@ -236,9 +309,13 @@ def examine(path: str, root: str = "") -> FoundFile:
     """Describe one file as a walk would; symbolic links are followed.
 
     Args:
-        path: The file.
+        path: The file, or its address.
         root: The given path under which it was found.
     """
+    if is_address(path):
+        from . import remote
+
+        return remote.examine(path, root)
     try:
         status = os.stat(path)
     except OSError as error:

@@ -5,7 +5,10 @@ Both are files to the rest of the pipeline, under paths that no file system know
 """
 
 import hashlib
+import os
+import tempfile
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from .archives.kinds import Kind
@@ -40,6 +43,15 @@ def may_hold_files(known: Content | None) -> bool:
     return known is not None and (
         known.format in KINDS or known.reason == DecodeReason.NOT_AN_IMAGE
     )
+
+
+def spooled(data: bytes, kind: Kind) -> ArchiveFile:
+    """An archive that came over the network, on disk for as long as it is walked."""
+    descriptor, path = tempfile.mkstemp(prefix="code-forensics-")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    status = Path(path).stat()
+    return ArchiveFile(path, kind, status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 
 def as_file(archive: FoundFile, member: FoundMember) -> FoundFile:

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import PurePath
 from typing import Any
 
+from .addresses import suffix_of
 from .archives.kinds import Kind
 from .contracts import Content, Recorder
 from .decoding.formats import suffix_fits
@@ -124,7 +124,7 @@ def judged(facts: FileResult, judgement: Judgement) -> FileResult:
 
 def _provenance(file: FoundFile, content: Content) -> Mapping[str, Any]:
     """What the bytes say of their origin, and what the file's name says of the bytes."""
-    suffix = PurePath(file.path).suffix
+    suffix = suffix_of(file.path)
     if not content.format or not suffix or content.format in set(Kind):
         return content.provenance
     if suffix_fits(suffix.lower(), content.format):

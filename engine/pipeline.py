@@ -11,7 +11,9 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import expand
+from .addresses import is_address
 from .archives.kinds import Kind
 from .archives.limits import ArchiveLimits
 from .archives.walker import ArchiveFile, FoundMember, Refused, Walker
@@ -246,6 +249,8 @@ class Pipeline:
         self._inner_bytes = 0
         self._walked: Item | None = None  # the archive at the front of the window
         self._walking = False  # whether a thread is waiting for the walker
+        self._ended = False
+        self._spools: set[str] = set()  # files of archives that came over the network
         self._walker: Walker | None = None
         if options.archives is not None:
             bounds = options.decode
@@ -289,9 +294,26 @@ class Pipeline:
         finally:
             if self._walker is not None:
                 self._walker.close()
+            self._ended = True
             self._pool.close(wait=not stop())
+            self._drop_spools(set(self._spools))
             if self._own_decoders:
                 self._decoders.close()
+
+    def _spool(self, read: ReadFile) -> ArchiveFile | None:
+        """Put an archive that came over the network on disk, where it can be walked."""
+        if read.archive is None or read.data is None or self._ended:
+            return None
+        spool = expand.spooled(read.data, read.archive)
+        self._spools.add(spool.path)
+        return spool
+
+    def _drop_spools(self, paths: set[str]) -> None:
+        """Delete archives that came over the network."""
+        for path in paths & self._spools:
+            with suppress(OSError):  # Windows: the walker has it open still
+                Path(path).unlink()
+                self._spools.discard(path)
 
     def _has_room(self) -> bool:
         if self._inner or self._walked is not None:
@@ -319,6 +341,8 @@ class Pipeline:
         if file.reason is not None:
             return
         known = self._memory.file(file)
+        if is_address(file.path) and self._walker is not None and expand.may_hold_files(known):
+            known = None  # nothing of it lies here: it is fetched again
         if known is not None and known.format in expand.KINDS:
             item.content = known
             item._archive = expand.archive_of(file, Kind(known.format))
@@ -347,8 +371,9 @@ class Pipeline:
             if known is not None and archive_kind(file) is None:
                 return lambda: self._on_known(item, known)
             outcome = read_file(file, limit, archives)
+            spool = self._spool(outcome)
             elapsed = time.perf_counter() - started
-            return lambda: self._on_read(item, outcome, elapsed)
+            return lambda: self._on_read(item, outcome, elapsed, spool)
 
         self._pool.submit(job)
 
@@ -356,7 +381,9 @@ class Pipeline:
         self._decoding -= 1
         item.content, item._reading = known, False
 
-    def _on_read(self, item: Item, read: ReadFile, elapsed: float) -> None:
+    def _on_read(
+        self, item: Item, read: ReadFile, elapsed: float, spool: ArchiveFile | None = None
+    ) -> None:
         self._times.read += elapsed
         self._decoding -= 1
         grown = (read.file.bytes or 0) - (item.file.bytes or 0)
@@ -369,7 +396,7 @@ class Pipeline:
         if read.archive is not None:
             item.opened = True
             item.content = FreshContent(read.sha256, read.file.bytes or 0, str(read.archive))
-            item._archive = expand.archive_of(read.file, read.archive)
+            item._archive = spool or expand.archive_of(read.file, read.archive)
             return
         if read.data is None:
             return
@@ -468,6 +495,7 @@ class Pipeline:
         if isinstance(found, Refused):
             size, kind = archive.file.bytes or 0, archive._archive.kind
             archive.content = expand.walked_archive(archive.content.sha256, size, kind, found)
+            self._drop_spools({archive._archive.path})
             archive._archive = self._walked = None
             return
         item = Item(expand.as_file(archive.file, found), expand.nested_archive(found))

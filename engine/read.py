@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .addresses import is_address
 from .archives.kinds import HEAD, Kind, kind_of
 from .discover import FoundFile, Reason
 
@@ -48,7 +49,7 @@ class ReadFile:
 
     Attributes:
         file: The file as it was when it was read, with a reason where it could not be.
-        data: Its bytes; None where it could not be read, and of an archive.
+        data: Its bytes; None where it could not be read, and of an archive on disk.
         sha256: Their digest, hexadecimal.
         archive: What kind of archive it is, where those are looked for.
     """
@@ -65,10 +66,16 @@ def read_file(file: FoundFile, max_bytes: int, archives: bool = False) -> ReadFi
     Never raises for the file's sake: what goes wrong is the reason of the returned file.
 
     Args:
-        file: A regular file, as discovered.
+        file: A regular file, or one at an address, as discovered.
         max_bytes: Larger files are not read: reason ``too_large``.
-        archives: Tell archives apart; they may have any size.
+        archives: Tell archives apart; they may have any size on a disk of this machine.
     """
+    if is_address(file.path):
+        from .remote import read
+
+        there = read(file, max_bytes)
+        kind = kind_of(there.data[:HEAD], file.path) if archives and there.data else None
+        return replace(there, archive=kind)
     try:
         descriptor = _open(file.path)
     except OSError as error:
@@ -105,7 +112,7 @@ def read_file(file: FoundFile, max_bytes: int, archives: bool = False) -> ReadFi
 
 
 def archive_kind(file: FoundFile) -> Kind | None:
-    """What kind of archive a file is, by its first bytes; None for all others."""
+    """What kind of archive a file on disk is, by its first bytes; None for all others."""
     try:
         descriptor = _open(file.path)
     except OSError:

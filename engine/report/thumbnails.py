@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..addresses import is_address
 from ..discover import FoundFile
 from ..isolation.decoders import Decoders
 from ..read import read_file
@@ -63,6 +64,8 @@ class FilePictures:
         return None if file is None else self._draw(file)
 
     def _draw(self, file: ReferenceFile) -> bytes | None:
+        if is_address(file.path):  # a report asks no server
+            return None
         read = read_file(FoundFile(file.path), self.decoders.options.max_bytes)
         if read.data is None or file.sha256 not in (None, read.sha256):
             return None
