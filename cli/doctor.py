@@ -134,9 +134,9 @@ def _given(
 ) -> "Against":
     """Embed files as a scan would, or take what is known of them."""
     from ..engine.build import LabelledFolder, embed_folders
-    from ..engine.discover import WalkOptions, walk
     from ..engine.errors import InputError
     from ..engine.evaluation.duplicates import Against, ScannedFile
+    from ..engine.files.discover import WalkOptions, walk
     from ..engine.pipeline import PipelineOptions
     from ..engine.results import Label
     from .console import say

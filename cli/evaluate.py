@@ -14,10 +14,10 @@ from . import options as opt
 from .running import EXIT_INTERRUPTED, interruptible
 
 if TYPE_CHECKING:
-    from ..engine.discover import WalkOptions
     from ..engine.evaluation.full import FullEvaluation
     from ..engine.evaluation.gather import Gallery
     from ..engine.evaluation.labelled import LabelledFiles
+    from ..engine.files.discover import WalkOptions
     from ..engine.judging.judge import Judge
     from ..engine.results import FileResult
     from ..index.gallery_records import GalleryInfo
@@ -96,12 +96,12 @@ def evaluate(
     The images are scanned as by code-scan, and that scan stays on record. Intervals are 95 %, of
     a bootstrap over sources. Images that the gallery holds are left out, and counted.
     """
-    from ..engine.discover import WalkOptions
     from ..engine.evaluation.full import evaluate_fully
     from ..engine.evaluation.gather import gather
     from ..engine.evaluation.labelled import find_labelled, read_labels
     from ..engine.evaluation.plots import require_matplotlib, write_plots
     from ..engine.evaluation.targets import TARGETS
+    from ..engine.files.discover import WalkOptions
     from ..index.workspace import Workspace, default_folder
     from . import outputs
     from .console import say

@@ -8,11 +8,11 @@ import typer
 from . import options as opt
 
 if TYPE_CHECKING:
-    from ..engine.checkpoint import Checkpoint
-    from ..engine.embed import Embedder
+    from ..engine.embedding.checkpoint import Checkpoint
+    from ..engine.embedding.embed import Embedder
     from ..engine.judging.heads import LinearHead, SvmHead
-    from ..index.ready_vectors import ReadyVectors
-    from ..index.sklearn_files import KNeighbors, LinearModel, OneClassSvm
+    from ..index.importing.ready_vectors import ReadyVectors
+    from ..index.importing.sklearn_files import KNeighbors, LinearModel, OneClassSvm
     from ..index.workspace import Workspace
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The gallery, or the classifier.")]
@@ -51,9 +51,9 @@ def import_(
     one-class SVM becomes the linear or the svm classifier of the encoder whose vectors it takes.
     """
     from ..engine.judging.heads import read_head
-    from ..index.files_to_import import FileKind, file_kind, read_bounded
-    from ..index.ready_vectors import read_npz, read_safetensors
-    from ..index.sklearn_files import KNeighbors, read_sklearn_file
+    from ..index.importing.files_to_import import FileKind, file_kind, read_bounded
+    from ..index.importing.ready_vectors import read_npz, read_safetensors
+    from ..index.importing.sklearn_files import KNeighbors, read_sklearn_file
 
     model: KNeighbors | LinearModel | OneClassSvm | None = None
     ready: ReadyVectors | None = None
@@ -92,7 +92,7 @@ def export(
     """
     from ..engine.errors import InputError
     from ..index.errors import FileFormatError
-    from ..index.ready_vectors import write_npz, write_safetensors
+    from ..index.importing.ready_vectors import write_npz, write_safetensors
     from .console import say
 
     if file.suffix not in (".npz", ".safetensors"):
@@ -136,7 +136,7 @@ def vectors_of(model: "KNeighbors", path: Path, source: str = "") -> "ReadyVecto
     Raises:
         FileFormatError: A label is neither real nor fake, or a vector is unusable.
     """
-    from ..index.ready_vectors import ready
+    from ..index.importing.ready_vectors import ready
     from .console import say
 
     found = ready(path, model.vectors, model.labels, (), (source,) * len(model.labels))
@@ -168,8 +168,8 @@ def head_of(model: "LinearModel | OneClassSvm", path: Path) -> "LinearHead | Svm
     from ..engine.heads import Kernel, KernelKind
     from ..engine.judging.heads import LinearHead, SvmHead
     from ..index.errors import FileFormatError
-    from ..index.ready_vectors import label_word
-    from ..index.sklearn_files import LinearModel
+    from ..index.importing.ready_vectors import label_word
+    from ..index.importing.sklearn_files import LinearModel
 
     if isinstance(model, LinearModel):
         classes = [label_word(value) for value in model.classes.tolist()]
@@ -264,7 +264,7 @@ def _encoder(space: "Workspace", weights: str | None, stated: str) -> "tuple[Emb
 def _exported(space: "Workspace", name: str) -> "ReadyVectors":
     import numpy as np
 
-    from ..index.ready_vectors import ReadyVectors
+    from ..index.importing.ready_vectors import ReadyVectors
     from .starter import gallery_named
 
     info = gallery_named(space, name)

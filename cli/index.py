@@ -14,7 +14,7 @@ from .running import EXIT_INTERRUPTED, interruptible, run
 
 if TYPE_CHECKING:
     from ..engine.build import LabelledFolder, ReferenceFile
-    from ..engine.embed import Embedder
+    from ..engine.embedding.embed import Embedder
     from ..engine.pipeline import Cluster
     from ..index.gallery_records import NewReference
     from ..index.workspace import Workspace
@@ -276,7 +276,7 @@ def _embed(
     """Embed folders into the workspace and say what cannot be a reference."""
     from ..engine.build import embed_folders
     from ..engine.decoding.decode import DecodeOptions
-    from ..engine.discover import WalkOptions, walk
+    from ..engine.files.discover import WalkOptions, walk
     from ..engine.pipeline import PipelineOptions
     from .console import say
     from .progress import meter

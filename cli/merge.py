@@ -29,9 +29,9 @@ def merge(
     without shards would have given, up to its times. It appears as a whole or not at all; run the
     command again after an interruption.
     """
+    from ..engine.files.shard import place_in_walk
     from ..engine.report.tally import Tally
     from ..engine.results import FileResult
-    from ..engine.shard import place_in_walk
     from ..index.errors import WorkspaceError
     from ..index.merge import MergePlan, Stopped
     from ..index.shard_scans import check_shards, find_shard

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from ..engine.embed import Embedder, Precision, bfloat16_is_native
+from ..engine.embedding.embed import Embedder, Precision, bfloat16_is_native
+from ..engine.embedding.precision import Audit, PrecisionBand, Safeguard, arithmetic, margin_band
 from ..engine.errors import DeviceError
-from ..engine.precision import Audit, PrecisionBand, Safeguard, arithmetic, margin_band
 from ..index.gallery_records import GalleryInfo
 from ..index.workspace import Workspace
 from .console import say

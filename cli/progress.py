@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from ..engine.discover import Walk
+from ..engine.files.discover import Walk
 from ..engine.pipeline import StageTimes
 from .console import is_terminal, say, stderr
 

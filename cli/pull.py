@@ -9,13 +9,13 @@ import typer
 from . import options as opt
 
 if TYPE_CHECKING:
-    from ..engine.checkpoint import Checkpoint
-    from ..engine.embed import Embedder
+    from ..engine.embedding.checkpoint import Checkpoint
+    from ..engine.embedding.embed import Embedder
     from ..engine.judging.heads import LinearHead, SvmHead
+    from ..index.importing.ready_vectors import ReadyVectors
     from ..index.origins import BegunGallery
     from ..index.pull import Fetched
     from ..index.pull_record import Pull
-    from ..index.ready_vectors import ReadyVectors
     from ..index.workspace import Workspace
 
 REPO = "aimagelab/CoDE"
@@ -60,8 +60,8 @@ def pull(
     HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE are honoured; a download that was
     interrupted goes on where it stopped.
     """
+    from ..index.importing.stated_hashes import StatedFile
     from ..index.pull import Source, fetch
-    from ..index.stated_hashes import StatedFile
     from ..index.workspace import Workspace, default_folder
     from .console import is_terminal, say
 
@@ -126,10 +126,10 @@ def _read(repo: str, fetched: "Fetched") -> _Parts:
         CheckpointError: The weights are no encoder.
         FileFormatError: A classifier is not what its name says, or is of another dimension.
     """
-    from ..engine.checkpoint import Checkpoint
-    from ..engine.embed import Embedder
+    from ..engine.embedding.checkpoint import Checkpoint
+    from ..engine.embedding.embed import Embedder
     from ..index.errors import FileFormatError
-    from ..index.sklearn_files import KNeighbors, LinearModel, OneClassSvm, read_sklearn
+    from ..index.importing.sklearn_files import KNeighbors, LinearModel, OneClassSvm, read_sklearn
     from .import_export import head_of, vectors_of
 
     checkpoint = Checkpoint(fetched[WEIGHTS].data, fetched[CONFIG].data, repo, fetched.commit)

@@ -16,7 +16,7 @@ from ..index.scans import ScanInfo, Scans
 from .console import say, stderr, stdout
 
 if TYPE_CHECKING:
-    from ..engine.precision import Audit
+    from ..engine.embedding.precision import Audit
 
 
 def counts(summary: Summary) -> str:

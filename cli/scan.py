@@ -171,14 +171,14 @@ def scan(
     """
     wanted = _fail_on(fail_on)
     with working("starting", quiet):
-        from ..engine.addresses import is_address
         from ..engine.archives.limits import ArchiveLimits
         from ..engine.decoding.decode import DecodeOptions
         from ..engine.decoding.views import ViewPlan
-        from ..engine.discover import WalkOptions
         from ..engine.errors import InputError
-        from ..engine.lists import read_list
-        from ..engine.shard import Shard
+        from ..engine.files.addresses import is_address
+        from ..engine.files.discover import WalkOptions
+        from ..engine.files.lists import read_list
+        from ..engine.files.shard import Shard
         from ..index.contents import Recall
         from ..index.workspace import default_folder
         from .clusters import ray_options

@@ -13,11 +13,11 @@ from ..engine.archives.limits import ArchiveLimits
 from ..engine.cluster.on_ray import RayCluster, RayOptions
 from ..engine.contracts import Gallery
 from ..engine.decoding.decode import PREPROCESSING, DecodeOptions
-from ..engine.discover import FoundFile, Walk, WalkOptions, walk
-from ..engine.embed import Embedder
+from ..engine.embedding.embed import Embedder
 from ..engine.errors import InputError
+from ..engine.files.discover import FoundFile, Walk, WalkOptions, walk
+from ..engine.files.lists import FileList
 from ..engine.judging.judge import Judge, JudgeOptions
-from ..engine.lists import FileList
 from ..engine.pipeline import PipelineOptions, StageTimes
 from ..engine.report.as_json import jsonl_line
 from ..engine.report.tally import Tally
@@ -340,7 +340,7 @@ def _results(
     if request.watch is None:
         yield from session.results(files, stopped)
         return
-    from ..engine.watch import watch
+    from ..engine.files.watch import watch
 
     if not request.showing.quiet:
         say(f"watching {', '.join(request.paths)}; Ctrl-C ends it")

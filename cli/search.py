@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..engine.checkpoint import Checkpoint
+    from ..engine.embedding.checkpoint import Checkpoint
     from ..engine.query import Query
     from ..index.gallery_records import GalleryInfo
-    from ..index.scanned_vectors import Collection
+    from ..index.searching.scanned_vectors import Collection
     from ..index.workspace import Workspace
 
 SCANS = "scans"
@@ -73,9 +73,9 @@ def search(
     """
     import numpy as np
 
-    from ..engine.discover import walk
-    from ..engine.embed import Embedder
+    from ..engine.embedding.embed import Embedder
     from ..engine.errors import InputError
+    from ..engine.files.discover import walk
     from ..engine.query import embed_queries
     from ..index.errors import WorkspaceError
     from ..index.workspace import Workspace, default_folder
@@ -123,7 +123,7 @@ def _place(space: "Workspace", where: str) -> "GalleryInfo | Collection":
 
 
 def _checkpoint(space: "Workspace", sha256: str) -> "Checkpoint":
-    from ..engine.checkpoint import read_checkpoint
+    from ..engine.embedding.checkpoint import read_checkpoint
     from ..engine.errors import CheckpointError
 
     folder = space.encoders.find(sha256).folder

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.checkpoint import Checkpoint, read_checkpoint
-from ..engine.embed import Embedder
+from ..engine.embedding.checkpoint import Checkpoint, read_checkpoint
+from ..engine.embedding.embed import Embedder
 from ..engine.errors import CheckpointError, InputError
 from ..engine.judging.assessment import Assessment, assess_references
 from ..engine.judging.heads import NamedHead, read_head

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..index.starters import NAME
 
 if TYPE_CHECKING:
-    from ..engine.checkpoint import Checkpoint
+    from ..engine.embedding.checkpoint import Checkpoint
     from ..engine.starter.read import About
     from ..index.gallery_records import GalleryInfo
     from ..index.workspace import Workspace
@@ -48,10 +48,10 @@ def install_starter(space: "Workspace") -> "GalleryInfo":
     Raises:
         CheckpointError: The package is damaged.
     """
-    from ..engine.embed import Embedder
+    from ..engine.embedding.embed import Embedder
     from ..engine.starter.read import read_starter
     from ..index.errors import GalleryError
-    from ..index.ready_vectors import read_safetensors
+    from ..index.importing.ready_vectors import read_safetensors
     from ..index.starters import starter_action
     from .session import keep_encoder
 
@@ -88,7 +88,7 @@ def starter_encoder(space: "Workspace") -> "Checkpoint":
     Raises:
         CheckpointError: The package is damaged.
     """
-    from ..engine.checkpoint import read_checkpoint
+    from ..engine.embedding.checkpoint import read_checkpoint
     from ..engine.starter.read import read_starter
 
     there = space.starters.current()

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..engine.checkpoint import read_checkpoint
 from ..engine.decoding.decode import PREPROCESSING
-from ..engine.embed import Embedder
+from ..engine.embedding.checkpoint import read_checkpoint
+from ..engine.embedding.embed import Embedder
 from ..index.gallery_records import NewReference
 from ..index.workspace import Workspace, default_folder
 from ..train.catalogue import Label

@@ -10,8 +10,8 @@ from . import options as opt
 from .running import EXIT_MATCHED
 
 if TYPE_CHECKING:
-    from ..index.findings import CheckResult
-    from ..index.purge_plan import PurgePlan
+    from ..index.upkeep.findings import CheckResult
+    from ..index.upkeep.purge_plan import PurgePlan
     from ..index.workspace import Workspace
 
 SHOWN = 100
@@ -76,7 +76,7 @@ def purge(
     touched, and a scan that runs keeps its rows.
     """
     from ..engine.errors import InputError
-    from ..index.purge_plan import PurgeRequest
+    from ..index.upkeep.purge_plan import PurgeRequest
     from .console import say
 
     request = PurgeRequest(tuple(scan or ()), tuple(path or ()), tuple(gallery or ()))
@@ -120,7 +120,7 @@ def restore(
     workspace: opt.Workspace = None,
 ) -> None:
     """Put a backup back as a new workspace; nothing is overwritten."""
-    from ..index.backup import read_backup
+    from ..index.upkeep.backup import read_backup
     from ..index.workspace import default_folder
     from .console import say
 
@@ -145,7 +145,7 @@ def _announce(plan: "PurgePlan") -> None:
 
 
 def _show(result: "CheckResult") -> None:
-    from ..index.findings import Outcome
+    from ..index.upkeep.findings import Outcome
     from .console import say
 
     state = "" if result.findings else ": sound"
@@ -160,7 +160,7 @@ def _show(result: "CheckResult") -> None:
 
 
 def _identify(folder: Path) -> str | None:
-    from ..engine.checkpoint import read_checkpoint
+    from ..engine.embedding.checkpoint import read_checkpoint
     from ..engine.errors import EngineError
 
     if not folder.is_dir():  # else its name would be looked up elsewhere

@@ -134,10 +134,10 @@ def _reproduce(
     """Set everything up as it was for the scan, and say what is not."""
     from ..engine.decoding.decode import DecodeOptions
     from ..engine.decoding.views import ViewPlan
+    from ..engine.embedding.precision import PrecisionBand
     from ..engine.errors import InputError
     from ..engine.judging.judge import JudgeOptions
     from ..engine.pipeline import PipelineOptions
-    from ..engine.precision import PrecisionBand
     from ..engine.reproduce import reproduce
     from ..engine.run import environment, environment_changes
     from ..engine.scan import ScanOptions

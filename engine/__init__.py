@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .decoding.decode import DecodeOptions
     from .decoding.views import ViewPlan
-    from .discover import FoundFile, WalkOptions, walk
-    from .embed import Embedder
+    from .embedding.embed import Embedder
     from .errors import EngineError
+    from .files.discover import FoundFile, WalkOptions, walk
     from .judging.judge import Judge, JudgeOptions
     from .judging.thresholds import ThresholdOptions
     from .recorded import RecordedOptions, RecordedScan
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 _WHERE = {
     "decoding.decode": ("DecodeOptions",),
     "decoding.views": ("ViewPlan",),
-    "discover": ("FoundFile", "WalkOptions", "walk"),
-    "embed": ("Embedder",),
+    "files.discover": ("FoundFile", "WalkOptions", "walk"),
+    "embedding.embed": ("Embedder",),
     "errors": ("EngineError",),
     "judging.judge": ("Judge", "JudgeOptions"),
     "judging.thresholds": ("ThresholdOptions",),

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from .contracts import Content, Store
-from .discover import FoundFile, WalkOptions, walk
-from .embed import Embedder
+from .embedding.embed import Embedder
+from .files.discover import FoundFile, WalkOptions, walk
 from .identify import EmbedOnly
 from .ledger import COMMIT_ROWS, COMMIT_SECONDS
 from .pipeline import Cluster, Pipeline, PipelineOptions, Source, StageTimes

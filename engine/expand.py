@@ -18,8 +18,8 @@ from .archives.walker import ArchiveFile, FoundMember, Refused, Walker
 from .contracts import Content
 from .decoding.decode import Reason as DecodeReason
 from .decoding.formats import MULTI_FRAME
-from .discover import FoundFile
-from .read import FreshContent, ReadFile
+from .files.discover import FoundFile
+from .files.read import FreshContent, ReadFile
 
 TOO_MANY_FRAMES = "too_many_frames"
 """Reason of the row that stands for the frames beyond the limit."""

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from .contracts import Content, Gallery
 from .decoding.views import ViewPlan
-from .embed import Embedder
+from .embedding.embed import Embedder
+from .embedding.precision import Safeguard
 from .judging.hits import Hits, search_both
 from .judging.judge import Judge, Query
 from .pipeline import Identified
-from .precision import Safeguard
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .addresses import suffix_of
 from .archives.kinds import Kind
 from .contracts import Content, Recorder
 from .decoding.formats import suffix_fits
-from .discover import FoundFile
+from .files.addresses import suffix_of
+from .files.discover import FoundFile
 from .judging.judgement import Judgement
 from .pipeline import Item, StageTimes
 from .results import FileResult, Status

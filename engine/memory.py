@@ -6,7 +6,7 @@ from . import expand
 from .contracts import Content, Store
 from .decoding.formats import MULTI_FRAME
 from .decoding.views import ViewPlan
-from .discover import FoundFile
+from .files.discover import FoundFile
 
 PASSING = frozenset({"too_large", "too_many_pixels", "no_memory"})
 """Reasons that depend on this run's bounds and on the machine, not on the bytes alone."""

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import expand
-from .addresses import is_address
 from .archives.kinds import Kind
 from .archives.limits import ArchiveLimits
 from .archives.walker import ArchiveFile, FoundMember, Refused, Walker
@@ -29,12 +28,13 @@ from .contracts import Content, Store
 from .decoding.decode import Decoded, DecodeOptions, Undecodable
 from .decoding.decode import Reason as DecodeReason
 from .decoding.views import ViewPlan
-from .discover import FoundFile
 from .expand import FrameRun
+from .files.addresses import is_address
+from .files.discover import FoundFile
+from .files.read import FreshContent, ReadFile, archive_kind, read_file
 from .isolation.decoders import Decoders
 from .judging.hits import Hits
 from .memory import Memory
-from .read import FreshContent, ReadFile, archive_kind, read_file
 from .workers import Workers
 
 HEARTBEAT = 0.25

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contracts import Content
-from .discover import FoundFile, Walk
-from .embed import Embedder
+from .embedding.embed import Embedder
+from .files.discover import FoundFile, Walk
 from .identify import EmbedOnly
 from .pipeline import Pipeline, PipelineOptions, StageTimes
 
@@ -49,7 +49,7 @@ def embed_queries(
     """Embed files, in order.
 
     Args:
-        files: From :func:`code_forensics.engine.discover.walk`.
+        files: From :func:`code_forensics.engine.files.discover.walk`.
         embedder: The encoder.
         options: How the pipeline runs.
         stop: Asked several times a second; once true, what is not ready is dropped.

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .checkpoint import read_checkpoint
 from .contracts import Gallery, Recorder, Reference
 from .decoding.decode import PREPROCESSING, DecodeOptions
-from .discover import WalkOptions, walk
-from .embed import Device, Embedder
+from .embedding.checkpoint import read_checkpoint
+from .embedding.embed import Device, Embedder
+from .files.discover import WalkOptions, walk
 from .judging.assessment import Assessment, assess_references
 from .judging.judge import Judge, JudgeOptions
 from .pipeline import PipelineOptions

@@ -9,11 +9,11 @@ import numpy as np
 
 from .contracts import Content, Gallery, Recorder
 from .decoding.views import ViewPlan
+from .embedding.precision import UNKNOWN
 from .judging.hits import search_both
 from .judging.judge import Judge, Query, vectors_of
 from .ledger import COMMIT_ROWS, Ledger, judged
 from .pipeline import StageTimes
-from .precision import UNKNOWN
 from .results import FileResult, Status
 
 NOT_EMBEDDED = "not_embedded"

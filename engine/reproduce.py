@@ -7,8 +7,8 @@ from enum import StrEnum
 from itertools import groupby
 
 from .contracts import Content, Gallery
-from .discover import FoundFile, Reason, examine
-from .embed import Embedder
+from .embedding.embed import Embedder
+from .files.discover import FoundFile, Reason, examine
 from .judging.judge import Judge
 from .results import FileResult, Neighbour
 from .scan import ScanOptions, scan

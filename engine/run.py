@@ -9,9 +9,9 @@ from typing import Any
 
 from .decoding.decode import decoder_versions
 from .decoding.views import ViewPlan
-from .embed import Embedder
+from .embedding.embed import Embedder
+from .embedding.precision import PrecisionBand
 from .judging.judge import Judge
-from .precision import PrecisionBand
 
 _PACKAGES = (
     "code-forensics",

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .contracts import Gallery, Recorder
-from .discover import FoundFile
-from .embed import Embedder
+from .embedding.embed import Embedder
+from .embedding.precision import UNKNOWN, Safeguard
 from .errors import InputError
+from .files.discover import FoundFile
 from .identify import EmbedAndSearch
 from .judging.hits import Hits, search_both
 from .judging.judge import Judge, Query, vectors_of
 from .judging.judgement import Judgement
 from .ledger import Ledger
 from .pipeline import Cluster, Item, Pipeline, PipelineOptions, Source, StageTimes
-from .precision import UNKNOWN, Safeguard
 from .results import FileResult
 
 
@@ -58,7 +58,7 @@ def scan(
     finished and drops the rest.
 
     Args:
-        files: Such as :func:`code_forensics.engine.discover.walk` finds.
+        files: Such as :func:`code_forensics.engine.files.discover.walk` finds.
         gallery: What to compare with.
         judge: Decides, by that gallery's assessment.
         recorder: Memory of what is known, and keeper of the results.

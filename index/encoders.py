@@ -11,8 +11,8 @@ from sqlite_utils import Database
 from .clock import now
 from .database import writing
 from .errors import UnusableWorkspaceError
-from .faiss_files import file_lease, sync_folder
 from .leases import Leases
+from .searching.faiss_files import file_lease, sync_folder
 
 _FILES = ("model.safetensors", "config.json")
 

@@ -13,7 +13,6 @@ from .clock import now
 from .content_keys import split_key
 from .database import writing
 from .errors import GalleryError
-from .faiss_files import FaissFiles
 from .gallery_records import (
     LABELS,
     GalleryInfo,
@@ -23,11 +22,12 @@ from .gallery_records import (
     StoredReference,
     reference_id,
 )
-from .inverted_lists import Trained
-from .large_class import file_names, is_large, kept_search
 from .open_gallery import OpenGallery, class_at, faiss_name, load_class
 from .paths import load_path, store_path
 from .seals import seal
+from .searching.faiss_files import FaissFiles
+from .searching.inverted_lists import Trained
+from .searching.large_class import file_names, is_large, kept_search
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

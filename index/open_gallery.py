@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlite_utils import Database
 
-from .approximate import ApproximateIndex
-from .faiss_files import FaissFiles
 from .gallery_records import GalleryInfo, StoredReference, reference_id
-from .inverted_lists import Trained
-from .large_class import LargeClass, is_large, references_since
 from .paths import load_path
-from .searchable import Searchable
-from .vectors import VectorIndex
+from .searching.approximate import ApproximateIndex
+from .searching.faiss_files import FaissFiles
+from .searching.inverted_lists import Trained
+from .searching.large_class import LargeClass, is_large, references_since
+from .searching.searchable import Searchable
+from .searching.vectors import VectorIndex
 
 
 class OpenGallery:

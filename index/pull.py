@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import HubError
-from .stated_hashes import FetchedFile, StatedFile, checked, content_hash
+from .importing.stated_hashes import FetchedFile, StatedFile, checked, content_hash
 
 MAX_BYTES = 1 << 30
 """Largest file that is fetched: 27 times the published gallery."""

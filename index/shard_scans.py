@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from .backup import DATABASE_NAME
 from .database import connect, explained
 from .errors import WorkspaceError
 from .leases import Leases
 from .scans import ScanInfo, Scans
+from .upkeep.backup import DATABASE_NAME
 
 _SAME = ("version", "preprocessing", "views", "k", "judging", "decoders", "packages")
 """Parts of the run record that rows depend on, whatever machine makes them."""

@@ -10,25 +10,25 @@ from uuid import uuid4
 
 from platformdirs import user_data_path
 
-from .backup import DATABASE_NAME, ENCODERS_NAME, BackedUp, write_backup
 from .bands import PrecisionBands
 from .contents import ContentStore, Recall
 from .database import connect, explained, writing
 from .encoders import Encoders
 from .errors import NoGalleryError, UnusableWorkspaceError
-from .faiss_files import FaissFiles
-from .findings import CheckResult
 from .galleries import Galleries
 from .gallery_records import GalleryInfo
 from .heads import Heads
 from .leases import Leases
 from .merge import Merger
 from .pull_record import Pulls
-from .purge import BUILD_LEASE, Purger
-from .scanned_vectors import ScannedVectors
 from .scans import ScanRecorder, Scans
+from .searching.faiss_files import FaissFiles
+from .searching.scanned_vectors import ScannedVectors
 from .starters import Starters
-from .verify import Identify, Parts, Verifier
+from .upkeep.backup import DATABASE_NAME, ENCODERS_NAME, BackedUp, write_backup
+from .upkeep.findings import CheckResult
+from .upkeep.purge import BUILD_LEASE, Purger
+from .upkeep.verify import Identify, Parts, Verifier
 
 
 def default_folder() -> Path:

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from code_forensics.engine.checkpoint import (
+from code_forensics.engine.embedding.checkpoint import (
     Checkpoint,
     export_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
-from code_forensics.engine.encoder import Encoder, EncoderConfig
+from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
 from PIL import Image
 
 SHARED = Path(__file__).parents[1].parent / "shared"

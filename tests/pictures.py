@@ -15,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 from code_forensics.cli import console
-from code_forensics.engine.checkpoint import write_checkpoint
+from code_forensics.engine.embedding.checkpoint import write_checkpoint
 from PIL import Image
 from playwright.sync_api import sync_playwright
 from rich.console import Console

@@ -9,8 +9,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from ..engine.checkpoint import CONFIG_NAME, WEIGHTS_NAME, export_checkpoint
-from ..engine.encoder import Encoder
+from ..engine.embedding.checkpoint import CONFIG_NAME, WEIGHTS_NAME, export_checkpoint
+from ..engine.embedding.encoder import Encoder
 from .errors import TrainingError
 from .files import write_atomically
 from .model import Trainee, plain

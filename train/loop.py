@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..engine.encoder import Encoder
+from ..engine.embedding.encoder import Encoder
 from .checkpoint import MODEL_FOLDER, Progress, Trained, export_model, load_state, save_state
 from .config import TrainConfig
 from .data import TrainingData, batches_of, prepare_data

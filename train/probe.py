@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..engine.encoder import CROP, Encoder, normalise
+from ..engine.embedding.encoder import CROP, Encoder, normalise
 from .catalogue import Catalogue, Label, decode
 from .config import TrainConfig
 from .equalise import equalise

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..engine.decoding.decode import Undecodable
 from ..engine.decoding.decode import decode as decode_crop
-from ..engine.embed import Embedder
+from ..engine.embedding.embed import Embedder
 from .catalogue import WHOLE_FILE, Label
 from .config import TrainConfig
 from .dataset import open_catalogue

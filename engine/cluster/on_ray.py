@@ -14,11 +14,11 @@ from queue import Empty, Full, Queue
 from types import TracebackType
 from typing import Any
 
-from ..checkpoint import Checkpoint
 from ..contracts import Store
-from ..discover import FoundFile
-from ..embed import CUDA_BATCH, Device
+from ..embedding.checkpoint import Checkpoint
+from ..embedding.embed import CUDA_BATCH, Device
 from ..errors import EngineError, InputError
+from ..files.discover import FoundFile
 from ..pipeline import HEARTBEAT, PipelineOptions, StageTimes
 from .pipeline import ClusterPipeline
 from .worker import FileWorker, Part, Setup, versions

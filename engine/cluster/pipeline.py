@@ -13,9 +13,9 @@ from typing import Protocol
 
 from .. import expand
 from ..contracts import Content, Store
-from ..discover import FoundFile
+from ..files.discover import FoundFile
+from ..files.read import FreshContent
 from ..pipeline import Item, PipelineOptions, StageTimes
-from ..read import FreshContent
 from .worker import Part
 
 ROUND = 100_000

@@ -4,17 +4,17 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..checkpoint import Checkpoint
 from ..contracts import Content
 from ..decoding.decode import decoder_versions
-from ..discover import FoundFile
-from ..embed import Device, Embedder
+from ..embedding.checkpoint import Checkpoint
+from ..embedding.embed import Device, Embedder
+from ..embedding.precision import arithmetic
 from ..errors import InputError
+from ..files.discover import FoundFile
+from ..files.read import FreshContent
 from ..identify import EmbedOnly
 from ..isolation.decoders import Decoders
 from ..pipeline import Pipeline, PipelineOptions, StageTimes
-from ..precision import arithmetic
-from ..read import FreshContent
 from ..run import package_versions
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..build import LabelledFolder
-from ..discover import Walk, WalkOptions, walk
 from ..errors import InputError
+from ..files.discover import Walk, WalkOptions, walk
 from ..inert import from_csv
 from ..results import Label
 from .layout import Layout

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from ..decoding.decode import Decoded, decode
 from ..decoding.views import SIZE
-from ..discover import FoundFile
+from ..files.discover import FoundFile
+from ..files.read import read_file
 from ..judging.held_out_search import source_codes
 from ..judging.scores import FAKE, REAL, Floats, Integers
-from ..read import read_file
 from .file_facts import FileFacts, read_facts
 from .findings import Finding, Measure, References, Severity
 from .metadata_classifier import Features, Separability, features_of, separability, strongest

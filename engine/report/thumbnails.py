@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..addresses import is_address
-from ..discover import FoundFile
+from ..files.addresses import is_address
+from ..files.discover import FoundFile
+from ..files.read import read_file
 from ..isolation.decoders import Decoders
-from ..read import read_file
 from ..results import FileResult, Neighbour, Verdict
 
 EXPECTED = 12 << 10

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import CONFIG_NAME, WEIGHTS_NAME, Checkpoint
+from ..embedding.checkpoint import CONFIG_NAME, WEIGHTS_NAME, Checkpoint
 from ..errors import CheckpointError
 
 FORM = 2

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from code_forensics.engine.checkpoint import read_checkpoint, write_checkpoint
-from code_forensics.engine.embed import Embedder
-from code_forensics.engine.encoder import EncoderConfig
-from code_forensics.engine.precision import calibration_crops
+from code_forensics.engine.embedding.checkpoint import read_checkpoint, write_checkpoint
+from code_forensics.engine.embedding.embed import Embedder
+from code_forensics.engine.embedding.encoder import EncoderConfig
+from code_forensics.engine.embedding.precision import calibration_crops
 from numpy.typing import NDArray
 
 from tests.conftest import SHARED, draw_checkpoint

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from code_forensics.engine.checkpoint import write_checkpoint
+from code_forensics.engine.embedding.checkpoint import write_checkpoint
 from PIL import Image
 
 from tests.conftest import SHARED, SMALL, draw_checkpoint, draw_photo

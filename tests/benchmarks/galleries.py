@@ -24,11 +24,11 @@ from code_forensics.engine.judging.calibration import fit_calibration
 from code_forensics.engine.judging.hits import search_both
 from code_forensics.engine.judging.judge import Judge, Query
 from code_forensics.engine.judging.leave_one_out import leave_one_out_scores
-from code_forensics.index import large_class
-from code_forensics.index.approximate import ApproximateIndex
 from code_forensics.index.gallery_records import LABELS, NewReference
-from code_forensics.index.inverted_lists import Kind
 from code_forensics.index.open_gallery import OpenGallery
+from code_forensics.index.searching import large_class
+from code_forensics.index.searching.approximate import ApproximateIndex
+from code_forensics.index.searching.inverted_lists import Kind
 from code_forensics.index.workspace import Workspace
 from numpy.typing import NDArray
 

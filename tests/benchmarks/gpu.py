@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from code_forensics.engine.checkpoint import read_checkpoint
-from code_forensics.engine.discover import WalkOptions, walk
-from code_forensics.engine.embed import Embedder, Precision
-from code_forensics.engine.precision import calibration_crops
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.embed import Embedder, Precision
+from code_forensics.engine.embedding.precision import calibration_crops
+from code_forensics.engine.files.discover import WalkOptions, walk
 
 from . import photos
 from .contest import REFERENCES, Contest, median, prepare

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from code_forensics.index.vectors import VectorIndex
+from code_forensics.index.searching.vectors import VectorIndex
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 

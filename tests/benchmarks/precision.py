@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from code_forensics.engine.checkpoint import write_checkpoint
-from code_forensics.engine.encoder import EncoderConfig
+from code_forensics.engine.embedding.checkpoint import write_checkpoint
+from code_forensics.engine.embedding.encoder import EncoderConfig
 
 from tests.conftest import SHARED, draw_checkpoint
 

@@ -19,11 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from code_forensics.engine.checkpoint import export_checkpoint, read_checkpoint, write_checkpoint
 from code_forensics.engine.decoding.decode import PREPROCESSING
-from code_forensics.engine.discover import walk
-from code_forensics.engine.encoder import Encoder, EncoderConfig
-from code_forensics.engine.read import FreshContent
+from code_forensics.engine.embedding.checkpoint import (
+    export_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
+from code_forensics.engine.files.discover import walk
+from code_forensics.engine.files.read import FreshContent
 from code_forensics.index.gallery_records import NewReference
 from code_forensics.index.workspace import Workspace
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from code_forensics.engine.checkpoint import Checkpoint, build_encoder, read_checkpoint
-from code_forensics.engine.embed import Embedder, Precision
-from code_forensics.engine.encoder import normalise
-from code_forensics.engine.passes import pass_size
-from code_forensics.engine.precision import calibration_crops
+from code_forensics.engine.embedding.checkpoint import Checkpoint, build_encoder, read_checkpoint
+from code_forensics.engine.embedding.embed import Embedder, Precision
+from code_forensics.engine.embedding.encoder import normalise
+from code_forensics.engine.embedding.passes import pass_size
+from code_forensics.engine.embedding.precision import calibration_crops
 from numpy.typing import NDArray
 
 from tests.conftest import SHARED

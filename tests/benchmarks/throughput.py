@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from code_forensics.engine.checkpoint import read_checkpoint
 from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, decode
-from code_forensics.engine.discover import FoundFile, WalkOptions, walk
-from code_forensics.engine.embed import Embedder, Precision, bfloat16_is_native
-from code_forensics.engine.precision import calibration_crops
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.embed import Embedder, Precision, bfloat16_is_native
+from code_forensics.engine.embedding.precision import calibration_crops
+from code_forensics.engine.files.discover import FoundFile, WalkOptions, walk
+from code_forensics.engine.files.read import read_file
 from code_forensics.engine.provenance.read import read_provenance
-from code_forensics.engine.read import read_file
-from code_forensics.index.vectors import VectorIndex
+from code_forensics.index.searching.vectors import VectorIndex
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 

@@ -14,9 +14,13 @@ import time
 from pathlib import Path
 from statistics import median
 
-from code_forensics.engine.checkpoint import export_checkpoint, read_checkpoint, write_checkpoint
 from code_forensics.engine.decoding.decode import PREPROCESSING
-from code_forensics.engine.encoder import Encoder, EncoderConfig
+from code_forensics.engine.embedding.checkpoint import (
+    export_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
 from code_forensics.index.workspace import Workspace
 from photos import LARGE, SMALL, jpegs
 from rescan import references

@@ -6,9 +6,9 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from code_forensics.engine.checkpoint import read_checkpoint
 from code_forensics.engine.decoding.decode import Decoded, decode
-from code_forensics.engine.embed import Embedder
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.embed import Embedder
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import OneClassSVM
 

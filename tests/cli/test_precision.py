@@ -11,10 +11,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from code_forensics.engine.checkpoint import read_checkpoint
 from code_forensics.engine.decoding.decode import Decoded, decode
-from code_forensics.engine.embed import Embedder
-from code_forensics.engine.precision import calibration_crops, margin_band
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.embed import Embedder
+from code_forensics.engine.embedding.precision import calibration_crops, margin_band
 
 from tests.cli.in_process import run
 from tests.conftest import draw_photo

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from code_forensics.engine import remote
+from code_forensics.engine.files import remote
 
 from tests.cli.in_process import run
 from tests.conftest import draw_photo

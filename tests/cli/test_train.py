@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from code_forensics.engine.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.index.workspace import Workspace
 from PIL import Image
 

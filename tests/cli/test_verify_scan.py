@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from code_forensics.engine import embed
+from code_forensics.engine.embedding import embed
 from code_forensics.engine.reproduce import Outcome, compare
 from code_forensics.engine.results import FileResult, Status, Verdict
 from code_forensics.engine.run import environment_changes
-from code_forensics.index.backup import DATABASE_NAME
+from code_forensics.index.upkeep.backup import DATABASE_NAME
 
 from tests.cli.in_process import run
 from tests.conftest import draw_photo

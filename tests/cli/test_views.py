@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from code_forensics.engine.checkpoint import read_checkpoint
 from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, decode
 from code_forensics.engine.decoding.layout import Layout
 from code_forensics.engine.decoding.views import CHANGES, ViewPlan
-from code_forensics.engine.embed import Embedder
-from code_forensics.index.backup import DATABASE_NAME
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.embed import Embedder
+from code_forensics.index.upkeep.backup import DATABASE_NAME
 from PIL import Image
 
 from tests.cli.in_process import run

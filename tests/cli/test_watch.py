@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from code_forensics.engine.discover import WalkOptions, walk
-from code_forensics.engine.watch import watch
+from code_forensics.engine.files.discover import WalkOptions, walk
+from code_forensics.engine.files.watch import watch
 
 from tests.cli.in_process import run
 from tests.conftest import draw_photo

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from code_forensics.engine.archives.limits import ArchiveLimits
-from code_forensics.engine.checkpoint import Checkpoint
 from code_forensics.engine.cluster.on_ray import RayOptions
 from code_forensics.engine.cluster.pipeline import ClusterPipeline
 from code_forensics.engine.cluster.worker import FileWorker, Part, Setup, versions
@@ -19,9 +18,10 @@ from code_forensics.engine.contracts import Content
 from code_forensics.engine.decoding.decode import DecodeOptions
 from code_forensics.engine.decoding.layout import Layout
 from code_forensics.engine.decoding.views import ViewPlan
-from code_forensics.engine.discover import FoundFile, walk
-from code_forensics.engine.embed import Embedder
+from code_forensics.engine.embedding.checkpoint import Checkpoint
+from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.errors import InputError
+from code_forensics.engine.files.discover import FoundFile, walk
 from code_forensics.engine.identify import EmbedOnly
 from code_forensics.engine.pipeline import Item, Pipeline, PipelineOptions, Source, StageTimes
 from PIL import Image

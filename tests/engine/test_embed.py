@@ -8,24 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from code_forensics.engine.checkpoint import build_encoder, read_checkpoint
-from code_forensics.engine.embed import (
+from code_forensics.engine.embedding.checkpoint import build_encoder, read_checkpoint
+from code_forensics.engine.embedding.embed import (
     CpuRunner,
     Embedder,
     Forward,
     bfloat16_is_native,
     require_precision,
 )
-from code_forensics.engine.embed_cuda import SlottedRunner
-from code_forensics.engine.encoder import Encoder, fold_normalisation
-from code_forensics.engine.errors import DeviceError
-from code_forensics.engine.fused import FusedEncoder, fusible
-from code_forensics.engine.passes import (
+from code_forensics.engine.embedding.embed_cuda import SlottedRunner
+from code_forensics.engine.embedding.encoder import Encoder, fold_normalisation
+from code_forensics.engine.embedding.fused import FusedEncoder, fusible
+from code_forensics.engine.embedding.passes import (
     BFLOAT16_PASS,
     FLOAT32_PASS,
     pass_size,
     place_leaves_no_trace,
 )
+from code_forensics.engine.errors import DeviceError
 
 from tests.conftest import SMALL, draw_checkpoint
 
@@ -113,7 +113,7 @@ def test_without_fused_products_the_plain_pass_is_used(monkeypatch: pytest.Monke
     def refuse(*_: object) -> None:
         raise RuntimeError("no such operation")
 
-    monkeypatch.setattr("code_forensics.engine.fused._linear", refuse)
+    monkeypatch.setattr("code_forensics.engine.embedding.fused._linear", refuse)
     encoder = build_encoder(checkpoint).to(torch.bfloat16)
     assert not fusible(encoder)
     without = Embedder(checkpoint, "cpu", "bfloat16").embed(crops)

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from code_forensics.engine.checkpoint import (
+from code_forensics.engine.embedding.checkpoint import (
     Checkpoint,
     build_encoder,
     export_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
-from code_forensics.engine.embed import Embedder
-from code_forensics.engine.encoder import (
+from code_forensics.engine.embedding.embed import Embedder
+from code_forensics.engine.embedding.encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     EncoderConfig,

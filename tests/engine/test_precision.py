@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from code_forensics.engine.checkpoint import read_checkpoint
-from code_forensics.engine.embed import Embedder
-from code_forensics.engine.judging.hits import Hits, search_both
-from code_forensics.engine.precision import (
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.embed import Embedder
+from code_forensics.engine.embedding.precision import (
     Audit,
     PrecisionBand,
     calibration_crops,
     margin_band,
     score_errors,
 )
+from code_forensics.engine.judging.hits import Hits, search_both
 from PIL import Image
 
 from tests.conftest import SHARED, SMALL, draw_checkpoint

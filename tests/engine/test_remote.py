@@ -6,19 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from code_forensics.engine import remote
-from code_forensics.engine.addresses import (
+from code_forensics.engine.errors import InputError
+from code_forensics.engine.files import remote
+from code_forensics.engine.files.addresses import (
     fault,
     is_address,
     is_prefix,
     suffix_of,
     without_password,
 )
-from code_forensics.engine.discover import FoundFile, WalkOptions, walk
-from code_forensics.engine.errors import InputError
-from code_forensics.engine.lists import read_list
-from code_forensics.engine.read import read_file
-from code_forensics.engine.shard import Shard, place_in_walk
+from code_forensics.engine.files.discover import FoundFile, WalkOptions, walk
+from code_forensics.engine.files.lists import read_list
+from code_forensics.engine.files.read import read_file
+from code_forensics.engine.files.shard import Shard, place_in_walk
 
 from tests.engine.http_server import Server, serving
 

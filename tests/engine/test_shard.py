@@ -7,9 +7,9 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from code_forensics.engine.discover import WalkOptions, walk
 from code_forensics.engine.errors import InputError
-from code_forensics.engine.shard import Shard, place_in_walk
+from code_forensics.engine.files.discover import WalkOptions, walk
+from code_forensics.engine.files.shard import Shard, place_in_walk
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from code_forensics.engine.decoding.decode import PREPROCESSING
-from code_forensics.engine.embed import Embedder
+from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.errors import CheckpointError
 from code_forensics.engine.judging.assessment import Assessment, assess
 from code_forensics.engine.judging.calibration import CalibrationStatus

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from code_forensics.index import inert_arrays, inert_pickle, sklearn_files
 from code_forensics.index.errors import FileFormatError
-from code_forensics.index.sklearn_files import read_sklearn
+from code_forensics.index.importing import inert_arrays, inert_pickle, sklearn_files
+from code_forensics.index.importing.sklearn_files import read_sklearn
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import OneClassSVM

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from code_forensics.index.backup import read_backup
 from code_forensics.index.errors import FileFormatError, UnusableWorkspaceError, WorkspaceError
-from code_forensics.index.findings import Outcome
+from code_forensics.index.upkeep.backup import read_backup
+from code_forensics.index.upkeep.findings import Outcome
 from code_forensics.index.workspace import Workspace
 
 from tests.cli.test_scan import run

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from code_forensics.engine.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.index import database
 from code_forensics.index.errors import UnusableWorkspaceError
 from code_forensics.index.workspace import Workspace

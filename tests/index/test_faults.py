@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from code_forensics.engine.checkpoint import read_checkpoint
-from code_forensics.index.findings import CheckResult
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.index.upkeep.findings import CheckResult
 from code_forensics.index.workspace import Workspace
 
 from tests.conftest import draw_photo

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import faiss
 import numpy as np
 import pytest
-from code_forensics.index.gpu_search import MAX_K, gpu_search
+from code_forensics.index.searching.gpu_search import MAX_K, gpu_search
 
 
 class StandIn:

@@ -19,7 +19,7 @@ from code_forensics.engine.judging.heads import (
 from code_forensics.engine.judging.judgement import Judgement
 from code_forensics.engine.results import Label, Neighbour, Verdict
 from code_forensics.index.errors import FileFormatError, WorkspaceError
-from code_forensics.index.sklearn_files import LinearModel, OneClassSvm, read_sklearn
+from code_forensics.index.importing.sklearn_files import LinearModel, OneClassSvm, read_sklearn
 from code_forensics.index.workspace import Workspace
 from safetensors.numpy import load, save
 from sklearn.linear_model import LogisticRegression

@@ -15,8 +15,8 @@ from code_forensics.cli.import_export import export, import_, in_records
 from code_forensics.engine.errors import CheckpointError, InputError
 from code_forensics.engine.judging.heads import read_head
 from code_forensics.index.errors import FileFormatError, GalleryError, WorkspaceError
-from code_forensics.index.files_to_import import FileKind, file_kind
-from code_forensics.index.ready_vectors import (
+from code_forensics.index.importing.files_to_import import FileKind, file_kind
+from code_forensics.index.importing.ready_vectors import (
     ReadyVectors,
     read_npz,
     read_safetensors,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from code_forensics.index import inverted_lists, large_class
-from code_forensics.index.approximate import ApproximateIndex
-from code_forensics.index.findings import Outcome
 from code_forensics.index.gallery_records import NewReference
-from code_forensics.index.inverted_lists import InvertedLists, Kind
 from code_forensics.index.open_gallery import OpenGallery
+from code_forensics.index.searching import inverted_lists, large_class
+from code_forensics.index.searching.approximate import ApproximateIndex
+from code_forensics.index.searching.inverted_lists import InvertedLists, Kind
+from code_forensics.index.upkeep.findings import Outcome
 from code_forensics.index.workspace import Workspace
 from numpy.typing import NDArray
 

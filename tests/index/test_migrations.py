@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from code_forensics.index.errors import UnusableWorkspaceError
-from code_forensics.index.findings import Outcome
 from code_forensics.index.migrations import KNOWN
+from code_forensics.index.upkeep.findings import Outcome
 from code_forensics.index.workspace import Workspace
 
 from tests.cli.test_scan import run
@@ -51,7 +51,7 @@ def test_old_reports_say_what_they_said(old: Path) -> None:
 
 
 def test_an_old_workspace_is_sound(old: Path) -> None:
-    from code_forensics.engine.checkpoint import read_checkpoint
+    from code_forensics.engine.embedding.checkpoint import read_checkpoint
 
     with Workspace(old) as space:
         results = list(space.verify(lambda folder: read_checkpoint(folder).sha256))

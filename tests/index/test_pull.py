@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from code_forensics.index.errors import HubError
+from code_forensics.index.importing.stated_hashes import StatedFile, content_hash
 from code_forensics.index.pull import Source, fetch
-from code_forensics.index.stated_hashes import StatedFile, content_hash
 
 from tests.index.hub_server import Hub, git_sha1, serve
 

@@ -263,7 +263,7 @@ def test_weights_by_hub_id_are_checked_too(machine: Machine, tmp_path: Path) -> 
     """``--weights owner/name@revision``, in one process: the library reads its settings once."""
     script = (
         "import sys\n"
-        "from code_forensics.engine.checkpoint import read_checkpoint\n"
+        "from code_forensics.engine.embedding.checkpoint import read_checkpoint\n"
         "from code_forensics.engine.errors import CheckpointError\n"
         "def say(weights):\n"
         "    try:\n"

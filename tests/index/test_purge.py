@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from code_forensics.index.errors import WorkspaceError
-from code_forensics.index.findings import Outcome
-from code_forensics.index.purge_plan import Purged, PurgeRequest
+from code_forensics.index.upkeep.findings import Outcome
+from code_forensics.index.upkeep.purge_plan import Purged, PurgeRequest
 from code_forensics.index.workspace import Workspace
 
 from tests.cli.test_scan import _run, run

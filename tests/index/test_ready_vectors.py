@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from code_forensics.index.errors import FileFormatError
-from code_forensics.index.ready_vectors import read_npz
+from code_forensics.index.importing.ready_vectors import read_npz
 
 VECTORS = np.eye(4, 8, dtype=np.float32)
 

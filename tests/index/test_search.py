@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from code_forensics.index import scanned_vectors
-from code_forensics.index.scanned_vectors import ScannedImage
+from code_forensics.index.searching import scanned_vectors
+from code_forensics.index.searching.scanned_vectors import ScannedImage
 from code_forensics.index.workspace import Workspace
 
 from tests.cli.test_scan import run

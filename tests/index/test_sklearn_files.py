@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from code_forensics.engine.heads import Kernel, KernelKind, linear_decision, one_class_decision
 from code_forensics.index.errors import FileFormatError
-from code_forensics.index.sklearn_files import (
+from code_forensics.index.importing.sklearn_files import (
     KNeighbors,
     LinearModel,
     OneClassSvm,

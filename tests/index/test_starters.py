@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 from code_forensics.index.errors import NoGalleryError
-from code_forensics.index.pull_record import gallery_action
-from code_forensics.index.ready_vectors import (
+from code_forensics.index.importing.ready_vectors import (
     read_npz,
     read_safetensors,
     write_npz,
     write_safetensors,
 )
+from code_forensics.index.pull_record import gallery_action
 from code_forensics.index.starters import InstalledStarter, starter_action
 from code_forensics.index.workspace import Workspace
 
@@ -75,7 +75,7 @@ def test_what_trained_is_kept_sealed_and_carried_by_files(space: Workspace, tmp_
     from dataclasses import replace
 
     import numpy as np
-    from code_forensics.index.ready_vectors import ReadyVectors
+    from code_forensics.index.importing.ready_vectors import ReadyVectors
 
     plain = references(5)
     marked = [replace(r, trained=number % 2 == 0) for number, r in enumerate(plain)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import faiss
 import numpy as np
 import pytest
-from code_forensics.index.vectors import SPLIT, VectorIndex
+from code_forensics.index.searching.vectors import SPLIT, VectorIndex
 
 
 class Spy:

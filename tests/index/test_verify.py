@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from code_forensics.index.findings import Outcome
 from code_forensics.index.leases import Leases
 from code_forensics.index.seals import seal
+from code_forensics.index.upkeep.findings import Outcome
 from code_forensics.index.workspace import Workspace
 
 from tests.cli.test_scan import _run, run

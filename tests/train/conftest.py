@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from code_forensics.engine.encoder import Encoder, EncoderConfig
+from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
 from code_forensics.train.config import TrainConfig, from_toml
 from code_forensics.train.model import initialise
 from PIL import Image

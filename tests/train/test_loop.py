@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from code_forensics.engine.checkpoint import build_encoder, read_checkpoint
+from code_forensics.engine.embedding.checkpoint import build_encoder, read_checkpoint
 from code_forensics.train import loop
 from code_forensics.train.checkpoint import STATE_NAME
 from code_forensics.train.config import to_toml
@@ -373,7 +373,7 @@ def test_a_checkpoint_never_runs_code(tree, small, tiny_encoder, tmp_path):
 
 def test_transformers_loads_the_trained_encoder(tree, small, tmp_path):
     """The published layout: ViTModel gives the same CLS embeddings from RUN/model."""
-    from code_forensics.engine.encoder import normalise
+    from code_forensics.engine.embedding.encoder import normalise
     from transformers import ViTModel
 
     config = schedule(replace(small, probe=replace(small.probe, images=0)), epochs=1, steps=2)

@@ -1,7 +1,11 @@
 import pytest
 import torch
-from code_forensics.engine.checkpoint import build_encoder, export_checkpoint, write_checkpoint
-from code_forensics.engine.encoder import Encoder, EncoderConfig, normalise
+from code_forensics.engine.embedding.checkpoint import (
+    build_encoder,
+    export_checkpoint,
+    write_checkpoint,
+)
+from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig, normalise
 from code_forensics.train.model import (
     Trainee,
     initialise,

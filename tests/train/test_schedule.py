@@ -1,6 +1,6 @@
 import pytest
 import torch
-from code_forensics.engine.encoder import Encoder
+from code_forensics.engine.embedding.encoder import Encoder
 from code_forensics.train.config import ScheduleOptions
 from code_forensics.train.model import Trainee
 from code_forensics.train.schedule import learning_rate, make_optimiser, set_learning_rate

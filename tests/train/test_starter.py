@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from code_forensics.engine.checkpoint import read_checkpoint
-from code_forensics.engine.embed import Embedder
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.judging.assessment import assess
 from code_forensics.engine.judging.thresholds import ThresholdOptions
 from code_forensics.engine.starter.read import FILES, GALLERY_NAME, read_starter
-from code_forensics.index.ready_vectors import read_safetensors
+from code_forensics.index.importing.ready_vectors import read_safetensors
 from code_forensics.train.dataset import open_catalogue
 from code_forensics.train.errors import ConfigError, DataError
 from code_forensics.train.starter.conditions import Condition, apply

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...engine.decoding.decode import Decoded
 from ...engine.decoding.decode import decode as decode_crop
 from ...engine.decoding.views import SIZE
-from ...engine.embed import Embedder
+from ...engine.embedding.embed import Embedder
 from ...engine.evaluation.file_facts import FileFacts, read_facts
 from ..catalogue import Catalogue
 from .conditions import Condition, apply

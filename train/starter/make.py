@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...engine.checkpoint import (
+from ...engine.decoding.decode import PREPROCESSING
+from ...engine.embedding.checkpoint import (
     CONFIG_NAME,
     WEIGHTS_NAME,
     Checkpoint,
@@ -21,12 +22,11 @@ from ...engine.checkpoint import (
     parse_config,
     read_checkpoint,
 )
-from ...engine.decoding.decode import PREPROCESSING
-from ...engine.embed import Device, Embedder
+from ...engine.embedding.embed import Device, Embedder
 from ...engine.evaluation.evaluate import RESAMPLES
 from ...engine.judging.thresholds import ThresholdOptions
 from ...engine.starter import read as starter
-from ...index.ready_vectors import ReadyVectors, write_safetensors
+from ...index.importing.ready_vectors import ReadyVectors, write_safetensors
 from ...index.starters import NAME, starter_action
 from ...index.workspace import Workspace
 from ..catalogue import Label

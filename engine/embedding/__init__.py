@@ -1,0 +1,1 @@
+"""The encoder and what runs it: weights, passes, precisions, devices."""

@@ -1,0 +1,196 @@
+"""Embed crops: fixed-shape batches on one device, in one precision."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..errors import DeviceError
+from .checkpoint import Checkpoint, build_encoder
+from .encoder import CROP, PIXEL_CENTRE, Encoder, fold_normalisation, normalise
+from .passes import pass_size
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+CPU_BATCH = 16
+"""Crops that a call takes well on the CPU: several passes, so that one search serves them all."""
+
+CUDA_BATCH = 256
+
+
+class Runner(Protocol):
+    """Runs an encoder over crops; thread-safe."""
+
+    def __call__(self, crops: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
+        """Embed crops, (n, 224, 224, 3) uint8, any n, into vectors, (n, D) float32."""
+
+
+class Embedder:
+    """An encoder that is ready to embed.
+
+    Passes have one shape, the last one padded with black, so that an image's companions never
+    change its vector. On the CPU parallelism comes from several threads that call at once, each
+    with ``torch.set_num_threads(1)``: faster than splitting one batch. On CUDA calls from several
+    threads share two staging buffers. Calls are thread-safe.
+
+    Attributes:
+        sha256: Identity of the encoder.
+        dimension: Length D of an embedding.
+        batch: Crops that one call takes best.
+        device: Where it runs.
+        precision: ``float32``, or weights and activations in ``bfloat16`` or ``float16``.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, device: Device = "auto", precision: Precision = "float32"
+    ) -> None:
+        """Build the encoder.
+
+        Raises:
+            CheckpointError: The files are damaged or do not describe a CoDE encoder.
+            DeviceError: The device is not there, or cannot compute in that precision.
+        """
+        self.sha256 = checkpoint.sha256
+        self.device = resolve_device(device)
+        self.precision: Precision = precision
+        require_precision(self.device, precision)
+        with _one_thread():
+            encoder = build_encoder(checkpoint)
+        self.dimension = encoder.config.hidden_size
+        if precision != "float32":
+            encoder = fold_normalisation(encoder).to(_DTYPES[precision])
+        encoder = encoder.to(self.device)
+        self._run: Runner
+        if self.device.type == "cuda":
+            from .embed_cuda import cuda_runner
+
+            self.batch = CUDA_BATCH
+            self._run = cuda_runner(Forward(encoder), self.device, CUDA_BATCH, self.dimension)
+        else:
+            assert precision != "float16"  # refused above
+            self.batch = CPU_BATCH
+            with _one_thread():
+                size = pass_size(encoder.config, precision)
+            self._run = CpuRunner(Forward(encoder), size)
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed crops.
+
+        Args:
+            crops: Array of shape (n, 224, 224, 3), uint8 RGB; any n.
+
+        Returns:
+            Array of shape (n, D), float32, not unit length.
+        """
+        vectors = np.empty((len(crops), self.dimension), np.float32)
+        self._run(crops, vectors)
+        return vectors
+
+
+class Forward:
+    """From pixels to vectors on the device of the encoder."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.dtype = encoder.patch.weight.dtype
+        self._encoder: nn.Module = encoder
+        if encoder.patch.weight.device.type == "cpu" and self.dtype is torch.bfloat16:
+            from .fused import FusedEncoder, fusible
+
+            self._encoder = FusedEncoder(encoder) if fusible(encoder) else encoder
+
+    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
+        """Embed crops, (B, 224, 224, 3) uint8, to (B, D) float32."""
+        pixels = crops.permute(0, 3, 1, 2)
+        if self.dtype is torch.float32:
+            images = normalise(pixels.contiguous())
+        else:
+            images = (pixels.to(self.dtype) - PIXEL_CENTRE).contiguous()
+        vectors: torch.Tensor = self._encoder(images)
+        return vectors.float()
+
+
+class CpuRunner:
+    """Runs passes of one shape in the calling thread."""
+
+    def __init__(self, forward: Forward, size: int) -> None:
+        self._forward = forward
+        self._size = size
+
+    def __call__(self, crops: NDArray[np.uint8], vectors: NDArray[np.float32]) -> None:
+        """See :class:`Runner`."""
+        with _one_thread(), torch.inference_mode():  # two may round a sum otherwise than one
+            for first in range(0, len(crops), self._size):
+                part = crops[first : first + self._size].copy()
+                count = len(part)
+                if count < self._size:
+                    black = np.zeros((self._size - count, CROP, CROP, 3), np.uint8)
+                    part = np.concatenate((part, black))
+                done = self._forward(torch.from_numpy(part))
+                vectors[first : first + count] = done[:count].numpy()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Spare several hundred small tensors the waking of a thread for each core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+_DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def resolve_device(device: Device) -> torch.device:
+    """Choose the device.
+
+    Raises:
+        DeviceError: CUDA is asked for and not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            "no CUDA device is available",
+            "use --device cpu, or install a CUDA build of torch and its driver",
+        )
+    return torch.device(device)
+
+
+def require_precision(device: torch.device, precision: Precision) -> None:
+    """Refuse a precision that a device cannot compute in.
+
+    Raises:
+        DeviceError: ``float16`` on the CPU, or ``bfloat16`` on a GPU without it.
+    """
+    if precision == "float16" and device.type == "cpu":
+        raise DeviceError("float16 is for CUDA alone", "use --precision bfloat16 or float32")
+    if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError("this GPU has no bfloat16", "use --precision float16 or float32")
+
+
+def bfloat16_is_native(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware, and so faster than float32.
+
+    On the CPU that means AMX. Elsewhere bfloat16 is slower than float32: emulated, or, with
+    AVX512_BF16 alone, at two thirds of its rate.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = getattr(torch.cpu, "get_capabilities", None)  # not before torch 2.10
+    if capabilities is not None:
+        known = capabilities()
+        return bool(known.get("amx_bf16"))
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(probe is not None and probe())

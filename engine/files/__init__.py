@@ -1,0 +1,1 @@
+"""Which files there are, here and at addresses, and their bytes."""

@@ -1,0 +1,151 @@
+"""Read and hash a file without trusting it and without touching it."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..archives.kinds import HEAD, Kind, kind_of
+from .addresses import is_address
+from .discover import FoundFile, Reason
+
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a FIFO put in the file's place must not block
+)
+_NOATIME = getattr(os, "O_NOATIME", 0)
+
+
+@dataclass(slots=True)
+class FreshContent:
+    """What this run learnt of some bytes; fulfils :class:`contracts.Content`."""
+
+    sha256: str
+    bytes: int
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    decoder: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    detail: str | None = None
+    vector: NDArray[np.float32] | None = None
+    precision: str | None = None
+    views: NDArray[np.float32] | None = None
+    frame: int = 1
+    frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """Outcome of reading a file.
+
+    Attributes:
+        file: The file as it was when it was read, with a reason where it could not be.
+        data: Its bytes; None where it could not be read, and of an archive on disk.
+        sha256: Their digest, hexadecimal.
+        archive: What kind of archive it is, where those are looked for.
+    """
+
+    file: FoundFile
+    data: bytes | None = None
+    sha256: str = ""
+    archive: Kind | None = None
+
+
+def read_file(file: FoundFile, max_bytes: int, archives: bool = False) -> ReadFile:
+    """Read a whole file and hash it; an archive is hashed, and not kept.
+
+    Never raises for the file's sake: what goes wrong is the reason of the returned file.
+
+    Args:
+        file: A regular file, or one at an address, as discovered.
+        max_bytes: Larger files are not read: reason ``too_large``.
+        archives: Tell archives apart; they may have any size on a disk of this machine.
+    """
+    if is_address(file.path):
+        from .remote import read
+
+        there = read(file, max_bytes)
+        kind = kind_of(there.data[:HEAD], file.path) if archives and there.data else None
+        return replace(there, archive=kind)
+    try:
+        descriptor = _open(file.path)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        return _refuse(file, Reason.VANISHED if missing else Reason.UNREADABLE, error.strerror)
+    try:
+        status = os.fstat(descriptor)
+        now = replace(
+            file,
+            bytes=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            inode=status.st_ino,
+            device=status.st_dev,
+        )
+        if not stat.S_ISREG(status.st_mode):
+            return _refuse(now, Reason.SPECIAL_FILE)
+        if archives and (kind := _kind(descriptor, file.path)) is not None:
+            return ReadFile(now, None, _digest(descriptor), kind)
+        if status.st_size > max_bytes:
+            return _refuse(now, "too_large", f"{status.st_size} bytes, the limit is {max_bytes}")
+        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as handle:
+            data = handle.read(status.st_size + 1)  # one more tells a file that grows
+            while 0 < len(data) <= status.st_size and (more := handle.read(max_bytes)):
+                data += more
+    except OSError as error:
+        return _refuse(file, Reason.UNREADABLE, error.strerror)
+    finally:
+        os.close(descriptor)
+    if len(data) != status.st_size:
+        return _refuse(now, Reason.CHANGED, "the file changed while it was read")
+    if not data:
+        return _refuse(now, "empty")
+    return ReadFile(now, data, hashlib.sha256(data).hexdigest())
+
+
+def archive_kind(file: FoundFile) -> Kind | None:
+    """What kind of archive a file on disk is, by its first bytes; None for all others."""
+    try:
+        descriptor = _open(file.path)
+    except OSError:
+        return None
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return _kind(descriptor, file.path) if regular else None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _kind(descriptor: int, path: str) -> Kind | None:
+    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as handle:
+        head = handle.read(HEAD)
+        handle.seek(0)
+    return kind_of(head, path)
+
+
+def _digest(descriptor: int) -> str:
+    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _open(path: str) -> int:
+    if _NOATIME:
+        try:
+            return os.open(path, _FLAGS | _NOATIME)  # evidence keeps its access time
+        except PermissionError:
+            pass  # only the owner may ask for that
+    return os.open(path, _FLAGS)
+
+
+def _refuse(file: FoundFile, reason: str, detail: str | None = None) -> ReadFile:
+    return ReadFile(replace(file, reason=reason, detail=detail))

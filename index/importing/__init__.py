@@ -1,0 +1,1 @@
+"""Vectors and classifiers made elsewhere: files that are read and never executed."""

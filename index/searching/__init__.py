@@ -1,0 +1,1 @@
+"""Nearest neighbours: FAISS files, cells, exact rows, and the indexes on them."""

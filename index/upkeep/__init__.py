@@ -1,0 +1,1 @@
+"""Checking, saving and deleting: what keeps a workspace sound."""
