@@ -182,16 +182,16 @@ def _scan(
     from ..engine.decoding.decode import PREPROCESSING
     from ..engine.pipeline import PipelineOptions
     from ..engine.report.tally import Tally
-    from ..engine.run import GalleryIdentity, run_record
+    from ..engine.run import run_record
     from ..engine.scan import ScanOptions, scan
     from . import render
     from .progress import meter
-    from .session import embedder_of_gallery
+    from .session import embedder_of_gallery, identity_of
 
     embedder = embedder_of_gallery(space, info, choice)
     arguments = {"command": "code-index evaluate", "paths": paths, "layout": str(labelled.layout)}
-    identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
-    record = run_record(arguments, identity, embedder, PREPROCESSING, judge)
+    opened = space.galleries.open(info.name)
+    record = run_record(arguments, identity_of(opened), embedder, PREPROCESSING, judge)
     recorder = space.recorder(info, record)
     tally, results, state = Tally(), [], "failed"
     with ExitStack() as stack:
@@ -200,7 +200,7 @@ def _scan(
         try:
             for result in scan(
                 labelled.walk(options),
-                space.galleries.open(info.name),
+                opened,
                 judge,
                 recorder,
                 embedder,

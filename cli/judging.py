@@ -79,6 +79,15 @@ ClassifierOption = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+ExactSearch = Annotated[
+    bool,
+    typer.Option(
+        "--exact-search",
+        help="Compare with every reference also of a class so large that it is searched in cells;"
+        " they then lie in memory.",
+        rich_help_panel=PANEL,
+    ),
+]
 Crops = Annotated[
     Layout,
     typer.Option(

@@ -28,6 +28,7 @@ def rejudge(
     target_fnr: judging.TargetFnr = 0.01,
     prior: judging.Prior = 0.5,
     classifier: judging.ClassifierOption = judging.Classifier.KNN,
+    exact_search: judging.ExactSearch = False,
     workspace: opt.Workspace = None,
 ) -> None:
     """Judge a scan again from the vectors that the workspace keeps: no image is opened.
@@ -39,12 +40,12 @@ def rejudge(
     from ..engine.rejudge import rejudge as run_rejudge
     from ..engine.report.tally import Tally
     from ..engine.results import FileResult
-    from ..engine.run import GalleryIdentity, rejudge_record
+    from ..engine.run import rejudge_record
     from ..index.contents import ANY_PRECISION, Recall
     from ..index.workspace import Workspace, default_folder
     from . import render
     from .precision import bands_for_rejudging
-    from .session import head_of_gallery, judge_of_gallery
+    from .session import head_of_gallery, identity_of, judge_of_gallery
     from .starter import chosen_gallery
 
     with ExitStack() as stack:
@@ -59,7 +60,8 @@ def rejudge(
             )
         options = judging.judge_options(k, target_fpr, target_fnr, prior)
         judge = judge_of_gallery(space, info, options, head_of_gallery(space, info, classifier))
-        identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
+        opened = space.galleries.open(info.name, exact_search)
+        identity = identity_of(opened)
         bands = bands_for_rejudging(space, info, space.scans.precisions(earlier), judge.k)
         record = rejudge_record(earlier.run, earlier.key, earlier.uuid, identity, judge, bands)
         plan = ViewPlan.of(earlier.run.get("views"))
@@ -70,7 +72,6 @@ def rejudge(
         try:
             widths = {band.precision: band.width for band in bands}
             rows = map(FileResult.from_row, space.scans.rows(earlier))
-            opened = space.galleries.open(info.name)
             for result in run_rejudge(rows, opened, judge, recorder, plan, widths, stop=stopped):
                 tally.add(result)
             state = "interrupted" if stopped() else "finished"

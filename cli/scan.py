@@ -70,6 +70,7 @@ def scan(
     target_fnr: judging.TargetFnr = 0.01,
     prior: judging.Prior = 0.5,
     classifier: judging.ClassifierOption = judging.Classifier.KNN,
+    exact_search: judging.ExactSearch = False,
     crops: judging.Crops = Layout.CENTER,
     probe: judging.Probe = False,
     csv: formats.Csv = None,
@@ -204,6 +205,7 @@ def scan(
         ),
         judging=judging.judge_options(k, target_fpr, target_fnr, prior),
         classifier=classifier,
+        exact_search=exact_search,
         decoding=DecodeOptions(max_pixels, max_bytes, decode_timeout, views=ViewPlan(crops, probe)),
         inside=Inside(
             ArchiveLimits.parse(archive_limits) if archives or archive_limits else None,

@@ -22,7 +22,7 @@ from ..engine.pipeline import PipelineOptions, StageTimes
 from ..engine.report.as_json import jsonl_line
 from ..engine.report.tally import Tally
 from ..engine.results import FileResult, Summary
-from ..engine.run import GalleryIdentity, run_record
+from ..engine.run import run_record
 from ..engine.scan import ScanOptions, scan
 from ..index.contents import Recall
 from ..index.gallery_records import GalleryInfo
@@ -37,7 +37,13 @@ from .options import PrecisionChoice
 from .precision import embedders_of_gallery
 from .progress import Busiest, Meter, meter
 from .running import EXIT_INTERRUPTED, interruptible
-from .session import EncoderChoice, checkpoint_of_gallery, head_of_gallery, judge_of_gallery
+from .session import (
+    EncoderChoice,
+    checkpoint_of_gallery,
+    head_of_gallery,
+    identity_of,
+    judge_of_gallery,
+)
 from .starter import chosen_gallery
 
 
@@ -98,6 +104,7 @@ class ScanRequest:
         walking: Which files under the paths.
         judging: How verdicts are reached.
         classifier: What gives them.
+        exact_search: Whether large classes too are compared reference by reference.
         decoding: Bounds and views.
         inside: Whether archives are opened, how many frames count, and whether provenance is read.
         recall: How much of what is known may be used.
@@ -119,6 +126,7 @@ class ScanRequest:
     walking: WalkOptions = field(default_factory=WalkOptions)
     judging: JudgeOptions = field(default_factory=JudgeOptions)
     classifier: Classifier = Classifier.KNN
+    exact_search: bool = False
     decoding: DecodeOptions = field(default_factory=DecodeOptions)
     inside: Inside = field(default_factory=Inside)
     recall: Recall = field(default_factory=Recall)
@@ -187,13 +195,13 @@ class ScanSession:
     space: Workspace
     gallery: GalleryInfo
     embedder: Embedder
+    opened: Gallery
     judge: Judge
     run: dict[str, Any]
     recorder: ScanRecorder
     options: ScanOptions
     tally: Tally = field(default_factory=Tally)
     times: StageTimes = field(default_factory=StageTimes)
-    _opened: Gallery | None = None
 
     @classmethod
     def begin(
@@ -219,7 +227,8 @@ class ScanSession:
         embedder, safeguard = embedders_of_gallery(space, info, encoder, k)
         judge = judge_of_gallery(space, info, request.judging, head)
         plan = request.decoding.views
-        identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
+        opened = space.galleries.open(info.name, request.exact_search)
+        identity = identity_of(opened)
         bands = [safeguard.audit.band] if safeguard else []
         run = run_record(request.arguments(), identity, embedder, PREPROCESSING, judge, plan, bands)
         workers = None
@@ -238,17 +247,15 @@ class ScanSession:
             provenance=request.inside.provenance,
         )
         options = ScanOptions(safeguard, pipeline, workers)
-        return cls(space, info, embedder, judge, run, recorder, options)
+        return cls(space, info, embedder, opened, judge, run, recorder, options)
 
     def results(
         self, files: Iterable[FoundFile], stopped: Callable[[], bool]
     ) -> Iterator[FileResult]:
         """Scan files; each row is recorded and counted when it comes out."""
-        if self._opened is None:
-            self._opened = self.space.galleries.open(self.gallery.name)
         for result in scan(
             files,
-            self._opened,
+            self.opened,
             self.judge,
             self.recorder,
             self.embedder,

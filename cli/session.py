@@ -10,11 +10,13 @@ from ..engine.errors import CheckpointError, InputError
 from ..engine.judging.assessment import Assessment, assess_references
 from ..engine.judging.heads import NamedHead, read_head
 from ..engine.judging.judge import Judge, JudgeOptions
+from ..engine.run import GalleryIdentity
 from ..engine.scan import require_same_encoder
 from ..engine.starter.read import ORIGIN
 from ..index.errors import WorkspaceError
 from ..index.gallery_records import GalleryInfo
 from ..index.heads import HeadInfo
+from ..index.open_gallery import OpenGallery
 from ..index.workspace import Workspace
 from .console import say
 from .judging import Classifier
@@ -103,6 +105,14 @@ def head_of_record(workspace: Workspace, judging: Mapping[str, Any]) -> NamedHea
 def _read_head(workspace: Workspace, info: HeadInfo) -> NamedHead:
     head = read_head(workspace.heads.document(info), f"the classifier {info.name}")
     return NamedHead(head, info.name, info.sha256)
+
+
+def identity_of(opened: OpenGallery) -> GalleryIdentity:
+    """What a run record says of a gallery that is open."""
+    info = opened.info
+    return GalleryIdentity(
+        info.name, info.sha256, info.generation, info.reals, info.fakes, opened.search_record()
+    )
 
 
 def assessment_of_gallery(

@@ -159,7 +159,11 @@ def _reproduce(
     for name, before, now in environment_changes(info.run, environment(embedder)):
         say(f"{name} was {before} then and is {now} now", "yellow")
     current = space.galleries.is_current(gallery)
-    opened = space.galleries.open(gallery.name) if current else space.galleries.open_at(gallery)
+    searched = info.run["gallery"].get("search", {})
+    exact = bool(searched) and all(way["kind"] == "exact" for way in searched.values())
+    opened = (
+        space.galleries.open(gallery.name, exact) if current else space.galleries.open_at(gallery)
+    )
     arguments = info.run["arguments"]
     decode = DecodeOptions(
         arguments.get("max_pixels", opt.MAX_PIXELS),

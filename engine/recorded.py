@@ -65,10 +65,17 @@ class Encoders(Protocol):
         """One by its identity."""
 
 
+class OpenedGallery(Gallery, Protocol):
+    """A gallery that says how it is searched."""
+
+    def search_record(self) -> Mapping[str, Any]:
+        """How each class is searched, JSON-able."""
+
+
 class Galleries(Protocol):
     """The galleries of a workspace."""
 
-    def open(self, name: str, /) -> Gallery:
+    def open(self, name: str, /) -> OpenedGallery:
         """One to be searched."""
 
     def assessment(self, info: Any, k: int, /) -> bytes | None:
@@ -182,7 +189,14 @@ class RecordedScan:
         self._options = ScanOptions(
             pipeline=PipelineOptions(chosen.workers, decode=chosen.decoding)
         )
-        identity = GalleryIdentity(info.name, info.sha256, info.generation, info.reals, info.fakes)
+        identity = GalleryIdentity(
+            info.name,
+            info.sha256,
+            info.generation,
+            info.reals,
+            info.fakes,
+            self._gallery.search_record(),
+        )
         plan = chosen.decoding.views
         self.run = run_record(
             _arguments(paths, chosen), identity, self._embedder, PREPROCESSING, self._judge, plan

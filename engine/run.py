@@ -36,6 +36,7 @@ class GalleryIdentity:
         generation: Number of changes to it so far.
         reals: References labelled real.
         fakes: References labelled fake.
+        search: How each class is searched: comparing every reference, or in cells.
     """
 
     name: str
@@ -43,6 +44,7 @@ class GalleryIdentity:
     generation: int
     reals: int
     fakes: int
+    search: Mapping[str, Any]
 
 
 def run_record(
@@ -145,6 +147,7 @@ def _judged_here(gallery: GalleryIdentity, judge: Judge) -> dict[str, Any]:
             "generation": gallery.generation,
             "reals": gallery.reals,
             "fakes": gallery.fakes,
+            "search": dict(gallery.search),
         },
         "k": judge.k,
         "judging": judge.record(),

@@ -28,6 +28,7 @@ from .seals import seal
 from .searching.faiss_files import FaissFiles
 from .searching.inverted_lists import Trained
 from .searching.large_class import file_names, is_large, kept_search
+from .searching.searchable import Searchable
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -215,14 +216,21 @@ class Galleries:
                     self._files.drop(part)
             connection.execute("DELETE FROM settings WHERE key = 'gallery' AND value = ?", (name,))
 
-    def open(self, name: str) -> OpenGallery:
-        """Load a gallery for searching, bringing its FAISS files up to date first."""
+    def open(self, name: str, exact: bool = False) -> OpenGallery:
+        """Load a gallery for searching, bringing its FAISS files up to date first.
+
+        Args:
+            name: As the user calls it.
+            exact: Compare with every reference, which then lie in memory, of large classes too.
+        """
         info = self.info(name)
-        return OpenGallery(
-            self._database,
-            info,
-            {label: load_class(self._database, self._files, info, label) for label in LABELS},
-        )
+
+        def load(label: str) -> Searchable:
+            if exact and is_large(info, label):
+                return class_at(self._database, info, label)
+            return load_class(self._database, self._files, info, label)
+
+        return OpenGallery(self._database, info, {label: load(label) for label in LABELS})
 
     def searches(self, info: GalleryInfo) -> dict[str, Trained | None]:
         """How each class is searched; None is exactly, or in cells that are not made yet."""

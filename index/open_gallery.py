@@ -1,6 +1,7 @@
 """A gallery loaded for searching: FAISS indexes brought up to date from SQLite."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,20 @@ class OpenGallery:
             label: index.part.trained
             for label, index in self._indexes.items()
             if isinstance(index, ApproximateIndex)
+        }
+
+    def search_record(self) -> dict[str, Any]:
+        """How each class is searched, for the run record, JSON-able."""
+        searching = self.searching
+        return {
+            label: {
+                "kind": str(searching[label].kind),
+                "cells": searching[label].cells,
+                "probes": searching[label].probes,
+            }
+            if label in searching
+            else {"kind": "exact"}
+            for label in self._indexes
         }
 
     def index(self, label: str) -> Searchable:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from code_forensics.engine.report.difference import Cause, compare_runs
+from code_forensics.index.searching import large_class
 
 from tests.cli.in_process import run
 from tests.conftest import draw_photo
@@ -113,3 +114,25 @@ def test_a_gallery_of_another_encoder_is_refused(
     refused = run("code-report", "rejudge", "1", "--gallery", "deit", "--workspace", copy, code=2)
     assert "another encoder" in refused.stderr
     assert "code-scan" in refused.stderr
+
+
+def test_large_classes_are_searched_in_cells_or_exactly_as_asked(
+    space: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    photos, workspace = space
+    monkeypatch.setattr(large_class, "EXACT", 10)
+    monkeypatch.setattr(large_class, "cells_for", lambda _: 4)
+
+    def searched(*command: str | Path) -> dict[str, str]:
+        run(*command, "--gallery", "one", "--workspace", workspace)
+        target = tmp_path / "r.json"
+        run("code-report", "export", "latest", "--json", target, "--workspace", workspace)
+        search = json.loads(target.read_text())["run"]["gallery"]["search"]
+        return {label: way["kind"] for label, way in search.items()}
+
+    exactly = {"real": "exact", "fake": "exact"}
+    in_cells = searched("code-scan", photos, "-q")
+    assert in_cells.keys() == exactly.keys() and "exact" not in in_cells.values()
+    assert searched("code-scan", photos, "-q", "--exact-search") == exactly
+    assert searched("code-report", "rejudge", "latest") == in_cells
+    assert searched("code-report", "rejudge", "latest", "--exact-search") == exactly

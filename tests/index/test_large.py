@@ -92,6 +92,17 @@ def test_the_nearest_are_found_and_recall_is_known(space: Workspace, kind: Kind)
     assert "recall@1" in str(trained)
 
 
+def test_all_can_be_compared_and_the_record_says_so(space: Workspace, kind: Kind) -> None:
+    opened, exact = space.galleries.open("g"), space.galleries.open("g", exact=True)
+    probes = opened.searching["real"].probes
+    assert opened.search_record() == {
+        "real": {"kind": str(kind), "cells": 64, "probes": probes},
+        "fake": {"kind": "exact"},
+    }
+    assert exact.search_record() == {"real": {"kind": "exact"}, "fake": {"kind": "exact"}}
+    assert np.array_equal(exact.search("real", queries(), 5)[0], truth(space, queries(), 5)[0])
+
+
 def test_an_answer_depends_on_its_own_query_alone(space: Workspace, kind: Kind) -> None:
     gallery = space.galleries.open("g")
     keys, cosines = gallery.search("real", queries(), 4)
