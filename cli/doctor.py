@@ -137,7 +137,7 @@ def _given(
     from ..engine.errors import InputError
     from ..engine.evaluation.duplicates import Against, ScannedFile
     from ..engine.files.discover import WalkOptions, walk
-    from ..engine.pipeline import PipelineOptions
+    from ..engine.pipeline.options import PipelineOptions
     from ..engine.results import Label
     from .console import say
     from .progress import meter

@@ -180,7 +180,7 @@ def _scan(
 ) -> "tuple[int, list[FileResult]]":
     """Scan the labelled files as code-scan would; gives the scan's number and its rows."""
     from ..engine.decoding.decode import PREPROCESSING
-    from ..engine.pipeline import PipelineOptions
+    from ..engine.pipeline.options import PipelineOptions
     from ..engine.report.tally import Tally
     from ..engine.run import run_record
     from ..engine.scan import ScanOptions, scan

@@ -15,7 +15,7 @@ from .running import EXIT_INTERRUPTED, interruptible, run
 if TYPE_CHECKING:
     from ..engine.build import LabelledFolder, ReferenceFile
     from ..engine.embedding.embed import Embedder
-    from ..engine.pipeline import Cluster
+    from ..engine.pipeline.contracts import Cluster
     from ..index.gallery_records import NewReference
     from ..index.workspace import Workspace
 
@@ -277,7 +277,7 @@ def _embed(
     from ..engine.build import embed_folders
     from ..engine.decoding.decode import DecodeOptions
     from ..engine.files.discover import WalkOptions, walk
-    from ..engine.pipeline import PipelineOptions
+    from ..engine.pipeline.options import PipelineOptions
     from .console import say
     from .progress import meter
 

@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from ..engine.files.discover import Walk
-from ..engine.pipeline import StageTimes
+from ..engine.pipeline.options import StageTimes
 from .console import is_terminal, say, stderr
 
 LINE_SECONDS = 10.0

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from ..engine.inert import for_terminal
 from ..engine.judging.in_words import limits_in_words
-from ..engine.pipeline import StageTimes
+from ..engine.pipeline.options import StageTimes
 from ..engine.report.interface import Report
 from ..engine.report.tally import Tally
 from ..engine.results import FileResult, Summary

@@ -18,7 +18,7 @@ from ..engine.errors import InputError
 from ..engine.files.discover import FoundFile, Walk, WalkOptions, walk
 from ..engine.files.lists import FileList
 from ..engine.judging.judge import Judge, JudgeOptions
-from ..engine.pipeline import PipelineOptions, StageTimes
+from ..engine.pipeline.options import PipelineOptions, StageTimes
 from ..engine.report.as_json import jsonl_line
 from ..engine.report.tally import Tally
 from ..engine.results import FileResult, Summary

@@ -137,7 +137,7 @@ def _reproduce(
     from ..engine.embedding.precision import PrecisionBand
     from ..engine.errors import InputError
     from ..engine.judging.judge import JudgeOptions
-    from ..engine.pipeline import PipelineOptions
+    from ..engine.pipeline.options import PipelineOptions
     from ..engine.reproduce import reproduce
     from ..engine.run import environment, environment_changes
     from ..engine.scan import ScanOptions

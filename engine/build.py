@@ -10,9 +10,11 @@ from typing import Protocol
 from .contracts import Content, Store
 from .embedding.embed import Embedder
 from .files.discover import FoundFile, WalkOptions, walk
-from .identify import EmbedOnly
 from .ledger import COMMIT_ROWS, COMMIT_SECONDS
-from .pipeline import Cluster, Pipeline, PipelineOptions, Source, StageTimes
+from .pipeline.contracts import Cluster, Source
+from .pipeline.identify import EmbedOnly
+from .pipeline.options import PipelineOptions, StageTimes
+from .pipeline.pipeline import Pipeline
 from .results import Label
 
 

@@ -11,7 +11,8 @@ from .decoding.formats import suffix_fits
 from .files.addresses import suffix_of
 from .files.discover import FoundFile
 from .judging.judgement import Judgement
-from .pipeline import Item, StageTimes
+from .pipeline.items import Item
+from .pipeline.options import StageTimes
 from .results import FileResult, Status
 
 COMMIT_ROWS = 256

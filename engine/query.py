@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from .contracts import Content
 from .embedding.embed import Embedder
 from .files.discover import FoundFile, Walk
-from .identify import EmbedOnly
-from .pipeline import Pipeline, PipelineOptions, StageTimes
+from .pipeline.identify import EmbedOnly
+from .pipeline.options import PipelineOptions, StageTimes
+from .pipeline.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)

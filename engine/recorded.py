@@ -15,7 +15,7 @@ from .embedding.embed import Device, Embedder
 from .files.discover import WalkOptions, walk
 from .judging.assessment import Assessment, assess_references
 from .judging.judge import Judge, JudgeOptions
-from .pipeline import PipelineOptions
+from .pipeline.options import PipelineOptions
 from .report.tally import Tally
 from .results import FileResult, Summary
 from .run import GalleryIdentity, run_record

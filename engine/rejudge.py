@@ -13,7 +13,7 @@ from .embedding.precision import UNKNOWN
 from .judging.hits import search_both
 from .judging.judge import Judge, Query, vectors_of
 from .ledger import COMMIT_ROWS, Ledger, judged
-from .pipeline import StageTimes
+from .pipeline.options import StageTimes
 from .results import FileResult, Status
 
 NOT_EMBEDDED = "not_embedded"

@@ -11,12 +11,15 @@ from .embedding.embed import Embedder
 from .embedding.precision import UNKNOWN, Safeguard
 from .errors import InputError
 from .files.discover import FoundFile
-from .identify import EmbedAndSearch
 from .judging.hits import Hits, search_both
 from .judging.judge import Judge, Query, vectors_of
 from .judging.judgement import Judgement
 from .ledger import Ledger
-from .pipeline import Cluster, Item, Pipeline, PipelineOptions, Source, StageTimes
+from .pipeline.contracts import Cluster, Source
+from .pipeline.identify import EmbedAndSearch
+from .pipeline.items import Item
+from .pipeline.options import PipelineOptions, StageTimes
+from .pipeline.pipeline import Pipeline
 from .results import FileResult
 
 

@@ -19,7 +19,8 @@ from ..embedding.checkpoint import Checkpoint
 from ..embedding.embed import CUDA_BATCH, Device
 from ..errors import EngineError, InputError
 from ..files.discover import FoundFile
-from ..pipeline import HEARTBEAT, PipelineOptions, StageTimes
+from ..pipeline.options import PipelineOptions, StageTimes
+from ..pipeline.pipeline import HEARTBEAT
 from .pipeline import ClusterPipeline
 from .worker import FileWorker, Part, Setup, versions
 

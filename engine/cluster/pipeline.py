@@ -11,11 +11,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from .. import expand
 from ..contracts import Content, Store
 from ..files.discover import FoundFile
 from ..files.read import FreshContent
-from ..pipeline import Item, PipelineOptions, StageTimes
+from ..pipeline import expand
+from ..pipeline.items import Item
+from ..pipeline.options import PipelineOptions, StageTimes
 from .worker import Part
 
 ROUND = 100_000

@@ -12,9 +12,10 @@ from ..embedding.precision import arithmetic
 from ..errors import InputError
 from ..files.discover import FoundFile
 from ..files.read import FreshContent
-from ..identify import EmbedOnly
 from ..isolation.decoders import Decoders
-from ..pipeline import Pipeline, PipelineOptions, StageTimes
+from ..pipeline.identify import EmbedOnly
+from ..pipeline.options import PipelineOptions, StageTimes
+from ..pipeline.pipeline import Pipeline
 from ..run import package_versions
 
 

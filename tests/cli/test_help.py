@@ -10,7 +10,7 @@ import typer.main
 from code_forensics.cli import index, make_starter, report, scan, train
 from code_forensics.cli.help import arrange
 from code_forensics.cli.progress import Busiest, _duration
-from code_forensics.engine.pipeline import StageTimes
+from code_forensics.engine.pipeline.options import StageTimes
 
 BIN = Path(sys.executable).parent
 APPS = {

@@ -22,8 +22,11 @@ from code_forensics.engine.embedding.checkpoint import Checkpoint
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.errors import InputError
 from code_forensics.engine.files.discover import FoundFile, walk
-from code_forensics.engine.identify import EmbedOnly
-from code_forensics.engine.pipeline import Item, Pipeline, PipelineOptions, Source, StageTimes
+from code_forensics.engine.pipeline.contracts import Source
+from code_forensics.engine.pipeline.identify import EmbedOnly
+from code_forensics.engine.pipeline.items import Item
+from code_forensics.engine.pipeline.options import PipelineOptions, StageTimes
+from code_forensics.engine.pipeline.pipeline import Pipeline
 from PIL import Image
 
 from tests.conftest import SMALL, draw_checkpoint, draw_photo

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from code_forensics.engine.workers import Workers
+from code_forensics.engine.pipeline.workers import Workers
 
 
 def test_every_job_comes_back() -> None:
@@ -80,7 +80,7 @@ def test_python_can_end_right_after_a_close() -> None:
     """Threads inside torch at Python's end abort the process."""
     program = (
         "import torch\n"
-        "from code_forensics.engine.workers import Workers\n"
+        "from code_forensics.engine.pipeline.workers import Workers\n"
         "a = torch.randn(400, 400)\n"
         "def job():\n"
         "    for _ in range(50): a @ a\n"

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from ..contracts import Content, Store
+from ..decoding.formats import MULTI_FRAME
+from ..decoding.views import ViewPlan
+from ..files.discover import FoundFile
 from . import expand
-from .contracts import Content, Store
-from .decoding.formats import MULTI_FRAME
-from .decoding.views import ViewPlan
-from .files.discover import FoundFile
 
 PASSING = frozenset({"too_large", "too_many_pixels", "no_memory"})
 """Reasons that depend on this run's bounds and on the machine, not on the bytes alone."""

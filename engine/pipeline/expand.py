@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from .archives.kinds import Kind
-from .archives.limits import Reason
-from .archives.walk import INSIDE
-from .archives.walker import ArchiveFile, FoundMember, Refused, Walker
-from .contracts import Content
-from .decoding.decode import Reason as DecodeReason
-from .decoding.formats import MULTI_FRAME
-from .files.discover import FoundFile
-from .files.read import FreshContent, ReadFile
+from ..archives.kinds import Kind
+from ..archives.limits import Reason
+from ..archives.walk import INSIDE
+from ..archives.walker import ArchiveFile, FoundMember, Refused, Walker
+from ..contracts import Content
+from ..decoding.decode import Reason as DecodeReason
+from ..decoding.formats import MULTI_FRAME
+from ..files.discover import FoundFile
+from ..files.read import FreshContent, ReadFile
 
 TOO_MANY_FRAMES = "too_many_frames"
 """Reason of the row that stands for the frames beyond the limit."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .contracts import Content, Gallery
-from .decoding.views import ViewPlan
-from .embedding.embed import Embedder
-from .embedding.precision import Safeguard
-from .judging.hits import Hits, search_both
-from .judging.judge import Judge, Query
-from .pipeline import Identified
+from ..contracts import Content, Gallery
+from ..decoding.views import ViewPlan
+from ..embedding.embed import Embedder
+from ..embedding.precision import Safeguard
+from ..judging.hits import Hits, search_both
+from ..judging.judge import Judge, Query
+from .items import Identified
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,29 +12,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..archives.kinds import Kind
+from ..archives.walker import ArchiveFile, FoundMember, Refused, Walker
+from ..contracts import Content, Store
+from ..decoding.decode import Decoded, Undecodable
+from ..decoding.decode import Reason as DecodeReason
+from ..files.addresses import is_address
+from ..files.discover import FoundFile
+from ..files.read import FreshContent, ReadFile, archive_kind, read_file
+from ..isolation.decoders import Decoders
+from ..judging.hits import Hits
 from . import expand
-from .archives.kinds import Kind
-from .archives.limits import ArchiveLimits
-from .archives.walker import ArchiveFile, FoundMember, Refused, Walker
-from .contracts import Content, Store
-from .decoding.decode import Decoded, DecodeOptions, Undecodable
-from .decoding.decode import Reason as DecodeReason
-from .decoding.views import ViewPlan
+from .contracts import Identify
 from .expand import FrameRun
-from .files.addresses import is_address
-from .files.discover import FoundFile
-from .files.read import FreshContent, ReadFile, archive_kind, read_file
-from .isolation.decoders import Decoders
-from .judging.hits import Hits
-from .memory import Memory
+from .items import Identified, Item, View, Work
+from .options import PipelineOptions, StageTimes
 from .workers import Workers
 
 HEARTBEAT = 0.25
@@ -42,170 +40,6 @@ HEARTBEAT = 0.25
 
 _LEAST_WINDOW = 16
 """Files in flight that are allowed however many views each has."""
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineOptions:
-    """How the pipeline runs; only the decoder's bounds can change a result.
-
-    Attributes:
-        workers: Threads; 0 is one for each core.
-        window: Files in flight at most.
-        budget: Bytes of files in flight at most; one file may always be in flight.
-        decode: Bounds for the decoder.
-        archives: Bounds for archives, whose members are worked on too; None leaves them closed.
-        frames: Pictures of a file that are worked on, at most; 1 takes the first of each.
-        provenance: Whether it is read what files say of their origin.
-    """
-
-    workers: int = 0
-    window: int = 512
-    budget: int = 256 << 20
-    decode: DecodeOptions = field(default_factory=DecodeOptions)
-    archives: ArchiveLimits | None = None
-    frames: int = 1
-    provenance: bool = True
-
-    def memory(self, store: Store) -> Memory:
-        """What a store knows that these options have a use for."""
-        archives = self.archives is not None
-        return Memory(store, self.decode.views, self.frames, self.provenance, archives)
-
-
-@dataclass(slots=True)
-class StageTimes:
-    """Seconds spent in each stage, summed over threads, and what went through.
-
-    Attributes:
-        read: Reading and hashing.
-        decode: Decoding and cropping, provenance included.
-        embed: Embedding, and searching with fresh vectors.
-        search: Searching with stored vectors.
-        record: Writing to the workspace.
-        wait: The deciding thread waiting for the pool.
-        decoded: Contents decoded.
-        embedded: Crops embedded, repeated ones included.
-    """
-
-    read: float = 0.0
-    decode: float = 0.0
-    embed: float = 0.0
-    search: float = 0.0
-    record: float = 0.0
-    wait: float = 0.0
-    decoded: int = 0
-    embedded: int = 0
-
-    def add(self, other: "StageTimes") -> None:
-        """Add what another machine, or another run, has taken."""
-        for name in (one.name for one in fields(self)):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-
-@dataclass(frozen=True, slots=True)
-class Identified:
-    """An embedding, its arithmetic, and what a search with it found."""
-
-    vector: NDArray[np.float32]
-    precision: str
-    hits: Hits | None = None
-
-
-class Identify(Protocol):
-    """Embeds a batch of crops, and may search with the vectors while it is at it."""
-
-    @property
-    def batch(self) -> int:
-        """Crops per call."""
-
-    def __call__(self, crops: NDArray[np.uint8], final: bool) -> Sequence[Identified | None]:
-        """Embed crops, (n, 224, 224, 3) uint8; called by several threads at once.
-
-        With `final` unset an entry may be None: that crop comes again with `final` set.
-        """
-
-    def together(self, content: Content, found: "Sequence[Identified]", plan: ViewPlan) -> bool:
-        """Whether what was found for all views of a content may stand; else they come again."""
-
-
-@dataclass(eq=False, slots=True, weakref_slot=True)
-class _Work:
-    """Bytes in flight, shared by all files that hold them.
-
-    Attributes:
-        content: What is known of them.
-        views: Crops to be embedded, (V, 224, 224, 3) uint8, until they are.
-        found: What came out for each view so far.
-        hits: What the search found, one row a view, once all are done.
-        done: Whether nothing is left to do.
-        fresh: Whether only one file has come with them so far.
-    """
-
-    content: FreshContent
-    views: NDArray[np.uint8] | None = None
-    found: "list[Identified | None]" = field(default_factory=list)
-    hits: Hits | None = None
-    done: bool = False
-    fresh: bool = True
-
-
-_View = tuple[_Work, int]
-"""One crop of some bytes: which bytes, and the number of the view."""
-
-
-@dataclass(eq=False, slots=True)
-class Item:
-    """One file on its way through.
-
-    Attributes:
-        file: As discovered, or as it was when it was read.
-        content: What is known of its bytes; None where it could not be read.
-        opened: Whether it was read.
-    """
-
-    file: FoundFile
-    content: Content | None = None
-    opened: bool = False
-    _work: _Work | None = None
-    _reading: bool = False
-    _archive: ArchiveFile | None = None  # until its members have come
-    _data: bytes | None = None  # of a picture that may hold several
-
-    @classmethod
-    def fresh(cls, file: FoundFile, content: FreshContent) -> "Item":
-        """A file that was opened, and whose content was learnt, elsewhere in this run."""
-        return cls(file, content, opened=True, _work=_Work(content, done=True))
-
-    @property
-    def ready(self) -> bool:
-        """Whether nothing is left to do."""
-        return (
-            not self._reading and self._archive is None and (self._work is None or self._work.done)
-        )
-
-    @property
-    def hits(self) -> Hits | None:
-        """What the search found, where this run embedded the content."""
-        return self._work.hits if self._work else None
-
-    @property
-    def embedded(self) -> bool:
-        """Whether this run embedded the content."""
-        return self._work is not None and self._work.content.vector is not None
-
-
-class Source(Protocol):
-    """Gives files with what their bytes are."""
-
-    def run(self, files: Iterable[FoundFile], stop: Callable[[], bool]) -> Iterator[list[Item]]:
-        """Yield the files in order, in bursts, as they become ready; a burst may be empty."""
-
-
-class Cluster(Protocol):
-    """Other machines that read, decode and embed."""
-
-    def pipeline(self, store: Store, options: PipelineOptions, times: StageTimes) -> Source:
-        """What runs in the place of :class:`Pipeline`, with the same answers."""
 
 
 class Pipeline:
@@ -241,8 +75,8 @@ class Pipeline:
         self._bytes = 0
         self._decoding = 0
         self._embedding = 0
-        self._works: WeakValueDictionary[tuple[str, int], _Work] = WeakValueDictionary()
-        self._crops: dict[bool, list[_View]] = {False: [], True: []}  # by `final`
+        self._works: WeakValueDictionary[tuple[str, int], Work] = WeakValueDictionary()
+        self._crops: dict[bool, list[View]] = {False: [], True: []}  # by `final`
         self._most = max(_LEAST_WINDOW, options.window // options.decode.views.most)
         # Members and frames, which come before what is in the window.
         self._inner: deque[Item] = deque()
@@ -255,7 +89,7 @@ class Pipeline:
         if options.archives is not None:
             bounds = options.decode
             self._walker = Walker(options.archives, bounds.max_bytes, bounds.timeout)
-        self._runs: list[FrameRun[_Work]] = []
+        self._runs: list[FrameRun[Work]] = []
 
     def run(self, files: Iterable[FoundFile], stop: Callable[[], bool]) -> Iterator[list[Item]]:
         """Yield the files in order, in bursts, as they become ready; a burst may be empty.
@@ -345,7 +179,7 @@ class Pipeline:
             known = None  # nothing of it lies here: it is fetched again
         if known is not None and known.format in expand.KINDS:
             item.content = known
-            item._archive = expand.archive_of(file, Kind(known.format))
+            item.archive = expand.archive_of(file, Kind(known.format))
             return
         closed = (
             known
@@ -361,7 +195,7 @@ class Pipeline:
 
     def _read(self, item: Item, known: Content | None) -> None:
         """Read a file; one that is `known` only in case it is an archive."""
-        item._reading = True
+        item.reading = True
         self._decoding += 1
         file, limit = item.file, self._options.decode.max_bytes
         archives = self._walker is not None
@@ -379,7 +213,7 @@ class Pipeline:
 
     def _on_known(self, item: Item, known: Content) -> None:
         self._decoding -= 1
-        item.content, item._reading = known, False
+        item.content, item.reading = known, False
 
     def _on_read(
         self, item: Item, read: ReadFile, elapsed: float, spool: ArchiveFile | None = None
@@ -392,35 +226,35 @@ class Pipeline:
         else:
             self._inner_bytes += grown
         item.file = read.file
-        item._reading = False
+        item.reading = False
         if read.archive is not None:
             item.opened = True
             item.content = FreshContent(read.sha256, read.file.bytes or 0, str(read.archive))
-            item._archive = spool or expand.archive_of(read.file, read.archive)
+            item.archive = spool or expand.archive_of(read.file, read.archive)
             return
         if read.data is None:
             return
         item.opened = True
         if self._options.frames > 1:
-            item._data = read.data
+            item.data = read.data
         item.content = self._memory.content(read.sha256)
         if item.content is not None:
             return
-        item._work = self._work_on(read.sha256, 1, len(read.data))
-        item.content = item._work.content
-        if item._work.fresh:
-            self._decode(item._work, read.data)
+        item.work = self._work_on(read.sha256, 1, len(read.data))
+        item.content = item.work.content
+        if item.work.fresh:
+            self._decode(item.work, read.data)
 
-    def _work_on(self, sha256: str, frame: int, size: int) -> _Work:
+    def _work_on(self, sha256: str, frame: int, size: int) -> Work:
         """The work on some bytes, or on a further frame; with others that hold the same."""
         work = self._works.get((sha256, frame))
         if work is None:
-            work = self._works[sha256, frame] = _Work(FreshContent(sha256, size, frame=frame))
+            work = self._works[sha256, frame] = Work(FreshContent(sha256, size, frame=frame))
         else:
             work.fresh = False
         return work
 
-    def _decode(self, work: _Work, data: bytes) -> None:
+    def _decode(self, work: Work, data: bytes) -> None:
         self._decoding += 1
 
         def job() -> Callable[[], None]:
@@ -434,7 +268,7 @@ class Pipeline:
         self._pool.submit(job)
 
     def _on_decoded(
-        self, works: Sequence[_Work], answers: Sequence[Decoded | Undecodable], elapsed: float
+        self, works: Sequence[Work], answers: Sequence[Decoded | Undecodable], elapsed: float
     ) -> None:
         self._times.decode += elapsed
         self._decoding -= 1
@@ -442,7 +276,7 @@ class Pipeline:
             self._take(work, decoded)
         self._submit_batches(starved=False)
 
-    def _take(self, work: _Work, decoded: Decoded | Undecodable) -> None:
+    def _take(self, work: Work, decoded: Decoded | Undecodable) -> None:
         self._times.decoded += 1
         content = work.content
         content.format = decoded.format or None
@@ -463,9 +297,9 @@ class Pipeline:
             return
         if self._walked is None:
             first = self._window[0] if self._window and not self._inner else None
-            if first is not None and first._archive is not None:
+            if first is not None and first.archive is not None:
                 self._walked = first
-                self._ask_walker(self._walker.open, first._archive)
+                self._ask_walker(self._walker.open, first.archive)
         elif len(self._inner) < self._most and (
             not self._inner or self._inner_bytes < self._options.budget
         ):
@@ -489,14 +323,14 @@ class Pipeline:
         self._decoding -= 1
         archive, walker = self._walked, self._walker
         assert archive is not None
-        assert archive._archive is not None
+        assert archive.archive is not None
         assert archive.content is not None
         assert walker is not None
         if isinstance(found, Refused):
-            size, kind = archive.file.bytes or 0, archive._archive.kind
+            size, kind = archive.file.bytes or 0, archive.archive.kind
             archive.content = expand.walked_archive(archive.content.sha256, size, kind, found)
-            self._drop_spools({archive._archive.path})
-            archive._archive = self._walked = None
+            self._drop_spools({archive.archive.path})
+            archive.archive = self._walked = None
             return
         item = Item(expand.as_file(archive.file, found), expand.nested_archive(found))
         self._inner.append(item)
@@ -507,7 +341,7 @@ class Pipeline:
         if known is not None and self._memory.knows_frames(known):
             item.content = known
             return
-        self._walking = item._reading = True
+        self._walking = item.reading = True
         self._decoding += 1
 
         def job() -> Callable[[], None]:
@@ -525,7 +359,7 @@ class Pipeline:
 
     def _add_frames(self, item: Item) -> None:
         """Put the further frames of a picture in front of all others, where they are wanted."""
-        content, data = item.content, item._data
+        content, data = item.content, item.data
         if content is None or content.frame > 1 or self._options.frames < 2:
             return
         frames = content.frames or 1
@@ -536,17 +370,17 @@ class Pipeline:
             frame = Item(expand.frame_file(item.file, number), known, item.opened)
             items.append(frame)
             if known is None:
-                frame._work = self._work_on(content.sha256, number, content.bytes)
-                frame.content = frame._work.content
-                if frame._work.fresh:
+                frame.work = self._work_on(content.sha256, number, content.bytes)
+                frame.content = frame.work.content
+                if frame.work.fresh:
                     missing.append(number)
-                    works.append(frame._work)
+                    works.append(frame.work)
         if frames > last:
             items.append(Item(expand.frames_left_out(item.file, last + 1, frames)))
         if missing and data is None:  # purged since the file was found to be known
             for frame in items:
-                if frame._work is not None:
-                    frame._work, frame.content = None, None
+                if frame.work is not None:
+                    frame.work, frame.content = None, None
                     frame.file = replace(frame.file, reason="changed")
         elif missing and data is not None:
             size = expand.at_a_time(self._options.decode.views.most)
@@ -569,7 +403,7 @@ class Pipeline:
             self._pool.submit(self._frames_job(run.data, numbers, works))
 
     def _frames_job(
-        self, data: bytes, numbers: range, works: "list[_Work]"
+        self, data: bytes, numbers: range, works: "list[Work]"
     ) -> Callable[[], Callable[[], None]]:
         def job() -> Callable[[], None]:
             started = time.perf_counter()
@@ -589,7 +423,7 @@ class Pipeline:
                 self._embed(batch, final)
             starved = starved and self._embedding == 0
 
-    def _embed(self, batch: "list[_View]", final: bool) -> None:
+    def _embed(self, batch: "list[View]", final: bool) -> None:
         self._embedding += 1
         crops = [work.views[view] for work, view in batch if work.views is not None]
 
@@ -602,7 +436,7 @@ class Pipeline:
         self._pool.submit(job)
 
     def _on_embedded(
-        self, batch: "list[_View]", outcomes: Sequence[Identified | None], elapsed: float
+        self, batch: "list[View]", outcomes: Sequence[Identified | None], elapsed: float
     ) -> None:
         self._times.embed += elapsed
         self._times.embedded += len(batch)
@@ -614,7 +448,7 @@ class Pipeline:
                 work.found[view] = outcome
                 self._finish(work)
 
-    def _finish(self, work: _Work) -> None:
+    def _finish(self, work: Work) -> None:
         """Put the views of some bytes together, once all are there."""
         found = [one for one in work.found if one is not None]
         if len(found) < len(work.found):
