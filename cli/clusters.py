@@ -20,6 +20,11 @@ def ray_options(address: str, workers: str, gpus: float, device: DeviceChoice) -
                 "--ray-workers and --ray-gpus are for --ray", "add --ray local, for example"
             )
         return None
+    if "://" in address:
+        raise InputError(
+            "Ray Data does not run through Ray's client",
+            "run this on a node of the cluster with --ray auto, or name HOST:PORT",
+        )
     if gpus and device is DeviceChoice.CPU:
         raise InputError("--device cpu and --ray-gpus contradict each other", "leave one of them")
     if device is DeviceChoice.CUDA:

@@ -216,7 +216,7 @@ Ray = Annotated[
         "--ray",
         metavar="ADDRESS",
         help="Read, decode and embed on a Ray cluster (extra ray): local starts one here, auto is"
-        " the one that this machine belongs to, else HOST:PORT or ray://HOST:PORT.",
+        " the one that this machine belongs to, else HOST:PORT.",
         rich_help_panel="Cluster",
     ),
 ]

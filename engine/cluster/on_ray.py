@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from queue import Empty, Full, Queue
 from types import TracebackType
 from typing import Any
@@ -47,7 +48,7 @@ class RayOptions:
 
     Attributes:
         address: ``local`` starts one on this machine, ``auto`` takes the one that this machine
-            belongs to, anything else is where one is: ``HOST:PORT`` or ``ray://HOST:PORT``.
+            belongs to, anything else is where one is: ``HOST:PORT``.
         workers: Fewest and most workers, between which Ray scales; None for as many as there is
             room for at the beginning.
         gpus: GPUs of each worker, or a fraction of one; 0 computes on CPUs.
@@ -109,6 +110,9 @@ class RayCluster:
             raise InputError(
                 "a cluster needs the package ray", "pip install 'code-forensics[ray]'"
             ) from error
+        warnings.filterwarnings("ignore", module=r"ray(\.|$)")
+        # The bound on retries has no other way in yet than the one that is to go.
+        warnings.filterwarnings("ignore", category=ray.util.annotations.RayDeprecationWarning)
         settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if self.options.address == LOCAL:
             most = self.options.workers[1] if self.options.workers else 0
@@ -125,8 +129,6 @@ class RayCluster:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         # As Ray's debugger does: else stdout, perhaps a report, is told of each lost worker.
         ray._private.worker._worker_logs_enabled = False
-        # The bound on retries has no other way in yet than the one that is to go.
-        warnings.filterwarnings("ignore", category=ray.util.annotations.RayDeprecationWarning)
         self._ray = ray
         return self
 
@@ -140,7 +142,7 @@ class RayCluster:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         return InputError(
             f"{where} ({first})",
-            "name one as HOST:PORT or ray://HOST:PORT, auto for this machine's, or local",
+            "name one as HOST:PORT, auto for the one that this machine belongs to, or local",
         )
 
     def __exit__(
@@ -239,9 +241,10 @@ class RayWorkers:
         """Hand over what comes back, from a thread of its own: Ray's iterators just block."""
         end = _End()
         try:
-            for row in self._dataset(parts, setup).iter_rows():
-                answer = pickle.loads(row["answer"])  # noqa: S301 - a cluster is one program
-                _put(answers, answer, ended)
+            # Without reading ahead: it would hold each answer back until the next one is there.
+            batches = self._dataset(parts, setup).iter_batches(batch_size=None, prefetch_batches=0)
+            for answer in chain.from_iterable(batch["answer"] for batch in batches):
+                _put(answers, pickle.loads(answer), ended)  # noqa: S301 - a cluster is one program
                 if ended.is_set():
                     return
         except Exception as error:

@@ -228,6 +228,31 @@ def test_ctrl_c_ends_it_and_its_cluster(folder: Path, tmp_path: Path) -> None:
     assert clusters() <= before
 
 
+def test_a_file_that_kills_each_worker_ends_the_run(folder: Path, tmp_path: Path) -> None:
+    deadly = "import os\n_open = os.open\ndef fatal(path, *rest, **named):\n"
+    deadly += "    if str(path).endswith('070.jpg'):\n"
+    deadly += f"        _open({str(tmp_path / 'died')!r}, os.O_CREAT)\n"
+    deadly += "        os.kill(os.getpid(), 9)\n"
+    deadly += "    return _open(path, *rest, **named)\nos.open = fatal\n"
+    (tmp_path / "sitecustomize.py").write_text(deadly)
+    build(folder, "ws-deadly")
+    ran = subprocess.run(
+        wanted(folder, folder / "ws-deadly", tmp_path / "rows.jsonl", "--ray", "local"),
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "lost the work 4 times" in ran.stderr and ran.stderr.count("\n") == 1
+    assert (tmp_path / "died").exists()
+    with Workspace(folder / "ws-deadly") as space:
+        info = space.scans.info("latest")
+        assert info.state == "failed" and space.scans.count(info) == len(
+            rows(tmp_path / "rows.jsonl")
+        )
+        assert space.scans.count(info) >= 32  # what was done is kept
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -236,6 +261,7 @@ def test_ctrl_c_ends_it_and_its_cluster(folder: Path, tmp_path: Path) -> None:
         (("--ray", "local", "--precision", "bfloat16"), "float32"),
         (("--ray", "local", "--device", "cpu", "--ray-gpus", "0.5"), "contradict"),
         (("--ray", "local", "--watch"), "this machine alone"),
+        (("--ray", "ray://127.0.0.1:10001"), "Ray's client"),
         (("--ray", "local"), "code-forensics[ray]"),
     ],
 )
