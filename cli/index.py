@@ -167,11 +167,11 @@ def list_(workspace: opt.Workspace = None) -> None:
 def info(name: Name, workspace: opt.Workspace = None) -> None:
     """Describe a gallery: identity, encoder, generators and sources."""
     from . import render
-    from .starter import card_of, gallery_named
+    from .starter import gallery_named, starter_facts
 
     with _open(workspace) as space, space.guarded():
         found = gallery_named(space, name)
-        card = card_of(space, found)
+        facts = starter_facts(space, found)
         groups = space.galleries.groups(found)
         searches = space.galleries.searches(found)
     render.table(
@@ -190,7 +190,7 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
                 (f"search ({label})", str(search or "every reference is compared"))
                 for label, search in searches.items()
             ),
-            *([("model card", card)] if card else []),
+            *facts,
         ],
     )
     render.table(

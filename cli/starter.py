@@ -109,16 +109,17 @@ def embedded_row(space: "Workspace") -> list[tuple[str, int, int, str, str, str]
     return [(name, about.reals, about.fakes, about.encoder_sha256[:12], "", "embedded")]
 
 
-def card_of(space: "Workspace", info: "GalleryInfo") -> str:
-    """Where the model card of a starter's gallery lies; empty for other galleries."""
+def starter_facts(space: "Workspace", info: "GalleryInfo") -> list[tuple[str, str]]:
+    """What there is to be known of a starter's gallery beside others'; nothing of those."""
     from ..engine.starter.read import CARD_NAME, EMBEDDED, read_about
 
     installed = next((s for s in space.starters.all() if s.name == info.name), None)
     if installed is None:
-        return ""
-    if installed.sha256 != read_about().gallery_sha256:
-        return "with the version of code-forensics that embedded it"
-    return str(EMBEDDED / CARD_NAME)
+        return []
+    about, facts = read_about(), [("neighbours (-k)", str(installed.k))]
+    if installed.sha256 != about.gallery_sha256:
+        return [*facts, ("model card", "with the version of code-forensics that embedded it")]
+    return [*facts, ("licence", about.licence), ("model card", str(EMBEDDED / CARD_NAME))]
 
 
 def _other_name(about: "About") -> str:
@@ -131,11 +132,14 @@ def _say_what_it_is(space: "Workspace", info: "GalleryInfo") -> None:
     from .console import say
 
     sha256 = next(s.sha256 for s in space.starters.all() if s.name == info.name)
+    about = read_about()
+    current = sha256 == about.gallery_sha256
     say(
-        f"comparing with the embedded starter ({info.reals} real, {info.fakes} fake references),"
-        f" as there is no gallery of your own; its error rates: code-index info {info.name}"
+        f"comparing with the embedded starter ({info.reals} real, {info.fakes} fake references"
+        + (f", {about.licence}" if current else "")
+        + f"), as there is no gallery of your own; its error rates: code-index info {info.name}"
     )
-    if sha256 != read_about().gallery_sha256:
+    if not current:
         say(
             f"note: the workspace keeps the starter of an earlier version, {sha256[:12]}; to take"
             f" this version's: code-index remove {info.name}",

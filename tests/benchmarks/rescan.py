@@ -116,13 +116,15 @@ def main() -> None:
             scanned = folder / "files"
             first = measure("code-scan", folder, scanned / "0000", "-q")  # fits the calibration
             found = measure("code-scan", folder, scanned, "-q")
+            weight = sum(file.stat().st_size for file in (folder / "ws").glob("workspace.sqlite*"))
             again = measure("code-report", folder, "rejudge", "latest")
             report = measure("code-scan", folder, scanned, "-q", "--csv", folder / "r.csv")
             peaks.append(found.peak)
             print(
                 f"{count:>8} files, {chosen.references} references:"
                 f" {found.seconds:.1f} s, {count / found.seconds:,.0f} files/s,"
-                f" peak {found.peak:.0f} MB; with CSV {report.seconds:.1f} s, {report.peak:.0f} MB;"
+                f" peak {found.peak:.0f} MB, {weight / count:,.0f} bytes a file in the workspace"
+                f" with one scan; with CSV {report.seconds:.1f} s, {report.peak:.0f} MB;"
                 f" rejudged in {again.seconds:.1f} s, {again.peak:.0f} MB;"
                 f" calibrated once in {first.seconds:.1f} s, {first.peak:.0f} MB"
             )
