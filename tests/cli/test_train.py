@@ -60,7 +60,9 @@ def test_shipped_recipes_are_known_by_name(name, tmp_path):
     options = tomllib.loads(done.stdout)
     assert options["init"] == "x"
     assert options["loss"]["objective"] == "supervised"
-    assert {"ffhq-1024", "bsds500"} <= set(options["data"]["exclude"])
+    assert {"bsds500", "picsum"} <= set(options["data"]["holdout"])
+    free = {"ffhq-1024", "imagenet-sample"} <= set(options["data"]["exclude"])
+    assert free is (name != "starter")  # the shipped one is for non-commercial use
 
 
 def test_print_config_gives_every_option_as_chosen():
