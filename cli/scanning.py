@@ -227,7 +227,8 @@ class ScanSession:
         embedder, safeguard = embedders_of_gallery(space, info, encoder, k)
         judge = judge_of_gallery(space, info, request.judging, head)
         plan = request.decoding.views
-        opened = space.galleries.open(info.name, request.exact_search)
+        on_gpu = embedder.device.type == "cuda"
+        opened = space.galleries.open(info.name, request.exact_search, on_gpu)
         identity = identity_of(opened)
         bands = [safeguard.audit.band] if safeguard else []
         run = run_record(request.arguments(), identity, embedder, PREPROCESSING, judge, plan, bands)

@@ -29,6 +29,7 @@ from .searching.faiss_files import FaissFiles
 from .searching.inverted_lists import Trained
 from .searching.large_class import file_names, is_large, kept_search
 from .searching.searchable import Searchable
+from .searching.vectors import VectorIndex
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -216,12 +217,14 @@ class Galleries:
                     self._files.drop(part)
             connection.execute("DELETE FROM settings WHERE key = 'gallery' AND value = ?", (name,))
 
-    def open(self, name: str, exact: bool = False) -> OpenGallery:
+    def open(self, name: str, exact: bool = False, gpu: bool = False) -> OpenGallery:
         """Load a gallery for searching, bringing its FAISS files up to date first.
 
         Args:
             name: As the user calls it.
             exact: Compare with every reference, which then lie in memory, of large classes too.
+            gpu: Compare on the GPUs, where faiss-gpu is installed and their memory suffices; not
+                in cells.
         """
         info = self.info(name)
 
@@ -230,7 +233,11 @@ class Galleries:
                 return class_at(self._database, info, label)
             return load_class(self._database, self._files, info, label)
 
-        return OpenGallery(self._database, info, {label: load(label) for label in LABELS})
+        indexes = {label: load(label) for label in LABELS}
+        for index in indexes.values():
+            if gpu and isinstance(index, VectorIndex):
+                index.use_gpu()
+        return OpenGallery(self._database, info, indexes)
 
     def searches(self, info: GalleryInfo) -> dict[str, Trained | None]:
         """How each class is searched; None is exactly, or in cells that are not made yet."""

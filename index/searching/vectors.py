@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UnusableWorkspaceError
+from .gpu_search import GpuSearch, gpu_search
 
 SPLIT = 256
 """Queries from which a call is worth splitting over threads."""
@@ -35,6 +36,8 @@ class VectorIndex:
         else:
             self._index = faiss.deserialize_index(np.frombuffer(serialised, np.uint8))
         self.dimension = dimension
+        self._flat: Any = None
+        self._gpu: GpuSearch | None = None
         self._refresh()
 
     @classmethod
@@ -46,7 +49,17 @@ class VectorIndex:
             index._refresh()
         return index
 
+    def use_gpu(self) -> bool:
+        """Let a GPU propose candidates, or all GPUs together; the answers stay the same.
+
+        Returns:
+            Whether one does: with faiss-gpu, a GPU, and memory for the vectors as they are now.
+        """
+        self._gpu = gpu_search(faiss_module(), self._flat) if len(self) else None
+        return self._gpu is not None
+
     def _refresh(self) -> None:
+        self._gpu = None  # its copy would not follow
         faiss = faiss_module()
         self._flat = faiss.downcast_index(self._index.index)
         self.keys: NDArray[np.int64] = faiss.vector_to_array(self._index.id_map).astype(np.int64)
@@ -100,13 +113,19 @@ class VectorIndex:
         if not wanted or not len(vectors):
             return found_keys, found
         queries = unit(vectors)  # (Q, D) float64
-        with threads_for(len(queries)):
-            _, rows = self._flat.search(queries.astype(np.float32), wanted)  # (Q, wanted)
+        rows = self._propose(queries.astype(np.float32), wanted)  # (Q, wanted)
         cosines = exact_cosines(self._units, rows, queries)
         keys, cosines = nearest_first(self.keys[rows], cosines, k)
         width = keys.shape[1]
         found_keys[:, :width], found[:, :width] = keys, cosines
         return found_keys, found
+
+    def _propose(self, queries: NDArray[np.float32], wanted: int) -> NDArray[np.int64]:
+        rows = self._gpu.rows(queries, wanted) if self._gpu is not None else None
+        if rows is None:
+            with threads_for(len(queries)):
+                _, rows = self._flat.search(queries, wanted)
+        return rows
 
     def serialise(self) -> bytes:
         """The index as a FAISS file's bytes."""

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import faiss
 import numpy as np
 import pytest
-from code_forensics.index.searching.gpu_search import MAX_K, gpu_search
+from code_forensics.index.searching import vectors
+from code_forensics.index.searching.gpu_search import MAX_K, GpuSearch, gpu_search
+from code_forensics.index.searching.vectors import VectorIndex
 
 
 class StandIn:
@@ -111,6 +113,26 @@ def test_what_a_gpu_cannot_do_is_left_to_the_cpu(flat: faiss.IndexFlatIP) -> Non
     assert search.rows(_units(2, 3), 600) is None  # more than there are: FAISS fills up with -1
     module.fails = True
     assert search.rows(_units(2, 3), 5) is None
+
+
+def test_an_index_answers_the_same_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    index, module = VectorIndex(16), StandIn()
+    monkeypatch.setattr(vectors, "gpu_search", lambda _, flat: gpu_search(module, flat))
+    assert not index.use_gpu()  # nothing is to be copied
+    index.add(np.arange(500), _units(500, 0))
+    queries = _units(40, 5) * 3
+    keys, cosines = index.search(queries, 5)
+    assert index.use_gpu()
+    asked = []
+    rows = GpuSearch.rows
+    monkeypatch.setattr(GpuSearch, "rows", lambda *given: asked.append(1) or rows(*given))
+    for _ in range(2):  # by the GPU, then without it: it fails
+        again, same = index.search(queries, 5)
+        assert np.array_equal(again, keys) and np.array_equal(same, cosines)
+        module.fails = True
+    assert len(asked) == 2
+    index.add(np.array([500]), queries[:1])  # the copy would not know it
+    assert index.search(queries[:1], 1)[0][0, 0] == 500 and len(asked) == 2
 
 
 @pytest.mark.cuda
