@@ -6,6 +6,7 @@ import pickle
 import shutil
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -30,6 +31,9 @@ LOCAL = "local"
 
 TRIES = 4
 """How often files are given to a worker before a run gives up on them, each time lost with it."""
+
+NODE_LOST = 90.0
+"""Seconds within which a cluster notices that a node of several is gone."""
 
 _CPU_PART = 32  # files that a worker takes at a time: half a second's work, or a few seconds'
 _READY = 64  # parts that wait for this machine, at most
@@ -239,17 +243,45 @@ class RayWorkers:
         ended: threading.Event,
     ) -> None:
         """Hand over what comes back, from a thread of its own: Ray's iterators just block."""
-        end = _End()
+        end, done = _End(), 0
         try:
-            # Without reading ahead: it would hold each answer back until the next one is there.
-            batches = self._dataset(parts, setup).iter_batches(batch_size=None, prefetch_batches=0)
-            for answer in chain.from_iterable(batch["answer"] for batch in batches):
-                _put(answers, pickle.loads(answer), ended)  # noqa: S301 - a cluster is one program
-                if ended.is_set():
-                    return
+            while done < len(parts):
+                nodes = self._nodes()
+                try:
+                    for answer in self._answers(parts[done:], setup):
+                        _put(answers, answer, ended)
+                        done += 1
+                        if ended.is_set():
+                            return
+                    break
+                except self._ray.exceptions.RayError as error:
+                    if not self._lost_node(error, nodes, ended):
+                        raise
         except Exception as error:
             end = _End(_explained(error, self._ray))
         _put(answers, end, ended)
+
+    def _answers(self, parts: Sequence[Sequence[FoundFile]], setup: Setup) -> Iterator[Any]:
+        # Without reading ahead: it would hold each answer back until the next one is there.
+        batches = self._dataset(parts, setup).iter_batches(batch_size=None, prefetch_batches=0)
+        for answer in chain.from_iterable(batch["answer"] for batch in batches):
+            yield pickle.loads(answer)  # noqa: S301 - a cluster is one program
+
+    def _nodes(self) -> frozenset[str]:
+        return frozenset(node["NodeID"] for node in self._ray.nodes() if node["Alive"])
+
+    def _lost_node(self, error: Exception, nodes: frozenset[str], ended: threading.Event) -> bool:
+        """Whether a node went down, which Ray notices later than that its workers are gone.
+
+        It has used up its tries on them by then. Each node is lost once, so this ends.
+        """
+        if isinstance(error, self._ray.exceptions.RayTaskError) or len(nodes) < 2:
+            return False
+        until = time.monotonic() + NODE_LOST
+        while nodes <= self._nodes():
+            if ended.wait(HEARTBEAT) or time.monotonic() > until:
+                return False
+        return True
 
     def _dataset(self, parts: Sequence[Sequence[FoundFile]], setup: Setup) -> Any:
         ray = self._ray

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from code_forensics.engine.archives.limits import ArchiveLimits
-from code_forensics.engine.cluster.on_ray import RayOptions
+from code_forensics.engine.cluster.on_ray import RayOptions, RayWorkers
 from code_forensics.engine.cluster.pipeline import ClusterPipeline
 from code_forensics.engine.cluster.worker import FileWorker, Part, Setup, versions
 from code_forensics.engine.contracts import Content
@@ -20,7 +21,7 @@ from code_forensics.engine.decoding.layout import Layout
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.embedding.checkpoint import Checkpoint
 from code_forensics.engine.embedding.embed import Embedder
-from code_forensics.engine.errors import InputError
+from code_forensics.engine.errors import EngineError, InputError
 from code_forensics.engine.files.discover import FoundFile, walk
 from code_forensics.engine.pipeline.contracts import Source
 from code_forensics.engine.pipeline.identify import EmbedOnly
@@ -212,3 +213,50 @@ def test_what_is_no_number_of_workers(text: str) -> None:
 def test_numbers_of_workers() -> None:
     assert RayOptions.parse_workers("3") == (3, 3)
     assert RayOptions.parse_workers("2:16") == (2, 16)
+
+
+class _GoneError(Exception):
+    """As Ray raises it of an actor."""
+
+
+class _BugError(_GoneError):
+    """As Ray raises it of a task."""
+
+
+@pytest.mark.parametrize(("nodes", "error"), [(2, _GoneError), (1, _GoneError), (2, _BugError)])
+def test_a_lost_node_s_files_are_given_to_the_others(
+    nodes: int, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single node, and an error of the program's own, are not waited for."""
+    alive = [{"NodeID": str(number), "Alive": True} for number in range(nodes)]
+    ray = SimpleNamespace(
+        exceptions=SimpleNamespace(RayError=_GoneError, RayTaskError=_BugError), nodes=lambda: alive
+    )
+    asked = []
+
+    def answers(_: RayWorkers, parts: list[list[FoundFile]], setup: Setup) -> Iterator[str]:
+        asked.append(len(parts))
+        for number, part in enumerate(parts):
+            if len(asked) == 1 and number == 2:
+                if nodes > 1:
+                    alive[-1] = {"NodeID": "1", "Alive": False}
+                raise error("unavailable")
+            yield part[0].path
+
+    monkeypatch.setattr(RayWorkers, "_answers", answers)
+    workers = RayWorkers(SimpleNamespace(options=RayOptions()), ray, draw_checkpoint(SMALL))  # type: ignore[arg-type]
+    parts = [[FoundFile(str(number))] for number in range(5)]
+    got = []
+
+    def collect() -> None:
+        got.extend(a for a in workers.embed(parts, PipelineOptions()) if a is not None)
+
+    if nodes == 2 and error is _GoneError:
+        collect()
+        assert got == ["0", "1", "2", "3", "4"]
+        assert asked == [5, 3]
+        return
+    with pytest.raises(error if error is _BugError else EngineError):
+        collect()
+    assert got == ["0", "1"]
+    assert asked == [5]
