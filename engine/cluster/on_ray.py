@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pickle
 import shutil
 import tempfile
 import threading
@@ -23,6 +22,7 @@ from ..errors import EngineError, InputError
 from ..files.discover import FoundFile
 from ..pipeline.options import PipelineOptions, StageTimes
 from ..pipeline.pipeline import HEARTBEAT
+from .messages import pack_answer, pack_files, unpack_answer, unpack_files
 from .pipeline import ClusterPipeline
 from .worker import FileWorker, Part, Setup, versions
 
@@ -265,7 +265,7 @@ class RayWorkers:
         # Without reading ahead: it would hold each answer back until the next one is there.
         batches = self._dataset(parts, setup).iter_batches(batch_size=None, prefetch_batches=0)
         for answer in chain.from_iterable(batch["answer"] for batch in batches):
-            yield pickle.loads(answer)  # noqa: S301 - a cluster is one program
+            yield unpack_answer(answer)
 
     def _nodes(self) -> frozenset[str]:
         return frozenset(node["NodeID"] for node in self._ray.nodes() if node["Alive"])
@@ -291,7 +291,7 @@ class RayWorkers:
         context.execution_options.preserve_order = True
         context.execution_no_progress_timeout_s = -1  # a large archive takes its time
         threads, (least, most) = setup.options.workers, self._pool(setup.options.workers)
-        rows = [{"files": pickle.dumps(list(part))} for part in parts]
+        rows = [{"files": pack_files(part)} for part in parts]
         return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Actor,
             fn_constructor_args=(ray.put(setup),),
@@ -347,8 +347,8 @@ class _Actor:
 
     def _answer(self, files: bytes) -> bytes:
         if isinstance(self._work, EngineError):
-            return pickle.dumps(self._work)
-        return pickle.dumps(self._work(pickle.loads(files)))  # noqa: S301 - see above
+            return pack_answer(self._work)
+        return pack_answer(self._work(unpack_files(files)))
 
 
 def _put(answers: "Queue[Any]", answer: object, ended: threading.Event) -> None:

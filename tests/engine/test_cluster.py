@@ -12,6 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from code_forensics.engine.archives.limits import ArchiveLimits
+from code_forensics.engine.cluster.messages import (
+    pack_answer,
+    pack_files,
+    unpack_answer,
+    unpack_files,
+)
 from code_forensics.engine.cluster.on_ray import RayOptions, RayWorkers
 from code_forensics.engine.cluster.pipeline import ClusterPipeline
 from code_forensics.engine.cluster.worker import FileWorker, Part, Setup, versions
@@ -23,6 +29,7 @@ from code_forensics.engine.embedding.checkpoint import Checkpoint
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.errors import EngineError, InputError
 from code_forensics.engine.files.discover import FoundFile, walk
+from code_forensics.engine.files.read import FreshContent
 from code_forensics.engine.pipeline.contracts import Source
 from code_forensics.engine.pipeline.identify import EmbedOnly
 from code_forensics.engine.pipeline.items import Item
@@ -66,7 +73,7 @@ class Store:
 
 
 class Workers:
-    """A cluster of one worker, to which everything goes through pickle."""
+    """A cluster of one worker, with which everything is exchanged as messages."""
 
     part = 3
 
@@ -78,12 +85,14 @@ class Workers:
         self, parts: Sequence[Sequence[FoundFile]], options: PipelineOptions
     ) -> Iterator[Part | None]:
         setup = Setup(self.checkpoint, "cpu", options, versions())
-        work = FileWorker(pickle.loads(pickle.dumps(setup)))
+        work = FileWorker(setup)
         with closing(work):
             for part in parts:
                 yield None
                 self.asked += [file.path for file in part]
-                yield pickle.loads(pickle.dumps(work(pickle.loads(pickle.dumps(part)))))
+                answer = unpack_answer(pack_answer(work(unpack_files(pack_files(part)))))
+                assert isinstance(answer, Part)
+                yield answer
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +222,41 @@ def test_what_is_no_number_of_workers(text: str) -> None:
 def test_numbers_of_workers() -> None:
     assert RayOptions.parse_workers("3") == (3, 3)
     assert RayOptions.parse_workers("2:16") == (2, 16)
+
+
+def test_what_a_worker_says_is_checked_and_never_executed(tmp_path: Path) -> None:
+    vector = np.arange(8, dtype=np.float32)
+    content = FreshContent("ab", 3, "PNG", vector=vector, views=np.stack([vector, -vector]))
+    file = FoundFile("a\udcff\n.png", 3, root="a")
+    part = Part(((file, content), (FoundFile("b"), None)), StageTimes(read=0.5), "f")
+    message = pack_answer(part)
+    same = unpack_answer(message)
+    assert isinstance(same, Part)
+    assert same.times == part.times and same.found[1] == part.found[1]
+    assert same.found[0][0] == file
+    again = same.found[0][1]
+    assert again is not None and again.format == "PNG"
+    assert np.array_equal(again.vector, vector) and np.array_equal(again.views, content.views)
+    error = unpack_answer(pack_answer(EngineError("no", "do so")))
+    assert isinstance(error, EngineError) and (str(error), error.hint) == ("no", "do so")
+    marker = tmp_path / "executed"
+    pickled = pickle.dumps(_Touch(str(marker)))
+    wrong_type = message.replace(b'"sha256": "ab"', b'"sha256": 1234')
+    unknown = message.replace(b'"decoder"', b'"vectors"')
+    for bad in (pickled, b"", message[:-4], message + bytes(4), message[:40], wrong_type, unknown):
+        with pytest.raises(EngineError, match="makes no sense"):
+            unpack_answer(bad)
+    assert not marker.exists()
+
+
+class _Touch:
+    """Runs when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (Path(self.path),))
 
 
 class _GoneError(Exception):
