@@ -1,22 +1,17 @@
 """``code-index``: galleries of real and fake references."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import doctor, evaluate, import_export, merge, pull, search, upkeep
+from . import building, doctor, evaluate, import_export, merge, pull, search, upkeep
 from . import options as opt
 from .help import arrange
-from .running import EXIT_INTERRUPTED, interruptible, run
+from .running import run
 
 if TYPE_CHECKING:
-    from ..engine.build import LabelledFolder, ReferenceFile
-    from ..engine.embedding.embed import Embedder
-    from ..engine.pipeline.contracts import Cluster
-    from ..index.gallery_records import NewReference
     from ..index.workspace import Workspace
 
 app = typer.Typer(
@@ -78,7 +73,7 @@ def build(
         keep_encoder,
     )
 
-    folders = _folders(real, fake)
+    folders = building.labelled_folders(real, fake)
     cluster = ray_options(ray, ray_workers, ray_gpus, device)
     choice = encoder_beside(cluster, EncoderChoice(weights, device, precision))
     with _open(workspace) as space, space.guarded(), ExitStack() as stack:
@@ -86,13 +81,14 @@ def build(
         embedder, checkpoint = encoder_for_build(space, choice)
         keep_encoder(space, embedder, checkpoint)
         bounds = (max_pixels, max_bytes, decode_timeout)
-        files = _Files(include, exclude, follow_symlinks, bounds, workers, quiet)
+        files = building.Files(include, exclude, follow_symlinks, bounds, workers, quiet)
         elsewhere = None
         if cluster is not None:
             elsewhere = stack.enter_context(RayCluster(cluster)).workers(checkpoint)
-        usable = _embed(space, folders, embedder, files, elsewhere)
-        references = _references(space, embedder, usable)
-        info = space.galleries.create(name, embedder.sha256, _preprocessing(), references, "build")
+        usable = building.embed(space, folders, embedder, files, elsewhere)
+        references = building.references(space, embedder, usable)
+        steps = building.preprocessing()
+        info = space.galleries.create(name, embedder.sha256, steps, references, "build")
         assessment_of_gallery(space, info)
     _say_what_is_there("built", info.name, info.reals, info.fakes)
 
@@ -118,16 +114,16 @@ def add(
     from .session import EncoderChoice, assessment_of_gallery, embedder_of_gallery
     from .starter import gallery_named
 
-    folders = _folders(real, fake)
+    folders = building.labelled_folders(real, fake)
     with _open(workspace) as space, space.guarded():
         info = gallery_named(space, name)
         choice = EncoderChoice(None, device, opt.PrecisionChoice.FLOAT32)
         embedder = embedder_of_gallery(space, info, choice)
         bounds = (max_pixels, max_bytes, decode_timeout)
-        files = _Files(include, exclude, follow_symlinks, bounds, workers, quiet)
-        usable = _embed(space, folders, embedder, files)
+        files = building.Files(include, exclude, follow_symlinks, bounds, workers, quiet)
+        usable = building.embed(space, folders, embedder, files)
         before = info.reals + info.fakes
-        info = space.galleries.add(name, _references(space, embedder, usable), "add")
+        info = space.galleries.add(name, building.references(space, embedder, usable), "add")
         assessment_of_gallery(space, info)
     there = len(usable) - (info.reals + info.fakes - before)
     if there:
@@ -246,134 +242,10 @@ def default(name: Name, workspace: opt.Workspace = None) -> None:
     say(f"scans compare with {name} by default")
 
 
-class _Files:
-    """Which files a build takes, and how."""
-
-    def __init__(
-        self,
-        include: list[str] | None,
-        exclude: list[str] | None,
-        follow_symlinks: bool,
-        bounds: tuple[int, int, float],
-        workers: int,
-        quiet: bool,
-    ) -> None:
-        self.include = tuple(include or ())
-        self.exclude = tuple(exclude or ())
-        self.follow_symlinks = follow_symlinks
-        self.bounds = bounds
-        self.workers = workers
-        self.quiet = quiet
-
-
-def _embed(
-    space: "Workspace",
-    folders: "list[LabelledFolder]",
-    embedder: "Embedder",
-    files: _Files,
-    cluster: "Cluster | None" = None,
-) -> "list[ReferenceFile]":
-    """Embed folders into the workspace and say what cannot be a reference."""
-    from ..engine.build import embed_folders
-    from ..engine.decoding.decode import DecodeOptions
-    from ..engine.files.discover import WalkOptions, walk
-    from ..engine.pipeline.options import PipelineOptions
-    from .console import say
-    from .progress import meter
-
-    walk_options = WalkOptions(
-        follow_symlinks=files.follow_symlinks,
-        include=files.include,
-        exclude=files.exclude,
-        omit=(space.folder,),
-    )
-    store = space.contents(embedder.sha256, _preprocessing())
-    usable: list[ReferenceFile] = []
-    walks = [walk([folder.path], walk_options) for folder in folders]
-    with interruptible() as stopped, meter("embedding", walks, files.quiet) as progress:
-        for found in embed_folders(
-            folders,
-            store,
-            embedder,
-            walk_options,
-            PipelineOptions(files.workers, decode=DecodeOptions(*files.bounds)),
-            stop=stopped,
-            cluster=cluster,
-        ):
-            if found.reason is None:
-                usable.append(found)
-            elif not files.quiet:
-                say(f"left out {found.path}: {found.reason}", "yellow")
-            progress.advance("")
-        if stopped():
-            say("interrupted: what was embedded is kept; run the same command again to go on")
-            raise typer.Exit(EXIT_INTERRUPTED)
-    _warn_of_conflicts(usable)
-    return usable
-
-
-def _references(
-    space: "Workspace", embedder: "Embedder", usable: "list[ReferenceFile]"
-) -> "Iterator[NewReference]":
-    """What was embedded, with its vectors, one by one."""
-    from ..index.gallery_records import NewReference
-
-    store = space.contents(embedder.sha256, _preprocessing())
-    for reference in usable:
-        content = store.known_content(reference.sha256 or "")
-        assert content is not None and content.vector is not None
-        yield NewReference(
-            reference.label,
-            reference.generator,
-            reference.source,
-            content.vector,
-            str(Path(reference.path).absolute()),
-            reference.sha256,
-        )
-
-
-def _warn_of_conflicts(usable: "list[ReferenceFile]") -> None:
-    from .console import say
-
-    labels: dict[str | None, str] = {}
-    conflicts = [r for r in usable if labels.setdefault(r.sha256, r.label) != r.label]
-    if conflicts:
-        say(
-            f"warning: {len(conflicts)} files stand in both classes, first {conflicts[0].path}",
-            "yellow",
-        )
-
-
-def _folders(real: list[Path] | None, fake: list[str] | None) -> "list[LabelledFolder]":
-    from ..engine.build import LabelledFolder
-    from ..engine.errors import InputError
-    from ..engine.results import Label
-
-    folders = [LabelledFolder(path, Label.REAL) for path in real or ()]
-    for text in fake or ():
-        generator, equals, path = text.partition("=")
-        if equals and not Path(text).exists():
-            folders.append(LabelledFolder(Path(path), Label.FAKE, generator))
-        else:
-            folders.append(LabelledFolder(Path(text), Label.FAKE))
-    if not folders:
-        raise InputError("no folder is given", "name folders with --real DIR and --fake DIR")
-    for folder in folders:
-        if not folder.path.exists():
-            raise InputError(f"there is no folder {str(folder.path)!r}")
-    return folders
-
-
 def _open(folder: Path | None) -> "Workspace":
     from ..index.workspace import Workspace, default_folder
 
     return Workspace(folder or default_folder())
-
-
-def _preprocessing() -> str:
-    from ..engine.decoding.decode import PREPROCESSING
-
-    return PREPROCESSING
 
 
 def _say_what_is_there(what: str, name: str, reals: int, fakes: int) -> None:

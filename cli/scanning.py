@@ -26,7 +26,7 @@ from ..engine.run import run_record
 from ..engine.scan import ScanOptions, scan
 from ..index.contents import Recall
 from ..index.gallery_records import GalleryInfo
-from ..index.scans import ScanRecorder
+from ..index.scan_recorder import ScanRecorder
 from ..index.workspace import Workspace
 from . import outputs, render
 from .clusters import encoder_beside

@@ -1,0 +1,146 @@
+"""What ``code-index build`` and ``add`` share: labelled folders, embedded, as references."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from .running import EXIT_INTERRUPTED, interruptible
+
+if TYPE_CHECKING:
+    from ..engine.build import LabelledFolder, ReferenceFile
+    from ..engine.embedding.embed import Embedder
+    from ..engine.pipeline.contracts import Cluster
+    from ..index.gallery_records import NewReference
+    from ..index.workspace import Workspace
+
+
+class Files:
+    """Which files a build takes, and how."""
+
+    def __init__(
+        self,
+        include: list[str] | None,
+        exclude: list[str] | None,
+        follow_symlinks: bool,
+        bounds: tuple[int, int, float],
+        workers: int,
+        quiet: bool,
+    ) -> None:
+        self.include = tuple(include or ())
+        self.exclude = tuple(exclude or ())
+        self.follow_symlinks = follow_symlinks
+        self.bounds = bounds
+        self.workers = workers
+        self.quiet = quiet
+
+
+def embed(
+    space: "Workspace",
+    folders: "list[LabelledFolder]",
+    embedder: "Embedder",
+    files: Files,
+    cluster: "Cluster | None" = None,
+) -> "list[ReferenceFile]":
+    """Embed folders into the workspace and say what cannot be a reference."""
+    from ..engine.build import embed_folders
+    from ..engine.decoding.decode import DecodeOptions
+    from ..engine.files.discover import WalkOptions, walk
+    from ..engine.pipeline.options import PipelineOptions
+    from .console import say
+    from .progress import meter
+
+    walk_options = WalkOptions(
+        follow_symlinks=files.follow_symlinks,
+        include=files.include,
+        exclude=files.exclude,
+        omit=(space.folder,),
+    )
+    store = space.contents(embedder.sha256, preprocessing())
+    usable: list[ReferenceFile] = []
+    walks = [walk([folder.path], walk_options) for folder in folders]
+    with interruptible() as stopped, meter("embedding", walks, files.quiet) as progress:
+        for found in embed_folders(
+            folders,
+            store,
+            embedder,
+            walk_options,
+            PipelineOptions(files.workers, decode=DecodeOptions(*files.bounds)),
+            stop=stopped,
+            cluster=cluster,
+        ):
+            if found.reason is None:
+                usable.append(found)
+            elif not files.quiet:
+                say(f"left out {found.path}: {found.reason}", "yellow")
+            progress.advance("")
+        if stopped():
+            say("interrupted: what was embedded is kept; run the same command again to go on")
+            raise typer.Exit(EXIT_INTERRUPTED)
+    _warn_of_conflicts(usable)
+    return usable
+
+
+def references(
+    space: "Workspace", embedder: "Embedder", usable: "list[ReferenceFile]"
+) -> "Iterator[NewReference]":
+    """What was embedded, with its vectors, one by one."""
+    from ..index.gallery_records import NewReference
+
+    store = space.contents(embedder.sha256, preprocessing())
+    for reference in usable:
+        content = store.known_content(reference.sha256 or "")
+        assert content is not None and content.vector is not None
+        yield NewReference(
+            reference.label,
+            reference.generator,
+            reference.source,
+            content.vector,
+            str(Path(reference.path).absolute()),
+            reference.sha256,
+        )
+
+
+def _warn_of_conflicts(usable: "list[ReferenceFile]") -> None:
+    from .console import say
+
+    labels: dict[str | None, str] = {}
+    conflicts = [r for r in usable if labels.setdefault(r.sha256, r.label) != r.label]
+    if conflicts:
+        say(
+            f"warning: {len(conflicts)} files stand in both classes, first {conflicts[0].path}",
+            "yellow",
+        )
+
+
+def labelled_folders(real: list[Path] | None, fake: list[str] | None) -> "list[LabelledFolder]":
+    """Folders as ``--real DIR`` and ``--fake [GENERATOR=]DIR`` name them.
+
+    Raises:
+        InputError: None is given, or one does not exist.
+    """
+    from ..engine.build import LabelledFolder
+    from ..engine.errors import InputError
+    from ..engine.results import Label
+
+    folders = [LabelledFolder(path, Label.REAL) for path in real or ()]
+    for text in fake or ():
+        generator, equals, path = text.partition("=")
+        if equals and not Path(text).exists():
+            folders.append(LabelledFolder(Path(path), Label.FAKE, generator))
+        else:
+            folders.append(LabelledFolder(Path(text), Label.FAKE))
+    if not folders:
+        raise InputError("no folder is given", "name folders with --real DIR and --fake DIR")
+    for folder in folders:
+        if not folder.path.exists():
+            raise InputError(f"there is no folder {str(folder.path)!r}")
+    return folders
+
+
+def preprocessing() -> str:
+    """Identity of the steps before the encoder."""
+    from ..engine.decoding.decode import PREPROCESSING
+
+    return PREPROCESSING
