@@ -92,6 +92,17 @@ def read_npz(path: Path, dimension: int | None = None) -> ReadyVectors:
         raise FileFormatError(f"cannot read {path}: {error}", _LAYOUT) from error
     texts = {name: _texts(path, name, arrays.get(name)) for name in _TEXTS}
     tags = {name: "".join(_texts(path, name, arrays.get(name), 0)) for name in _TAGS}
+    return _checked(path, arrays, texts, tags, dimension)
+
+
+def _checked(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    texts: Mapping[str, tuple[str, ...]],
+    tags: Mapping[str, str],
+    dimension: int | None,
+) -> ReadyVectors:
+    """What a file holds under its names, whichever form it has."""
     return ready(
         path,
         arrays.get("vectors"),
@@ -128,17 +139,7 @@ def read_safetensors(path: Path, dimension: int | None = None) -> ReadyVectors:
         SafetensorError,
     ) as error:  # fmt: skip
         raise FileFormatError(f"cannot read {path}: {error}", _LAYOUT) from error
-    return ready(
-        path,
-        arrays.get("vectors"),
-        arrays.get("labels"),
-        texts["generators"],
-        texts["sources"],
-        dimension,
-        tags["encoder"],
-        tags["preprocessing"],
-        arrays.get("trained"),
-    )
+    return _checked(path, arrays, texts, tags, dimension)
 
 
 def ready(
