@@ -21,7 +21,8 @@ from .heads import Heads
 from .leases import Leases
 from .merge import Merger
 from .pull_record import Pulls
-from .scans import ScanRecorder, Scans
+from .scan_recorder import ScanRecorder
+from .scans import Scans
 from .searching.faiss_files import FaissFiles
 from .searching.scanned_vectors import ScannedVectors
 from .starters import Starters

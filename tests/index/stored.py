@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from code_forensics.index.gallery_records import NewReference
-from code_forensics.index.scans import ScanRecorder
+from code_forensics.index.scan_recorder import ScanRecorder
 from code_forensics.index.workspace import Workspace
 from numpy.typing import NDArray
 
