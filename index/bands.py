@@ -6,10 +6,9 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from sqlite_utils import Database
-
 from .database import writing
 from .gallery_records import GalleryInfo
+from .sqlite import Database
 
 _LOG = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlite_utils import Database
 
 from .content_keys import content_key, split_key
 from .database import writing
 from .paths import store_path
+from .sqlite import Database
 
 
 class FileIdentity(Protocol):

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from .errors import UnusableWorkspaceError
 from .migrations import KNOWN, MIGRATIONS
+from .sqlite import Database
 
 BUSY_SECONDS = 60.0
 """How long a write waits for another process before it gives up."""

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from sqlite_utils import Database
-
 from .clock import now
 from .database import writing
 from .errors import UnusableWorkspaceError
 from .leases import Leases
 from .searching.faiss_files import file_lease, sync_folder
+from .sqlite import Database
 
 _FILES = ("model.safetensors", "config.json")
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlite_utils import Database
 
 from .clock import now
 from .content_keys import split_key
@@ -30,6 +29,7 @@ from .searching.inverted_lists import Trained
 from .searching.large_class import file_names, is_large, kept_search
 from .searching.searchable import Searchable
 from .searching.vectors import VectorIndex
+from .sqlite import Database
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -3,11 +3,10 @@
 import hashlib
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
 from .clock import now
 from .database import writing
 from .errors import WorkspaceError
+from .sqlite import Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqlite_utils import Database
-
 from .clock import now
 from .content_keys import split_key
 from .contents import ContentStore, KnownContent, Recall
@@ -20,6 +18,7 @@ from .gallery_records import GalleryInfo
 from .paths import load_path
 from .scans import ScanInfo, Scans
 from .shard_scans import ShardScan, other_workspace
+from .sqlite import Database
 
 _CHUNK = 1000
 """Contents or rows taken at a time."""

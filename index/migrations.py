@@ -4,7 +4,7 @@ Paths are TEXT where they are valid UTF-8 and BLOB (the bytes) where they are no
 ISO 8601 in UTC. A vector is D little-endian float32, as the encoder gave it.
 """
 
-from sqlite_utils import Database, Migrations
+from .sqlite import Database, Migrations
 
 MIGRATIONS = Migrations("code_forensics")
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlite_utils import Database
 
 from .gallery_records import GalleryInfo, StoredReference, reference_id
 from .paths import load_path
@@ -15,6 +14,7 @@ from .searching.inverted_lists import Trained
 from .searching.large_class import LargeClass, is_large, references_since
 from .searching.searchable import Searchable
 from .searching.vectors import VectorIndex
+from .sqlite import Database
 
 
 class OpenGallery:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
 from .clock import now
 from .database import writing
 from .origins import BegunGallery, begun_by
+from .sqlite import Database
 
 ACTION = "pull"
 """Begins the first action of a gallery that was pulled; no other command's action does."""

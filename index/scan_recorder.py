@@ -6,8 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-from sqlite_utils import Database
-
 from .clock import now
 from .content_keys import content_key
 from .contents import ContentLike, ContentStore, FileIdentity, Recall
@@ -15,6 +13,7 @@ from .database import writing
 from .gallery_records import GalleryInfo
 from .leases import Leases
 from .paths import load_path, store_path
+from .sqlite import Database
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

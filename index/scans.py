@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlite_utils import Database
-
 from .content_keys import split_key
 from .database import writing
 from .errors import WorkspaceError
@@ -16,6 +14,7 @@ from .gallery_records import reference_id
 from .leases import Leases
 from .paths import load_path, store_path
 from .scan_recorder import PLAIN, scan_lease
+from .sqlite import Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
 from .database import connect, explained
 from .errors import WorkspaceError
 from .leases import Leases
 from .scans import ScanInfo, Scans
+from .sqlite import Database
 from .upkeep.backup import DATABASE_NAME
 
 _SAME = ("version", "preprocessing", "views", "k", "judging", "decoders", "packages")

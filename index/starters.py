@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
 from .origins import begun_by
+from .sqlite import Database
 
 ACTION = "starter"
 """Begins the first action of a starter's gallery; no other command's action does."""

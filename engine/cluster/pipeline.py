@@ -14,7 +14,8 @@ from typing import Protocol
 from ..contracts import Content, Store
 from ..files.discover import FoundFile
 from ..files.read import FreshContent
-from ..pipeline import expand
+from ..pipeline import members
+from ..pipeline.frames import frame_file, frames_left_out
 from ..pipeline.items import Item
 from ..pipeline.options import PipelineOptions, StageTimes
 from .worker import Part
@@ -103,7 +104,7 @@ class ClusterPipeline:
         known = self._memory.file(file)
         if known is None or not self._memory.knows_frames(known):
             return None
-        if self._options.archives is not None and expand.may_hold_files(known):
+        if self._options.archives is not None and members.may_hold_files(known):
             return None
         return [Item(file, known), *self._frames(file, known)]
 
@@ -114,9 +115,9 @@ class ClusterPipeline:
         if self._options.frames > 1:
             for number in range(2, last + 1):
                 known = self._memory.content(content.sha256, number)
-                yield Item(expand.frame_file(file, number), known)
+                yield Item(frame_file(file, number), known)
             if frames > last:
-                yield Item(expand.frames_left_out(file, last + 1, frames))
+                yield Item(frames_left_out(file, last + 1, frames))
 
     def _embed(self, waiting: _Waiting, stop: Callable[[], bool]) -> Iterator[list[Item]]:
         wanted = [file for file, items in waiting if items is None]
@@ -139,7 +140,7 @@ class ClusterPipeline:
 
     def _settled(self, file: FoundFile, content: FreshContent | None) -> Item:
         """A file as it would be here: the worker did not know what is known."""
-        if content is None or content.format in expand.KINDS:
+        if content is None or content.format in members.KINDS:
             return Item(file, content, opened=content is not None)
         if content.frame == 1:
             member = None if file.container is None else self._memory.file(file)

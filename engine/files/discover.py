@@ -182,9 +182,11 @@ class Walk:
         except OSError as error:
             yield from self._unreadable(path, root, error)
             return
+        here = os.path.realpath(path)
         for name in sorted(names):
             child = os.path.join(path, name)
-            if self._omit and os.path.realpath(child) in self._omit:
+            real = os.path.realpath(child) if name in links else os.path.join(here, name)
+            if real in self._omit:
                 continue
             if name in links and not self.options.follow_symlinks:
                 if self._belongs(child, root):

@@ -1,6 +1,7 @@
 """What goes through a pipeline: files, their bytes in flight, and what came of them."""
 
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,22 @@ class Work:
     hits: Hits | None = None
     done: bool = False
     fresh: bool = True
+
+
+class Works:
+    """The bytes in flight, for as long as any file waits for them."""
+
+    def __init__(self) -> None:
+        self._works: WeakValueDictionary[tuple[str, int], Work] = WeakValueDictionary()
+
+    def on(self, sha256: str, frame: int, size: int) -> Work:
+        """The work on some bytes, or on a further frame; with others that hold the same."""
+        work = self._works.get((sha256, frame))
+        if work is None:
+            work = self._works[sha256, frame] = Work(FreshContent(sha256, size, frame=frame))
+        else:
+            work.fresh = False
+        return work
 
 
 View = tuple[Work, int]

@@ -6,7 +6,7 @@ from ..contracts import Content, Store
 from ..decoding.formats import MULTI_FRAME
 from ..decoding.views import ViewPlan
 from ..files.discover import FoundFile
-from . import expand
+from .members import KINDS
 
 PASSING = frozenset({"too_large", "too_many_pixels", "no_memory"})
 """Reasons that depend on this run's bounds and on the machine, not on the bytes alone."""
@@ -49,7 +49,7 @@ class Memory:
         """Forget failures that may not happen again, and contents that lack what is wanted."""
         if content is None or content.reason in PASSING:
             return None
-        if content.format in expand.KINDS and not self.archives:
+        if content.format in KINDS and not self.archives:
             return None
         if content.vector is not None:
             if self.provenance and not content.provenance:  # it was not to be read then

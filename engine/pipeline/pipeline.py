@@ -12,11 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from weakref import WeakValueDictionary
-
-import numpy as np
 
 from ..archives.kinds import Kind
 from ..archives.walker import ArchiveFile, FoundMember, Refused, Walker
@@ -27,11 +23,11 @@ from ..files.addresses import is_address
 from ..files.discover import FoundFile
 from ..files.read import FreshContent, ReadFile, archive_kind, read_file
 from ..isolation.decoders import Decoders
-from ..judging.hits import Hits
-from . import expand
+from . import members
+from .batches import Batches
 from .contracts import Identify
-from .expand import FrameRun
-from .items import Identified, Item, View, Work
+from .frames import FrameJob, Frames, frames_of
+from .items import Item, Work, Works
 from .options import PipelineOptions, StageTimes
 from .workers import Workers
 
@@ -63,7 +59,6 @@ class Pipeline:
             decoders: To decode with, and left open; None for own ones.
         """
         self._memory = options.memory(store)
-        self._identify = identify
         self._options = options
         self._times = times
         self._pool: Workers[Callable[[], None]] = Workers(
@@ -74,9 +69,9 @@ class Pipeline:
         self._window: deque[Item] = deque()
         self._bytes = 0
         self._decoding = 0
-        self._embedding = 0
-        self._works: WeakValueDictionary[tuple[str, int], Work] = WeakValueDictionary()
-        self._crops: dict[bool, list[View]] = {False: [], True: []}  # by `final`
+        self._works = Works()
+        self._frames = Frames(self._memory, self._works, options)
+        self._batches = Batches(identify, options.decode.views, self._pool.submit, times)
         self._most = max(_LEAST_WINDOW, options.window // options.decode.views.most)
         # Members and frames, which come before what is in the window.
         self._inner: deque[Item] = deque()
@@ -89,7 +84,6 @@ class Pipeline:
         if options.archives is not None:
             bounds = options.decode
             self._walker = Walker(options.archives, bounds.max_bytes, bounds.timeout)
-        self._runs: list[FrameRun[Work]] = []
 
     def run(self, files: Iterable[FoundFile], stop: Callable[[], bool]) -> Iterator[list[Item]]:
         """Yield the files in order, in bursts, as they become ready; a burst may be empty.
@@ -103,7 +97,8 @@ class Pipeline:
         try:
             while True:
                 self._walk_on()
-                self._decode_frames()
+                for job in self._frames.due():
+                    self._decode_frames(job)
                 while not exhausted and self._has_room():
                     file = next(source, None)
                     if file is None:
@@ -117,7 +112,7 @@ class Pipeline:
                         continue
                 if stop() or (exhausted and not self._window and not self._inner):
                     return
-                self._submit_batches(starved=self._decoding == 0)
+                self._batches.send(starved=self._decoding == 0)
                 started = time.perf_counter()
                 finish = self._pool.next(HEARTBEAT)
                 self._times.wait += time.perf_counter() - started
@@ -138,7 +133,7 @@ class Pipeline:
         """Put an archive that came over the network on disk, where it can be walked."""
         if read.archive is None or read.data is None or self._ended:
             return None
-        spool = expand.spooled(read.data, read.archive)
+        spool = members.spooled(read.data, read.archive)
         self._spools.add(spool.path)
         return spool
 
@@ -165,7 +160,7 @@ class Pipeline:
             else:
                 self._bytes -= item.file.bytes or 0
             burst.append(item)
-            self._add_frames(item)
+            self._inner.extendleft(reversed(self._frames.of(item)))
         return burst
 
     def _admit(self, file: FoundFile) -> None:
@@ -175,11 +170,11 @@ class Pipeline:
         if file.reason is not None:
             return
         known = self._memory.file(file)
-        if is_address(file.path) and self._walker is not None and expand.may_hold_files(known):
+        if is_address(file.path) and self._walker is not None and members.may_hold_files(known):
             known = None  # nothing of it lies here: it is fetched again
-        if known is not None and known.format in expand.KINDS:
+        if known is not None and known.format in members.KINDS:
             item.content = known
-            item.archive = expand.archive_of(file, Kind(known.format))
+            item.archive = members.archive_of(file, Kind(known.format))
             return
         closed = (
             known
@@ -230,7 +225,7 @@ class Pipeline:
         if read.archive is not None:
             item.opened = True
             item.content = FreshContent(read.sha256, read.file.bytes or 0, str(read.archive))
-            item.archive = spool or expand.archive_of(read.file, read.archive)
+            item.archive = spool or members.archive_of(read.file, read.archive)
             return
         if read.data is None:
             return
@@ -240,19 +235,10 @@ class Pipeline:
         item.content = self._memory.content(read.sha256)
         if item.content is not None:
             return
-        item.work = self._work_on(read.sha256, 1, len(read.data))
+        item.work = self._works.on(read.sha256, 1, len(read.data))
         item.content = item.work.content
         if item.work.fresh:
             self._decode(item.work, read.data)
-
-    def _work_on(self, sha256: str, frame: int, size: int) -> Work:
-        """The work on some bytes, or on a further frame; with others that hold the same."""
-        work = self._works.get((sha256, frame))
-        if work is None:
-            work = self._works[sha256, frame] = Work(FreshContent(sha256, size, frame=frame))
-        else:
-            work.fresh = False
-        return work
 
     def _decode(self, work: Work, data: bytes) -> None:
         self._decoding += 1
@@ -274,7 +260,19 @@ class Pipeline:
         self._decoding -= 1
         for work, decoded in zip(works, answers, strict=True):
             self._take(work, decoded)
-        self._submit_batches(starved=False)
+        self._batches.send(starved=False)
+
+    def _decode_frames(self, frames: FrameJob) -> None:
+        self._decoding += 1
+        start, stop = frames.numbers.start - 1, frames.numbers.stop - 1
+
+        def job() -> Callable[[], None]:
+            started = time.perf_counter()
+            answers = self._decoders.decode_frames(frames.data, start, stop)
+            elapsed = time.perf_counter() - started
+            return lambda: self._on_decoded(frames.works, answers, elapsed)
+
+        self._pool.submit(job)
 
     def _take(self, work: Work, decoded: Decoded | Undecodable) -> None:
         self._times.decoded += 1
@@ -286,10 +284,9 @@ class Pipeline:
             work.done = True
         else:
             content.decoder = decoded.decoder
-            content.frames = expand.frames_of(decoded.format, decoded.frames)
+            content.frames = frames_of(decoded.format, decoded.frames)
             work.views = decoded.views
-            work.found = [None] * len(decoded.views)
-            self._crops[False] += [(work, view) for view in range(len(decoded.views))]
+            self._batches.add(work)
 
     def _walk_on(self) -> None:
         """Open the archive at the front of the window, or ask for its next member."""
@@ -328,11 +325,11 @@ class Pipeline:
         assert walker is not None
         if isinstance(found, Refused):
             size, kind = archive.file.bytes or 0, archive.archive.kind
-            archive.content = expand.walked_archive(archive.content.sha256, size, kind, found)
+            archive.content = members.walked_archive(archive.content.sha256, size, kind, found)
             self._drop_spools({archive.archive.path})
             archive.archive = self._walked = None
             return
-        item = Item(expand.as_file(archive.file, found), expand.nested_archive(found))
+        item = Item(members.as_file(archive.file, found), members.nested_archive(found))
         self._inner.append(item)
         self._inner_bytes += item.file.bytes or 0
         if item.content is not None or item.file.reason is not None:
@@ -346,7 +343,7 @@ class Pipeline:
 
         def job() -> Callable[[], None]:
             started = time.perf_counter()
-            outcome = expand.read_member(walker, item.file)
+            outcome = members.read_member(walker, item.file)
             elapsed = time.perf_counter() - started
 
             def done() -> None:
@@ -356,122 +353,6 @@ class Pipeline:
             return done
 
         self._pool.submit(job)
-
-    def _add_frames(self, item: Item) -> None:
-        """Put the further frames of a picture in front of all others, where they are wanted."""
-        content, data = item.content, item.data
-        if content is None or content.frame > 1 or self._options.frames < 2:
-            return
-        frames = content.frames or 1
-        last = min(frames, self._options.frames)
-        items, missing, works = [], [], []
-        for number in range(2, last + 1):
-            known = self._memory.content(content.sha256, number)
-            frame = Item(expand.frame_file(item.file, number), known, item.opened)
-            items.append(frame)
-            if known is None:
-                frame.work = self._work_on(content.sha256, number, content.bytes)
-                frame.content = frame.work.content
-                if frame.work.fresh:
-                    missing.append(number)
-                    works.append(frame.work)
-        if frames > last:
-            items.append(Item(expand.frames_left_out(item.file, last + 1, frames)))
-        if missing and data is None:  # purged since the file was found to be known
-            for frame in items:
-                if frame.work is not None:
-                    frame.work, frame.content = None, None
-                    frame.file = replace(frame.file, reason="changed")
-        elif missing and data is not None:
-            size = expand.at_a_time(self._options.decode.views.most)
-            provenance = content.provenance
-            for work in works:
-                work.content.provenance, work.content.frames = provenance, frames
-            self._runs.append(FrameRun(data, missing, works, size))
-        self._inner.extendleft(reversed(items))
-
-    def _decode_frames(self) -> None:
-        """Send off the next frames of each picture whose last ones are done."""
-        for run in list(self._runs):
-            if not all(work.done for work in run.pending):
-                continue
-            numbers, works = run.take()
-            if not numbers:
-                self._runs.remove(run)
-                continue
-            self._decoding += 1
-            self._pool.submit(self._frames_job(run.data, numbers, works))
-
-    def _frames_job(
-        self, data: bytes, numbers: range, works: "list[Work]"
-    ) -> Callable[[], Callable[[], None]]:
-        def job() -> Callable[[], None]:
-            started = time.perf_counter()
-            answers = self._decoders.decode_frames(data, numbers.start - 1, numbers.stop - 1)
-            elapsed = time.perf_counter() - started
-            return lambda: self._on_decoded(works, answers, elapsed)
-
-        return job
-
-    def _submit_batches(self, starved: bool) -> None:
-        """Send full batches off; the rest too when nothing else would fill them."""
-        for final in (False, True):
-            views = self._crops[final]
-            while len(views) >= self._identify.batch or (starved and views):
-                batch = views[: self._identify.batch]
-                del views[: self._identify.batch]
-                self._embed(batch, final)
-            starved = starved and self._embedding == 0
-
-    def _embed(self, batch: "list[View]", final: bool) -> None:
-        self._embedding += 1
-        crops = [work.views[view] for work, view in batch if work.views is not None]
-
-        def job() -> Callable[[], None]:
-            started = time.perf_counter()
-            outcomes = self._identify(np.stack(crops), final)
-            elapsed = time.perf_counter() - started
-            return lambda: self._on_embedded(batch, outcomes, elapsed)
-
-        self._pool.submit(job)
-
-    def _on_embedded(
-        self, batch: "list[View]", outcomes: Sequence[Identified | None], elapsed: float
-    ) -> None:
-        self._times.embed += elapsed
-        self._times.embedded += len(batch)
-        self._embedding -= 1
-        for (work, view), outcome in zip(batch, outcomes, strict=True):
-            if outcome is None:
-                self._crops[True].append((work, view))
-            else:
-                work.found[view] = outcome
-                self._finish(work)
-
-    def _finish(self, work: Work) -> None:
-        """Put the views of some bytes together, once all are there."""
-        found = [one for one in work.found if one is not None]
-        if len(found) < len(work.found):
-            return
-        content, plan = work.content, self._options.decode.views
-        content.precision = _coarsest(found)
-        if len(found) > 1:
-            if not self._identify.together(content, found, plan):
-                again = [(work, n) for n, one in enumerate(found) if one.precision != "float32"]
-                for _, view in again:
-                    work.found[view] = None
-                self._crops[True] += again
-                return
-            content.views = np.stack([one.vector for one in found[1:]])
-        content.vector = found[0].vector
-        hits = [one.hits for one in found if one.hits is not None]
-        work.hits = Hits.join(hits) if hits else None
-        work.views, work.done = None, True
-
-
-def _coarsest(found: Sequence[Identified]) -> str:
-    """The precision of some vectors together: float32 only where every one is."""
-    return next((one.precision for one in found if one.precision != "float32"), "float32")
 
 
 def _one_thread() -> None:

@@ -10,11 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 from uuid import uuid4
 
-from sqlite_utils import Database
-
 from ..database import writing
 from ..errors import UnusableWorkspaceError
 from ..leases import Leases
+from ..sqlite import Database
 from .vectors import VectorIndex
 
 _LOG = logging.getLogger(__name__)

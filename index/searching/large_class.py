@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlite_utils import Database
 
 from ..database import writing
 from ..gallery_records import GalleryInfo
+from ..sqlite import Database
 from .approximate import ApproximateIndex, TrainedPart
 from .exact_rows import ExactRows, write_rows
 from .faiss_files import FaissFiles

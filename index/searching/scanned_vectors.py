@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlite_utils import Database
 
 from ..content_keys import split_key
 from ..database import reading
 from ..paths import load_path
+from ..sqlite import Database
 from .faiss_files import FaissFiles
 from .vectors import VectorIndex, finite, nonzero
 

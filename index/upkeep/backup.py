@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import IO, Final
 from uuid import uuid4
 
-from sqlite_utils import Database
-
 from ..clock import now
 from ..database import connect, explained, writing
 from ..errors import FileFormatError, UnusableWorkspaceError
 from ..leases import Leases
 from ..scans import Scans
 from ..searching.faiss_files import sync_folder
+from ..sqlite import Database
 
 DATABASE_NAME: Final = "workspace.sqlite"
 ENCODERS_NAME: Final = "encoders"

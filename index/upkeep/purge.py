@@ -5,13 +5,12 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from ..database import writing
 from ..errors import WorkspaceError
 from ..leases import Leases
 from ..scans import Scans
 from ..searching.faiss_files import FaissFiles
+from ..sqlite import Database
 from .purge_plan import Purged, PurgePlan, PurgeRequest
 
 BUILD_LEASE = "build-"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sqlite_utils import Database
 
 from ..encoders import Encoders
 from ..galleries import Galleries
@@ -18,6 +17,7 @@ from ..seals import seal
 from ..searching.faiss_files import FaissFiles, file_lease
 from ..searching.scanned_vectors import ScannedVectors
 from ..searching.vectors import finite, nonzero
+from ..sqlite import Database
 from .findings import CheckResult, Finding, Outcome
 from .verify_faiss import FaissCheck
 from .verify_files import check_files

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlite_utils import Database
 
 from ..galleries import Galleries
 from ..gallery_records import LABELS
@@ -15,6 +14,7 @@ from ..searching.large_class import file_names
 from ..searching.scanned_vectors import ScannedVectors
 from ..searching.searchable import Searchable
 from ..searching.vectors import finite, nonzero, unit
+from ..sqlite import Database
 from .findings import CheckResult, Finding, Outcome
 
 _ROWS = 8192

@@ -1,15 +1,10 @@
-"""What a file holds beside itself: the members of an archive, and the further frames of a picture.
-
-Both are files to the rest of the pipeline, under paths that no file system knows:
-``album.zip!/beach/1.jpg`` and ``clip.gif#frame=2``.
-"""
+"""The members of an archive: files under paths like ``album.zip!/beach/1.jpg``."""
 
 import hashlib
 import os
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Generic, TypeVar
 
 from ..archives.kinds import Kind
 from ..archives.limits import Reason
@@ -17,20 +12,11 @@ from ..archives.walk import INSIDE
 from ..archives.walker import ArchiveFile, FoundMember, Refused, Walker
 from ..contracts import Content
 from ..decoding.decode import Reason as DecodeReason
-from ..decoding.formats import MULTI_FRAME
 from ..files.discover import FoundFile
 from ..files.read import FreshContent, ReadFile
 
-TOO_MANY_FRAMES = "too_many_frames"
-"""Reason of the row that stands for the frames beyond the limit."""
-
-T = TypeVar("T")
-
 KINDS = frozenset(map(str, Kind))
 """Formats of contents that are archives."""
-
-_CROPS = 128
-"""Crops of further frames that are decoded at a time."""
 
 
 def archive_of(file: FoundFile, kind: Kind) -> ArchiveFile:
@@ -103,58 +89,3 @@ def read_member(walker: Walker, file: FoundFile) -> ReadFile:
     if not data:
         return ReadFile(replace(found, reason="empty"))
     return ReadFile(found, data, hashlib.sha256(data).hexdigest())
-
-
-def frames_of(name: str | None, frames: int) -> int:
-    """How many pictures a content holds: what is counted in other formats are layers or sizes."""
-    return frames if name in MULTI_FRAME else 1
-
-
-def frame_file(file: FoundFile, frame: int) -> FoundFile:
-    """A further frame as a file.
-
-    Args:
-        file: The picture.
-        frame: From 2.
-    """
-    container = file.container or file.path
-    return replace(file, path=f"{file.path}#frame={frame}", bytes=None, container=container)
-
-
-def frames_left_out(file: FoundFile, first: int, frames: int) -> FoundFile:
-    """The row for the frames beyond the limit."""
-    detail = f"{frames} frames, of which {first - 1} are judged"
-    return replace(frame_file(file, first), reason=TOO_MANY_FRAMES, detail=detail)
-
-
-@dataclass(eq=False, slots=True)
-class FrameRun(Generic[T]):
-    """Further frames of a picture that are to be decoded, some at a time.
-
-    Attributes:
-        data: The whole file.
-        numbers: Frames that are left, rising, from 2.
-        works: What is to be done for each.
-        size: Frames at a time.
-        pending: What was taken last.
-    """
-
-    data: bytes
-    numbers: list[int]
-    works: list[T]
-    size: int
-    pending: list[T] = field(default_factory=list)
-
-    def take(self) -> tuple[range, list[T]]:
-        """The next frames that lie side by side; none where none are left."""
-        numbers = self.numbers[: self.size]
-        count = sum(1 for place, number in enumerate(numbers) if number == numbers[0] + place)
-        first = numbers[0] if numbers else 0
-        self.pending = self.works[:count]
-        del self.numbers[:count], self.works[:count]
-        return range(first, first + count), self.pending
-
-
-def at_a_time(views: int) -> int:
-    """Frames that are decoded at a time, where each has so many views."""
-    return max(8, _CROPS // views)

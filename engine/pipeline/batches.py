@@ -1,0 +1,103 @@
+"""Crops on their way through the encoder: batched, embedded, and put together by content."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..decoding.views import ViewPlan
+from ..judging.hits import Hits
+from .contracts import Identify
+from .items import Identified, View, Work
+from .options import StageTimes
+
+Job = Callable[[], Callable[[], None]]
+"""What a thread of the pool does; what it returns is done by the deciding thread."""
+
+
+class Batches:
+    """Crops that wait for the encoder, and those that are in it; for the deciding thread alone."""
+
+    def __init__(
+        self, identify: Identify, plan: ViewPlan, submit: Callable[[Job], None], times: StageTimes
+    ) -> None:
+        """Begin empty.
+
+        Args:
+            identify: Embeds.
+            plan: What the views of a picture are.
+            submit: Sends a job to the pool.
+            times: Added to.
+        """
+        self._identify = identify
+        self._plan = plan
+        self._submit = submit
+        self._times = times
+        self._waiting: dict[bool, list[View]] = {False: [], True: []}  # by `final`
+        self._embedding = 0
+
+    def add(self, work: Work) -> None:
+        """Let all views of some bytes wait for the next batches."""
+        assert work.views is not None
+        work.found = [None] * len(work.views)
+        self._waiting[False] += [(work, view) for view in range(len(work.views))]
+
+    def send(self, starved: bool) -> None:
+        """Send full batches off; the rest too when nothing else would fill them."""
+        for final in (False, True):
+            views = self._waiting[final]
+            while len(views) >= self._identify.batch or (starved and views):
+                batch = views[: self._identify.batch]
+                del views[: self._identify.batch]
+                self._embed(batch, final)
+            starved = starved and self._embedding == 0
+
+    def _embed(self, batch: list[View], final: bool) -> None:
+        self._embedding += 1
+        crops = [work.views[view] for work, view in batch if work.views is not None]
+
+        def job() -> Callable[[], None]:
+            started = time.perf_counter()
+            outcomes = self._identify(np.stack(crops), final)
+            elapsed = time.perf_counter() - started
+            return lambda: self._on_embedded(batch, outcomes, elapsed)
+
+        self._submit(job)
+
+    def _on_embedded(
+        self, batch: list[View], outcomes: Sequence[Identified | None], elapsed: float
+    ) -> None:
+        self._times.embed += elapsed
+        self._times.embedded += len(batch)
+        self._embedding -= 1
+        for (work, view), outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                self._waiting[True].append((work, view))
+            else:
+                work.found[view] = outcome
+                self._finish(work)
+
+    def _finish(self, work: Work) -> None:
+        """Put the views of some bytes together, once all are there."""
+        found = [one for one in work.found if one is not None]
+        if len(found) < len(work.found):
+            return
+        content = work.content
+        content.precision = _coarsest(found)
+        if len(found) > 1:
+            if not self._identify.together(content, found, self._plan):
+                again = [(work, n) for n, one in enumerate(found) if one.precision != "float32"]
+                for _, view in again:
+                    work.found[view] = None
+                self._waiting[True] += again
+                return
+            content.views = np.stack([one.vector for one in found[1:]])
+        content.vector = found[0].vector
+        hits = [one.hits for one in found if one.hits is not None]
+        work.hits = Hits.join(hits) if hits else None
+        work.views, work.done = None, True
+
+
+def _coarsest(found: Sequence[Identified]) -> str:
+    """The precision of some vectors together: float32 only where every one is."""
+    return next((one.precision for one in found if one.precision != "float32"), "float32")
