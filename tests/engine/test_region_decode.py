@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from code_forensics.engine.decoding import region
+from code_forensics.engine.decoding import jpeg, region
 from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, Undecodable, decode
 from code_forensics.engine.decoding.jpeg import intact_frame
 from hypothesis import given, settings
@@ -212,6 +212,17 @@ def test_a_lost_or_doubled_restart_interval_is_noticed():
     assert intact_frame(data) is not None
     assert intact_frame(data[:first] + data[second:]) is None
     assert intact_frame(data[:second] + data[first:]) is None
+
+
+@pytest.mark.parametrize("stride", [1, 2, 7, 64])
+def test_markers_that_lie_across_two_strides_are_seen(monkeypatch, stride):
+    monkeypatch.setattr(jpeg, "_STRIDE", stride)
+    data = encode(WIDE, restart_marker_blocks=5)
+    first = data.index(b"\xff\xd0")
+    assert intact_frame(data) is not None
+    assert intact_frame(data[: first + 1] + b"\xd1" + data[first + 2 :]) is None
+    assert intact_frame(data[:-1] + b"\xd0") is None
+    assert intact_frame(data[:-1]) is None
 
 
 def test_other_pixels_in_the_probe_switch_it_off(monkeypatch):
