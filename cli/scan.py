@@ -173,6 +173,7 @@ def scan(
     wanted = _fail_on(fail_on)
     with working("starting", quiet):
         from ..engine.archives.limits import ArchiveLimits
+        from ..engine.arguments import Case
         from ..engine.decoding.decode import DecodeOptions
         from ..engine.decoding.views import ViewPlan
         from ..engine.errors import InputError
@@ -180,10 +181,11 @@ def scan(
         from ..engine.files.discover import WalkOptions
         from ..engine.files.lists import read_list
         from ..engine.files.shard import Shard
+        from ..engine.pipeline.options import PipelineOptions
         from ..index.contents import Recall
         from ..index.workspace import default_folder
         from .clusters import ray_options
-        from .scanning import Case, Inside, ScanRequest, Showing, perform
+        from .scanning import ScanRequest, Showing, perform
         from .session import EncoderChoice
 
     if not paths and not lists:
@@ -206,14 +208,16 @@ def scan(
         judging=judging.judge_options(k, target_fpr, target_fnr, prior),
         classifier=classifier,
         exact_search=exact_search,
-        decoding=DecodeOptions(max_pixels, max_bytes, decode_timeout, views=ViewPlan(crops, probe)),
-        inside=Inside(
-            ArchiveLimits.parse(archive_limits) if archives or archive_limits else None,
-            max_frames if frames is opt.FramesChoice.ALL else 1,
-            provenance,
+        pipeline=PipelineOptions(
+            workers,
+            decode=DecodeOptions(
+                max_pixels, max_bytes, decode_timeout, views=ViewPlan(crops, probe)
+            ),
+            archives=ArchiveLimits.parse(archive_limits) if archives or archive_limits else None,
+            frames=max_frames if frames is opt.FramesChoice.ALL else 1,
+            provenance=provenance,
         ),
         recall=Recall(rehash, retry_failed, reembed),
-        workers=workers,
         ray=ray_options(ray, ray_workers, ray_gpus, device),
         case=Case(case, examiner, note),
         reports=formats.Wanted(

@@ -1,6 +1,6 @@
 """A scan from its request to its reports: set up, run, recorded, written, summed up."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -9,10 +9,10 @@ from typing import Any
 
 import typer
 
-from ..engine.archives.limits import ArchiveLimits
+from ..engine.arguments import Case, scan_arguments
 from ..engine.cluster.on_ray import RayCluster, RayOptions
 from ..engine.contracts import Gallery
-from ..engine.decoding.decode import PREPROCESSING, DecodeOptions
+from ..engine.decoding.decode import PREPROCESSING
 from ..engine.embedding.embed import Embedder
 from ..engine.errors import InputError
 from ..engine.files.discover import FoundFile, Walk, WalkOptions, walk
@@ -48,15 +48,6 @@ from .starter import chosen_gallery
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """What an examiner says of a scan; kept with it."""
-
-    case: str = ""
-    examiner: str = ""
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Showing:
     """What the terminal shows.
 
@@ -72,27 +63,6 @@ class Showing:
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
-    """What of a file's inside is scanned too.
-
-    Attributes:
-        archives: Bounds on archives; None leaves them closed.
-        frames: Pictures of one file, at most.
-        provenance: Whether it is read what files say of their origin.
-    """
-
-    archives: ArchiveLimits | None = None
-    frames: int = 1
-    provenance: bool = True
-
-    @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> "Inside":
-        """From the arguments of a run record; one without them took first frames only."""
-        limits = arguments.get("archives")
-        return cls(ArchiveLimits(**limits) if limits else None, arguments.get("frames", 1))
-
-
-@dataclass(frozen=True, slots=True)
 class ScanRequest:
     """Everything that a user asks of a scan.
 
@@ -105,10 +75,8 @@ class ScanRequest:
         judging: How verdicts are reached.
         classifier: What gives them.
         exact_search: Whether large classes too are compared reference by reference.
-        decoding: Bounds and views.
-        inside: Whether archives are opened, how many frames count, and whether provenance is read.
+        pipeline: Threads, bounds, views, and what of a file's inside counts.
         recall: How much of what is known may be used.
-        workers: Threads; 0 is one a core.
         ray: The cluster that reads, decodes and embeds; None is this machine.
         case: What the examiner says.
         reports: Written once the scan is complete.
@@ -127,10 +95,8 @@ class ScanRequest:
     judging: JudgeOptions = field(default_factory=JudgeOptions)
     classifier: Classifier = Classifier.KNN
     exact_search: bool = False
-    decoding: DecodeOptions = field(default_factory=DecodeOptions)
-    inside: Inside = field(default_factory=Inside)
+    pipeline: PipelineOptions = field(default_factory=PipelineOptions)
     recall: Recall = field(default_factory=Recall)
-    workers: int = 0
     ray: RayOptions | None = None
     case: Case = field(default_factory=Case)
     reports: Wanted = field(default_factory=Wanted)
@@ -155,25 +121,9 @@ class ScanRequest:
         return replace(self.files(), look=False)
 
     def arguments(self) -> dict[str, Any]:
-        """For the run record: what decides which files are opened, and what is said of them."""
-        return {
-            "paths": list(self.paths),
-            "lists": [named.record() for named in self.lists],
-            "recurse": self.walking.recurse,
-            "follow_symlinks": self.walking.follow_symlinks,
-            "include": list(self.walking.include),
-            "exclude": list(self.walking.exclude),
-            "shard": str(self.walking.shard) if self.walking.shard else None,
-            "max_pixels": self.decoding.max_pixels,
-            "max_bytes": self.decoding.max_bytes,
-            "decode_timeout": self.decoding.timeout,
-            "archives": self.inside.archives.record() if self.inside.archives else None,
-            "frames": self.inside.frames,
-            "provenance": self.inside.provenance,
-            "case": self.case.case,
-            "examiner": self.case.examiner,
-            "note": self.case.note,
-        }
+        """For the run record."""
+        lists = [named.record() for named in self.lists]
+        return scan_arguments(self.paths, self.walking, self.pipeline, self.case, lists)
 
 
 @dataclass(slots=True)
@@ -226,7 +176,7 @@ class ScanSession:
             encoder = replace(encoder, precision=PrecisionChoice.FLOAT32)
         embedder, safeguard = embedders_of_gallery(space, info, encoder, k)
         judge = judge_of_gallery(space, info, request.judging, head)
-        plan = request.decoding.views
+        plan = request.pipeline.decode.views
         on_gpu = embedder.device.type == "cuda"
         opened = space.galleries.open(info.name, request.exact_search, on_gpu)
         identity = identity_of(opened)
@@ -240,14 +190,7 @@ class ScanSession:
         enough = tuple(dict.fromkeys(("float32", embedder.precision)))
         recall = replace(request.recall, precisions=enough)
         recorder = space.recorder(info, run, recall, plan.id)
-        pipeline = PipelineOptions(
-            request.workers,
-            decode=request.decoding,
-            archives=request.inside.archives,
-            frames=request.inside.frames,
-            provenance=request.inside.provenance,
-        )
-        options = ScanOptions(safeguard, pipeline, workers)
+        options = ScanOptions(safeguard, request.pipeline, workers)
         return cls(space, info, embedder, opened, judge, run, recorder, options)
 
     def results(

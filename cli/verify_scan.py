@@ -132,17 +132,14 @@ def _reproduce(
     stopped: Any,
 ) -> "Iterator[Reproduction]":
     """Set everything up as it was for the scan, and say what is not."""
-    from ..engine.decoding.decode import DecodeOptions
-    from ..engine.decoding.views import ViewPlan
+    from ..engine.arguments import pipeline_of
     from ..engine.embedding.precision import PrecisionBand
     from ..engine.errors import InputError
     from ..engine.judging.judge import JudgeOptions
-    from ..engine.pipeline.options import PipelineOptions
     from ..engine.reproduce import reproduce
     from ..engine.run import environment, environment_changes
     from ..engine.scan import ScanOptions
     from .console import say
-    from .scanning import Inside
     from .session import EncoderChoice, embedder_of_gallery, head_of_record, judge_of_gallery
 
     if info.gallery_key is None or info.generation is None:
@@ -164,18 +161,7 @@ def _reproduce(
     opened = (
         space.galleries.open(gallery.name, exact) if current else space.galleries.open_at(gallery)
     )
-    arguments = info.run["arguments"]
-    decode = DecodeOptions(
-        arguments.get("max_pixels", opt.MAX_PIXELS),
-        arguments.get("max_bytes", opt.MAX_BYTES),
-        arguments.get("decode_timeout", opt.DECODE_TIMEOUT),
-        views=ViewPlan.of(info.run.get("views")),
-    )
-    inside = Inside.of(arguments)
-    pipeline = PipelineOptions(
-        workers, decode=decode, archives=inside.archives, frames=inside.frames
-    )
-    options = ScanOptions(pipeline=pipeline)
+    options = ScanOptions(pipeline=pipeline_of(info.run, workers))
     measured = info.run.get("precision_bands", {})
     bands = {precision: PrecisionBand.of(band).width for precision, band in measured.items()}
     return reproduce(rows, opened, judge, embedder, options, bands=bands, stop=stopped)

@@ -16,6 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .archives.limits import ArchiveLimits
+    from .arguments import Case
     from .decoding.decode import DecodeOptions
     from .decoding.views import ViewPlan
     from .embedding.embed import Embedder
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .files.discover import FoundFile, WalkOptions, walk
     from .judging.judge import Judge, JudgeOptions
     from .judging.thresholds import ThresholdOptions
+    from .pipeline.options import PipelineOptions
     from .recorded import RecordedOptions, RecordedScan
     from .report.as_case import write_case
     from .report.as_csv import write_csv
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from .results import FileResult, Label, Neighbour, Status, Summary, Verdict
 
 _WHERE = {
+    "archives.limits": ("ArchiveLimits",),
+    "arguments": ("Case",),
     "decoding.decode": ("DecodeOptions",),
     "decoding.views": ("ViewPlan",),
     "files.discover": ("FoundFile", "WalkOptions", "walk"),
@@ -42,6 +47,7 @@ _WHERE = {
     "errors": ("EngineError",),
     "judging.judge": ("Judge", "JudgeOptions"),
     "judging.thresholds": ("ThresholdOptions",),
+    "pipeline.options": ("PipelineOptions",),
     "recorded": ("RecordedOptions", "RecordedScan"),
     "report.as_case": ("write_case",),
     "report.as_csv": ("write_csv",),
@@ -56,6 +62,8 @@ _WHERE = {
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
+    "ArchiveLimits",
+    "Case",
     "DecodeOptions",
     "Embedder",
     "EngineError",
@@ -68,6 +76,7 @@ __all__ = [
     "Judging",
     "Label",
     "Neighbour",
+    "PipelineOptions",
     "RecordedOptions",
     "RecordedScan",
     "Report",

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import Case, scan_arguments
 from .contracts import Gallery, Recorder, Reference
-from .decoding.decode import PREPROCESSING, DecodeOptions
+from .decoding.decode import PREPROCESSING
 from .embedding.checkpoint import read_checkpoint
 from .embedding.embed import Device, Embedder
 from .files.discover import WalkOptions, walk
@@ -130,21 +131,18 @@ class RecordedOptions:
         gallery: Name; None for the workspace's choice.
         walking: Which files under the paths.
         judging: How verdicts are reached.
-        decoding: Bounds, and the views that are taken of each picture.
+        pipeline: Threads, bounds, the views that are taken of each picture, and what of a file's
+            inside counts: archives, further frames, provenance.
         device: Where the encoder runs.
-        workers: Threads; 0 is one a core.
-        case: Case number, kept with the scan.
-        note: Kept with the scan.
+        case: What the examiner says; kept with the scan.
     """
 
     gallery: str | None = None
     walking: WalkOptions = field(default_factory=WalkOptions)
     judging: JudgeOptions = field(default_factory=JudgeOptions)
-    decoding: DecodeOptions = field(default_factory=DecodeOptions)
+    pipeline: PipelineOptions = field(default_factory=PipelineOptions)
     device: Device = "auto"
-    workers: int = 0
-    case: str = ""
-    note: str = ""
+    case: Case = field(default_factory=Case)
 
 
 class RecordedScan:
@@ -186,9 +184,7 @@ class RecordedScan:
             chosen.judging,
         )
         self._gallery = space.galleries.open(info.name)
-        self._options = ScanOptions(
-            pipeline=PipelineOptions(chosen.workers, decode=chosen.decoding)
-        )
+        self._options = ScanOptions(pipeline=chosen.pipeline)
         identity = GalleryIdentity(
             info.name,
             info.sha256,
@@ -197,10 +193,9 @@ class RecordedScan:
             info.fakes,
             self._gallery.search_record(),
         )
-        plan = chosen.decoding.views
-        self.run = run_record(
-            _arguments(paths, chosen), identity, self._embedder, PREPROCESSING, self._judge, plan
-        )
+        plan = chosen.pipeline.decode.views
+        arguments = scan_arguments(paths, chosen.walking, chosen.pipeline, chosen.case)
+        self.run = run_record(arguments, identity, self._embedder, PREPROCESSING, self._judge, plan)
         self._recorder = space.recorder(info, self.run, None, plan.id)
         self._tally = Tally()
         self.key = self._recorder.key
@@ -237,21 +232,3 @@ def _assessment(space: Space, info: GalleryFacts, k: int) -> Assessment:
     fitted = assess_references(space.galleries.references(info), k)
     space.galleries.keep_assessment(info, k, fitted.to_bytes())
     return fitted
-
-
-def _arguments(paths: Sequence[str | Path], options: RecordedOptions) -> dict[str, Any]:
-    """For the run record, under the names that ``code-scan`` gives them."""
-    walking, decoding = options.walking, options.decoding
-    return {
-        "paths": [str(path) for path in paths],
-        "recurse": walking.recurse,
-        "follow_symlinks": walking.follow_symlinks,
-        "include": list(walking.include),
-        "exclude": list(walking.exclude),
-        "max_pixels": decoding.max_pixels,
-        "max_bytes": decoding.max_bytes,
-        "decode_timeout": decoding.timeout,
-        "case": options.case,
-        "examiner": "",
-        "note": options.note,
-    }

@@ -4,13 +4,23 @@ import inspect
 import os
 import subprocess
 import sys
+import zipfile
 from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from code_forensics.engine import RecordedOptions, RecordedScan, WalkOptions, records
+from code_forensics.engine import (
+    ArchiveLimits,
+    Case,
+    PipelineOptions,
+    RecordedOptions,
+    RecordedScan,
+    WalkOptions,
+    records,
+)
 from code_forensics.index import Workspace
+from PIL import Image
 
 from tests.cli.in_process import run
 
@@ -41,7 +51,7 @@ def test_importing_the_rooms_is_cheap() -> None:
 def test_a_notebook_gets_the_rows_of_the_command(reported: Path) -> None:
     folder = reported / "photos"
     with Workspace(reported / "ws") as space:
-        scan = RecordedScan(space, [folder], RecordedOptions(case="12"))
+        scan = RecordedScan(space, [folder], RecordedOptions(case=Case("12")))
         frame = pd.DataFrame(list(records(scan)))
         info = space.scans.info(str(scan.key))
         assert (info.state, info.summary["files"]) == ("finished", len(frame))
@@ -52,6 +62,27 @@ def test_a_notebook_gets_the_rows_of_the_command(reported: Path) -> None:
     some = {"container", "frame", "frames", "classifier", "classifier_score"}
     assert set(frame.columns) == set(same.columns) | some  # JSON leaves out what a row has not
     assert frame[sorted(some)].isna().all(axis=None)
+
+
+def test_archives_and_frames_are_scanned_as_by_the_command(reported: Path, tmp_path: Path) -> None:
+    photo = next((reported / "photos").glob("*.jpg"))
+    with zipfile.ZipFile(tmp_path / "album.zip", "w") as album:
+        album.write(photo, "a.jpg")
+    frames = [Image.new("RGB", (300, 300), shade) for shade in ("red", "navy")]
+    frames[0].save(tmp_path / "clip.gif", save_all=True, append_images=frames[1:])
+    with Workspace(reported / "ws") as space:
+        pipeline = PipelineOptions(archives=ArchiveLimits(), frames=5)
+        scan = RecordedScan(space, [tmp_path], RecordedOptions(pipeline=pipeline))
+        rows = list(scan)
+        arguments = space.scans.info(str(scan.key)).run["arguments"]
+    run("code-scan", tmp_path, "-q", "--archives", "--frames", "all", "--max-frames", "5",
+        "--workspace", reported / "ws")  # fmt: skip
+    with Workspace(reported / "ws") as space:
+        info = space.scans.info("latest")
+        assert [row["path"] for row in space.scans.rows(info)] == [row.path for row in rows]
+        assert info.run["arguments"] == arguments
+    names = [Path(row.path).name for row in rows]
+    assert names == ["a.jpg", "album.zip", "clip.gif", "clip.gif#frame=2"]
 
 
 def test_breaking_off_keeps_what_was_done(reported: Path) -> None:

@@ -1,0 +1,82 @@
+"""What a scan was asked, as its run record keeps it: to be shown, compared, and done again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import fspath
+from pathlib import Path
+from typing import Any
+
+from .archives.limits import ArchiveLimits
+from .decoding.decode import DecodeOptions
+from .decoding.views import ViewPlan
+from .files.discover import WalkOptions
+from .pipeline.options import PipelineOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What an examiner says of a scan; kept with it."""
+
+    case: str = ""
+    examiner: str = ""
+    note: str = ""
+
+
+def scan_arguments(
+    paths: Sequence[str | Path],
+    walking: WalkOptions,
+    pipeline: PipelineOptions,
+    case: Case,
+    lists: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The run record's ``arguments``: which files are opened, how, and what is said of them.
+
+    Args:
+        paths: Files, directories and addresses that were given.
+        walking: Which files under them.
+        pipeline: Bounds, and what of a file's inside counts.
+        case: What the examiner says.
+        lists: Records of the lists that name further paths.
+    """
+    decode = pipeline.decode
+    return {
+        "paths": [fspath(path) for path in paths],
+        "lists": [dict(one) for one in lists],
+        "recurse": walking.recurse,
+        "follow_symlinks": walking.follow_symlinks,
+        "include": list(walking.include),
+        "exclude": list(walking.exclude),
+        "shard": str(walking.shard) if walking.shard else None,
+        "max_pixels": decode.max_pixels,
+        "max_bytes": decode.max_bytes,
+        "decode_timeout": decode.timeout,
+        "archives": pipeline.archives.record() if pipeline.archives else None,
+        "frames": pipeline.frames,
+        "provenance": pipeline.provenance,
+        "case": case.case,
+        "examiner": case.examiner,
+        "note": case.note,
+    }
+
+
+def pipeline_of(run: Mapping[str, Any], workers: int) -> PipelineOptions:
+    """How the pipeline of a scan on record ran; what an older record does not say is the default.
+
+    Args:
+        run: The run record.
+        workers: Threads of this run, which change no result.
+    """
+    arguments, usual = run["arguments"], DecodeOptions()
+    limits = arguments.get("archives")
+    return PipelineOptions(
+        workers,
+        decode=DecodeOptions(
+            arguments.get("max_pixels", usual.max_pixels),
+            arguments.get("max_bytes", usual.max_bytes),
+            arguments.get("decode_timeout", usual.timeout),
+            views=ViewPlan.of(run.get("views")),
+        ),
+        archives=ArchiveLimits(**limits) if limits else None,
+        frames=arguments.get("frames", 1),
+        provenance=arguments.get("provenance", True),
+    )
