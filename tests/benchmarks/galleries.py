@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,9 @@ THEMES = 2000
 VARIANTS = 5
 BATCH = 16
 """Queries a call, as a scan makes them on the CPU."""
+
+SAMPLE = 1_000_000
+"""References that thresholds are fitted on: beside ten million no more fit into memory."""
 
 HELD_OUT = 1000
 """References that the thresholds are fitted on: enough to compare verdicts."""
@@ -106,12 +110,14 @@ def exact_copy(space: Workspace) -> OpenGallery:
 
 
 def judge_of(space: Workspace) -> Judge:
-    """Thresholds from a sample of the gallery."""
+    """Thresholds from a sample of the gallery, spread over all of it."""
     info = space.galleries.info("g")
-    count = info.reals + info.fakes
+    step = -(-(info.reals + info.fakes) // SAMPLE)
+    count = -(-(info.reals + info.fakes) // step)
     vectors = np.empty((count, DIMENSION), np.float32)
     labels, sources, generators = np.empty(count, np.int64), [], []
-    for row, (reference, vector) in enumerate(space.galleries.references(info)):
+    chosen = islice(space.galleries.references(info), 0, None, step)
+    for row, (reference, vector) in enumerate(chosen):
         vectors[row], labels[row] = vector, reference.label == "fake"
         sources.append(reference.source)
         generators.append(reference.generator)
@@ -139,8 +145,9 @@ def measure(count: int, folder: Path, asked: int, rounds: int) -> None:
     drawn = Drawn(count)
     started = time.perf_counter()
     space = Workspace(folder / f"{count}")
-    space.encoders.keep("e" * 64, b"weights", b"{}", DIMENSION, "drawn")
-    space.galleries.create("g", "e" * 64, "p/1", drawn.references(), "build")
+    if not space.galleries.names():
+        space.encoders.keep("e" * 64, b"weights", b"{}", DIMENSION, "drawn")
+        space.galleries.create("g", "e" * 64, "p/1", drawn.references(), "build")
     stored = time.perf_counter()
     print(f"{count:,} references: stored in {stored - started:.0f} s, {resident()}", flush=True)
     space.galleries.open("g")
@@ -215,14 +222,16 @@ def main() -> None:
                         help="references of a class that are still all compared")  # fmt: skip
     parser.add_argument("--kind", choices=list(Kind), default=None,
                         help="what cells hold, where it shall not be chosen")  # fmt: skip
-    parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--folder", type=Path, default=None,
+                        help="kept, and what is there is used again")  # fmt: skip
     chosen = parser.parse_args()
     large_class.EXACT = chosen.exact_below
     if chosen.kind is not None:
         large_class.kind_for = lambda _: Kind(chosen.kind)
     for count in chosen.references:
-        with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
-            measure(count, Path(name), chosen.exact_queries, chosen.rounds)
+        with tempfile.TemporaryDirectory() as name:
+            folder = chosen.folder or Path(name)
+            measure(count, folder, chosen.exact_queries, chosen.rounds)
 
 
 if __name__ == "__main__":
