@@ -60,6 +60,7 @@ class OpenGallery:
                 "kind": str(searching[label].kind),
                 "cells": searching[label].cells,
                 "probes": searching[label].probes,
+                "compared": searching[label].proposed,
             }
             if label in searching
             else {"kind": "exact"}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .exact_rows import ExactRows
-from .inverted_lists import PROPOSED, InvertedLists, Trained
+from .inverted_lists import InvertedLists, Trained
 from .vectors import VectorIndex, exact_cosines, faiss_module, nearest_first, unit
 
 _PER_PROPOSAL = 8
@@ -110,7 +110,7 @@ class ApproximateIndex:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         part = self.part
         alive = len(part.rows) - len(self._gone)
-        wanted = min(k + PROPOSED[part.trained.kind], len(part.rows))
+        wanted = min(k + part.trained.proposed, len(part.rows))
         least = -(-wanted * _PER_PROPOSAL * part.lists.cells // max(len(part.rows), 1))
         asked = queries.astype(np.float32)
         rows = part.lists.propose(asked, wanted, max(part.trained.probes, least), self._selector)

@@ -63,6 +63,7 @@ class Trained:
         other_recall_1: Share of queries of the other class whose nearest reference is found.
         shortfall: How far the cosine found lies below the nearest's, for 99 % of all queries.
         queries: References of each class that this was measured with, each without itself.
+        proposed: Rows that a search compares exactly beyond those that are wanted.
         seed: Of samples and centroids.
     """
 
@@ -78,6 +79,7 @@ class Trained:
     other_recall_1: float
     shortfall: float
     queries: int
+    proposed: int
     seed: int = SEED
 
     def to_json(self) -> str:
@@ -93,13 +95,15 @@ class Trained:
         """
         try:
             values = json.loads(text)
-            return cls(**{**values, "kind": Kind(values["kind"])})
+            kind = Kind(values["kind"])
+            return cls(**{"proposed": PROPOSED[kind], **values, "kind": kind})
         except (TypeError, KeyError) as error:
             raise ValueError(f"not a record of a search: {error}") from error
 
     def __str__(self) -> str:
         return (
-            f"{self.probes} of {self.cells} cells ({self.kind}): recall@1 {self.recall_1:.4f},"
+            f"{self.probes} of {self.cells} cells ({self.kind}), {self.proposed} compared:"
+            f" recall@1 {self.recall_1:.4f},"
             f" recall@10 {self.recall_10:.4f}, for the other class {self.other_recall_1:.4f};"
             f" cosines at most {self.shortfall:.4f} too low for 99 % of {self.queries} references"
             " of each class"
@@ -123,7 +127,7 @@ def cells_for(count: int) -> int:
 
 
 PROPOSED = {Kind.FLAT: 8, Kind.SQ8: 24, Kind.PQ: 120, Kind.PQ4: 120}
-"""Rows beyond k that are compared exactly: the coarser the codes, the more."""
+"""Rows beyond k that are compared exactly, at least: the coarser the codes, the more."""
 
 
 class InvertedLists:

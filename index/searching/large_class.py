@@ -169,6 +169,7 @@ class LargeClass:
             other_recall_1=recall.other_at_1,
             shortfall=recall.shortfall,
             queries=recall.queries,
+            proposed=recall.proposed,
         )
 
     def _others(self) -> NDArray[np.float32]:

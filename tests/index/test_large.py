@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from code_forensics.index.gallery_records import NewReference
 from code_forensics.index.open_gallery import OpenGallery
-from code_forensics.index.searching import inverted_lists, large_class
+from code_forensics.index.searching import inverted_lists, large_class, tuning
 from code_forensics.index.searching.approximate import ApproximateIndex
-from code_forensics.index.searching.inverted_lists import InvertedLists, Kind
+from code_forensics.index.searching.exact_rows import ExactRows
+from code_forensics.index.searching.inverted_lists import PROPOSED, InvertedLists, Kind, Trained
+from code_forensics.index.searching.tuning import tune
 from code_forensics.index.upkeep.findings import Outcome
 from code_forensics.index.workspace import Workspace
 from numpy.typing import NDArray
@@ -92,11 +94,42 @@ def test_the_nearest_are_found_and_recall_is_known(space: Workspace, kind: Kind)
     assert "recall@1" in str(trained)
 
 
+def test_where_codes_are_too_coarse_more_rows_are_compared_not_more_cells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(4)
+    centres = rng.normal(size=(16, DIMENSION))
+    vectors = centres[rng.integers(0, 16, 4000)] + 0.05 * rng.normal(size=(4000, DIMENSION))
+    units = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    rows = ExactRows(np.arange(4000), units)
+    lists = InvertedLists.train(rows, Kind.PQ4, 64)
+    lists.fill(rows)
+    found = tune(lists, rows, units[:0], proposed=2)
+    assert found.lack == 0
+    assert found.proposed > 2 and found.probes < 64
+    monkeypatch.setattr(tuning, "MOST_PROPOSED", 2)
+    bounded = tune(lists, rows, units[:0], proposed=2)
+    assert bounded.lack > 0 and bounded.proposed == 2
+    assert bounded.probes < 64  # no number of cells would do
+
+
+def test_an_older_record_of_a_search_compares_as_many_as_it_did() -> None:
+    written = json.loads(Trained(Kind.SQ8, 4, 2, 9, 9, 0.1, 1, 1, 1, 1, 0, 9, 48).to_json())
+    assert Trained.from_json(json.dumps(written)).proposed == 48
+    del written["proposed"]
+    assert Trained.from_json(json.dumps(written)).proposed == PROPOSED[Kind.SQ8]
+
+
 def test_all_can_be_compared_and_the_record_says_so(space: Workspace, kind: Kind) -> None:
     opened, exact = space.galleries.open("g"), space.galleries.open("g", exact=True)
-    probes = opened.searching["real"].probes
+    trained = opened.searching["real"]
     assert opened.search_record() == {
-        "real": {"kind": str(kind), "cells": 64, "probes": probes},
+        "real": {
+            "kind": str(kind),
+            "cells": 64,
+            "probes": trained.probes,
+            "compared": PROPOSED[kind],
+        },
         "fake": {"kind": "exact"},
     }
     assert exact.search_record() == {"real": {"kind": "exact"}, "fake": {"kind": "exact"}}
