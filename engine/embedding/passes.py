@@ -11,7 +11,7 @@ from .encoder import CROP, Encoder, EncoderConfig
 FLOAT32_PASS = 4
 """Images per pass in float32, where a place in a pass leaves no trace in a vector."""
 
-BFLOAT16_PASS = 8
+BFLOAT16_PASS = 16
 
 _TRIAL_BLOCKS = 2  # a whole one, and the last one, which computes the class token alone
 
