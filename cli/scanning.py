@@ -241,6 +241,12 @@ def perform(request: ScanRequest) -> Summary:
     outputs.check_targets(request.targets)
     if request.ray is not None and request.watch is not None:
         raise InputError("--watch works on this machine alone", "leave --ray or --watch")
+    if request.walking.shard and request.lists and not request.walking.recurse:
+        raise InputError(
+            "--shard, --list and --no-recurse do not go together",
+            "leave --no-recurse, or list the files themselves: the merge of such shards would"
+            " not know in which order a single run walks",
+        )
     encoder_beside(request.ray, request.encoder)  # before anything is started
     files = request.files()
     with ExitStack() as stack:

@@ -101,6 +101,15 @@ def test_four_shards_are_one_run(base: Path, tree: Path, shards: list[Path], tar
     run("code-report", "verify", "latest", "--workspace", target)
 
 
+def test_a_shard_that_no_merge_could_put_in_order_is_refused(tree: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{tree / 'empty.jpg'}\n")
+    asked = ("--list", listed, "--no-recurse", "--shard", "1/4", "--workspace", tmp_path / "ws")
+    said = run("code-scan", tree, *asked, code=2)
+    assert "do not go together" in said.stderr and "list the files themselves" in said.stderr
+    assert not (tmp_path / "ws").exists()
+
+
 def test_what_the_shards_learnt_is_known_here(shards: list[Path], target: Path, tree: Path) -> None:
     run("code-index", "merge", *shards, "--workspace", target)
     scan(tree, target)
