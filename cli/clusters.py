@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from ..engine.cluster.on_ray import RayOptions
 from ..engine.errors import InputError
+from .encoders import EncoderChoice
 from .options import DeviceChoice
-from .session import EncoderChoice
 
 
 def ray_options(address: str, workers: str, gpus: float, device: DeviceChoice) -> RayOptions | None:

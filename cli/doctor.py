@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..engine.evaluation.findings import Finding, References
     from ..index.gallery_records import GalleryInfo
     from ..index.workspace import Workspace
-    from .session import EncoderChoice
+    from .encoders import EncoderChoice
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +53,7 @@ def doctor(
     from ..index.workspace import Workspace, default_folder
     from . import outputs
     from .console import say
-    from .session import EncoderChoice
+    from .encoders import EncoderChoice
     from .starter import gallery_named
 
     outputs.check_targets([json_file] if json_file else [])
@@ -140,8 +140,8 @@ def _given(
     from ..engine.pipeline.options import PipelineOptions
     from ..engine.results import Label
     from .console import say
+    from .encoders import embedder_of_gallery
     from .progress import meter
-    from .session import embedder_of_gallery
 
     for path in paths:
         if not path.exists():

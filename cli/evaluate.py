@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..engine.results import FileResult
     from ..index.gallery_records import GalleryInfo
     from ..index.workspace import Workspace
-    from .session import EncoderChoice
+    from .encoders import EncoderChoice
 
 PANEL = "Evaluation"
 
@@ -105,8 +105,9 @@ def evaluate(
     from ..index.workspace import Workspace, default_folder
     from . import outputs
     from .console import say
+    from .encoders import EncoderChoice
     from .evaluation_tables import show, warn
-    from .session import EncoderChoice, assessment_of_gallery, judge_of_gallery
+    from .session import assessment_of_gallery, judge_of_gallery
     from .starter import gallery_named
 
     outputs.check_targets([json_file] if json_file else [])
@@ -185,8 +186,9 @@ def _scan(
     from ..engine.run import run_record
     from ..engine.scan import ScanOptions, scan
     from . import render
+    from .encoders import embedder_of_gallery
     from .progress import meter
-    from .session import embedder_of_gallery, identity_of
+    from .session import identity_of
 
     embedder = embedder_of_gallery(space, info, choice)
     arguments = {"command": "code-index evaluate", "paths": paths, "layout": str(labelled.layout)}

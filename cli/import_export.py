@@ -189,7 +189,8 @@ def _import_gallery(
     from ..engine.decoding.decode import PREPROCESSING
     from ..index.errors import FileFormatError
     from .console import say
-    from .session import assessment_of_gallery, keep_encoder
+    from .encoders import keep_encoder
+    from .session import assessment_of_gallery
 
     space.galleries.check_new(name)
     embedder, checkpoint = _encoder(space, weights, ready.encoder)
@@ -228,7 +229,7 @@ def _import_head(
 ) -> None:
     from ..index.errors import FileFormatError
     from .console import say
-    from .session import keep_encoder
+    from .encoders import keep_encoder
 
     space.galleries.check_new(name)  # `export` tells the two by name
     embedder, checkpoint = _encoder(space, weights, "")
@@ -253,7 +254,8 @@ def _import_head(
 
 def _encoder(space: "Workspace", weights: str | None, stated: str) -> "tuple[Embedder, Checkpoint]":
     """The encoder of ``--weights``, else the one that the file names, else that of a build."""
-    from .session import EncoderChoice, encoder_for_build
+    from .encoders import EncoderChoice
+    from .session import encoder_for_build
 
     if weights is None and any(kept.sha256 == stated for kept in space.encoders.all()):
         weights = str(space.encoders.find(stated).folder)

@@ -66,12 +66,8 @@ def build(
     """
     from ..engine.cluster.on_ray import RayCluster
     from .clusters import encoder_beside, ray_options
-    from .session import (
-        EncoderChoice,
-        assessment_of_gallery,
-        encoder_for_build,
-        keep_encoder,
-    )
+    from .encoders import EncoderChoice, keep_encoder
+    from .session import assessment_of_gallery, encoder_for_build
 
     folders = building.labelled_folders(real, fake)
     cluster = ray_options(ray, ray_workers, ray_gpus, device)
@@ -111,7 +107,8 @@ def add(
 ) -> None:
     """Add references to a gallery: all of them, or after an error or Ctrl-C none."""
     from .console import say
-    from .session import EncoderChoice, assessment_of_gallery, embedder_of_gallery
+    from .encoders import EncoderChoice, embedder_of_gallery
+    from .session import assessment_of_gallery
     from .starter import gallery_named
 
     folders = building.labelled_folders(real, fake)

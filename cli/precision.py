@@ -8,8 +8,8 @@ from ..engine.errors import DeviceError
 from ..index.gallery_records import GalleryInfo
 from ..index.workspace import Workspace
 from .console import say
+from .encoders import EncoderChoice, checkpoint_of_gallery
 from .options import DeviceChoice, PrecisionChoice
-from .session import EncoderChoice, checkpoint_of_gallery
 
 
 def embedders_of_gallery(

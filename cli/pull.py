@@ -175,7 +175,8 @@ def _store(
     from ..index.errors import GalleryError
     from ..index.pull_record import ACTION, gallery_action
     from .console import say
-    from .session import assessment_of_gallery, keep_encoder
+    from .encoders import keep_encoder
+    from .session import assessment_of_gallery
 
     keep_encoder(space, parts.embedder, parts.checkpoint)
     info = space.galleries.info(there.name) if there else None

@@ -185,8 +185,8 @@ def scan(
         from ..index.contents import Recall
         from ..index.workspace import default_folder
         from .clusters import ray_options
+        from .encoders import EncoderChoice
         from .scanning import ScanRequest, Showing, perform
-        from .session import EncoderChoice
 
     if not paths and not lists:
         raise InputError(

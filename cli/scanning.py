@@ -15,7 +15,8 @@ from ..engine.contracts import Gallery
 from ..engine.decoding.decode import PREPROCESSING
 from ..engine.embedding.embed import Embedder
 from ..engine.errors import InputError
-from ..engine.files.discover import FoundFile, Walk, WalkOptions, walk
+from ..engine.files.discover import Walk, WalkOptions, walk
+from ..engine.files.found import FoundFile
 from ..engine.files.lists import FileList
 from ..engine.judging.judge import Judge, JudgeOptions
 from ..engine.pipeline.options import PipelineOptions, StageTimes
@@ -31,19 +32,14 @@ from ..index.workspace import Workspace
 from . import outputs, render
 from .clusters import encoder_beside
 from .console import say, working
+from .encoders import EncoderChoice, checkpoint_of_gallery
 from .formats import Wanted
 from .judging import Classifier
 from .options import PrecisionChoice
 from .precision import embedders_of_gallery
 from .progress import Busiest, Meter, meter
 from .running import EXIT_INTERRUPTED, interruptible
-from .session import (
-    EncoderChoice,
-    checkpoint_of_gallery,
-    head_of_gallery,
-    identity_of,
-    judge_of_gallery,
-)
+from .session import head_of_gallery, identity_of, judge_of_gallery
 from .starter import chosen_gallery
 
 

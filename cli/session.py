@@ -1,17 +1,15 @@
 """What a command needs before it can work: a gallery, its encoder, and a device."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..engine.embedding.checkpoint import Checkpoint, read_checkpoint
 from ..engine.embedding.embed import Embedder
-from ..engine.errors import CheckpointError, InputError
+from ..engine.errors import InputError
 from ..engine.judging.assessment import Assessment, assess_references
 from ..engine.judging.heads import NamedHead, read_head
 from ..engine.judging.judge import Judge, JudgeOptions
 from ..engine.run import GalleryIdentity
-from ..engine.scan import require_same_encoder
 from ..engine.starter.read import ORIGIN
 from ..index.errors import WorkspaceError
 from ..index.gallery_records import GalleryInfo
@@ -19,52 +17,12 @@ from ..index.heads import HeadInfo
 from ..index.open_gallery import OpenGallery
 from ..index.workspace import Workspace
 from .console import say
+from .encoders import EncoderChoice
 from .judging import Classifier
-from .options import DeviceChoice, PrecisionChoice
 from .starter import starter_encoder
 
 LARGE = 2000
 """References from which fitting takes long enough to be announced."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderChoice:
-    """What the user said of the encoder."""
-
-    weights: str | None
-    device: DeviceChoice
-    precision: PrecisionChoice
-
-
-def embedder_of_gallery(
-    workspace: Workspace, gallery: GalleryInfo, choice: EncoderChoice
-) -> Embedder:
-    """The encoder that made a gallery, in float32; see :func:`checkpoint_of_gallery`."""
-    checkpoint = checkpoint_of_gallery(workspace, gallery, choice)
-    return Embedder(checkpoint, choice.device.value, "float32")
-
-
-def checkpoint_of_gallery(
-    workspace: Workspace, gallery: GalleryInfo, choice: EncoderChoice
-) -> Checkpoint:
-    """The encoder that made a gallery: the workspace's copy, or the same from ``--weights``.
-
-    Raises:
-        InputError: ``--weights`` is another encoder.
-        CheckpointError: The copy in the workspace is damaged.
-    """
-    if choice.weights is not None:
-        checkpoint = read_checkpoint(choice.weights)
-        require_same_encoder(gallery.name, gallery.encoder_sha256, checkpoint.sha256)
-    else:
-        folder = workspace.encoders.find(gallery.encoder_sha256).folder
-        checkpoint = read_checkpoint(folder)
-        if checkpoint.sha256 != gallery.encoder_sha256:
-            raise CheckpointError(
-                f"the workspace's copy of the encoder in {folder} is damaged",
-                "give the original with --weights, and it is used after a check of its hash",
-            )
-    return checkpoint
 
 
 def judge_of_gallery(
@@ -165,15 +123,3 @@ def encoder_for_build(workspace: Workspace, choice: EncoderChoice) -> tuple[Embe
             say("embedding with the encoder of the embedded starter; another one: --weights")
     embedder = Embedder(checkpoint, choice.device.value, "float32")
     return embedder, checkpoint
-
-
-def keep_encoder(workspace: Workspace, embedder: Embedder, checkpoint: Checkpoint) -> None:
-    """Keep a copy of an encoder in the workspace."""
-    workspace.encoders.keep(
-        embedder.sha256,
-        checkpoint.weights,
-        checkpoint.config,
-        embedder.dimension,
-        checkpoint.origin,
-        checkpoint.revision,
-    )

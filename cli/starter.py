@@ -53,7 +53,7 @@ def install_starter(space: "Workspace") -> "GalleryInfo":
     from ..index.errors import GalleryError
     from ..index.importing.ready_vectors import read_safetensors
     from ..index.starters import starter_action
-    from .session import keep_encoder
+    from .encoders import keep_encoder
 
     names = space.galleries.names()  # before the next line: else another process's might be taken
     there = space.starters.current()  # for a user's own gallery of that name

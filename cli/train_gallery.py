@@ -12,8 +12,9 @@ from ..train.catalogue import Label
 from ..train.config import TrainConfig
 from ..train.references import embed_references
 from .console import say
+from .encoders import keep_encoder
 from .options import DeviceChoice
-from .session import assessment_of_gallery, keep_encoder
+from .session import assessment_of_gallery
 
 
 def check_name(name: str, workspace: Path | None) -> None:

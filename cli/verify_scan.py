@@ -140,7 +140,8 @@ def _reproduce(
     from ..engine.run import environment, environment_changes
     from ..engine.scan import ScanOptions
     from .console import say
-    from .session import EncoderChoice, embedder_of_gallery, head_of_record, judge_of_gallery
+    from .encoders import EncoderChoice, embedder_of_gallery
+    from .session import head_of_record, judge_of_gallery
 
     if info.gallery_key is None or info.generation is None:
         raise InputError(f"the gallery of scan {info.key} was purged", "")

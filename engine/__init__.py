@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .decoding.views import ViewPlan
     from .embedding.embed import Embedder
     from .errors import EngineError
-    from .files.discover import FoundFile, WalkOptions, walk
+    from .files.discover import WalkOptions, walk
+    from .files.found import FoundFile
     from .judging.judge import Judge, JudgeOptions
     from .judging.thresholds import ThresholdOptions
     from .pipeline.options import PipelineOptions
@@ -42,7 +43,8 @@ _WHERE = {
     "arguments": ("Case",),
     "decoding.decode": ("DecodeOptions",),
     "decoding.views": ("ViewPlan",),
-    "files.discover": ("FoundFile", "WalkOptions", "walk"),
+    "files.discover": ("WalkOptions", "walk"),
+    "files.found": ("FoundFile",),
     "embedding.embed": ("Embedder",),
     "errors": ("EngineError",),
     "judging.judge": ("Judge", "JudgeOptions"),

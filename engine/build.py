@@ -9,7 +9,8 @@ from typing import Protocol
 
 from .contracts import Content, Store
 from .embedding.embed import Embedder
-from .files.discover import FoundFile, WalkOptions, walk
+from .files.discover import WalkOptions, walk
+from .files.found import FoundFile
 from .ledger import COMMIT_ROWS, COMMIT_SECONDS
 from .pipeline.contracts import Cluster, Source
 from .pipeline.identify import EmbedOnly

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .files.discover import FoundFile
+from .files.found import FoundFile
 from .results import FileResult
 
 

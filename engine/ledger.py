@@ -9,7 +9,7 @@ from .archives.kinds import Kind
 from .contracts import Content, Recorder
 from .decoding.formats import suffix_fits
 from .files.addresses import suffix_of
-from .files.discover import FoundFile
+from .files.found import FoundFile
 from .judging.judgement import Judgement
 from .pipeline.items import Item
 from .pipeline.options import StageTimes

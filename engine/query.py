@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from .contracts import Content
 from .embedding.embed import Embedder
-from .files.discover import FoundFile, Walk
+from .files.discover import Walk
+from .files.found import FoundFile
 from .pipeline.identify import EmbedOnly
 from .pipeline.options import PipelineOptions, StageTimes
 from .pipeline.pipeline import Pipeline

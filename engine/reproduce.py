@@ -8,7 +8,8 @@ from itertools import groupby
 
 from .contracts import Content, Gallery
 from .embedding.embed import Embedder
-from .files.discover import FoundFile, Reason, examine
+from .files.discover import examine
+from .files.found import FoundFile, Reason
 from .judging.judge import Judge
 from .results import FileResult, Neighbour
 from .scan import ScanOptions, scan

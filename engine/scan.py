@@ -10,7 +10,7 @@ from .contracts import Gallery, Recorder
 from .embedding.embed import Embedder
 from .embedding.precision import UNKNOWN, Safeguard
 from .errors import InputError
-from .files.discover import FoundFile
+from .files.found import FoundFile
 from .judging.hits import Hits, search_both
 from .judging.judge import Judge, Query, vectors_of
 from .judging.judgement import Judgement

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError
-from ..files.discover import FoundFile
-from ..files.read import FreshContent
+from ..files.found import FoundFile, FreshContent
 from ..pipeline.options import StageTimes
 from .worker import Part
 

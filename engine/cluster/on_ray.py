@@ -19,7 +19,7 @@ from ..contracts import Store
 from ..embedding.checkpoint import Checkpoint
 from ..embedding.embed import CUDA_BATCH, Device
 from ..errors import EngineError, InputError
-from ..files.discover import FoundFile
+from ..files.found import FoundFile
 from ..pipeline.options import PipelineOptions, StageTimes
 from ..pipeline.pipeline import HEARTBEAT
 from .messages import pack_answer, pack_files, unpack_answer, unpack_files

@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from ..contracts import Content, Store
-from ..files.discover import FoundFile
-from ..files.read import FreshContent
+from ..files.found import FoundFile, FreshContent
 from ..pipeline import members
 from ..pipeline.frames import frame_file, frames_left_out
 from ..pipeline.items import Item

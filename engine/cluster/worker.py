@@ -10,8 +10,7 @@ from ..embedding.checkpoint import Checkpoint
 from ..embedding.embed import Device, Embedder
 from ..embedding.precision import arithmetic
 from ..errors import InputError
-from ..files.discover import FoundFile
-from ..files.read import FreshContent
+from ..files.found import FoundFile, FreshContent
 from ..isolation.decoders import Decoders
 from ..pipeline.identify import EmbedOnly
 from ..pipeline.options import PipelineOptions, StageTimes

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..decoding.decode import Decoded, decode
 from ..decoding.views import SIZE
-from ..files.discover import FoundFile
+from ..files.found import FoundFile
 from ..files.read import read_file
 from ..judging.held_out_search import source_codes
 from ..judging.scores import FAKE, REAL, Floats, Integers

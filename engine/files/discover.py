@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .addresses import fault, is_address, is_prefix, without_password
+from .found import FoundFile, Reason
 from .shard import Shard
 
 
@@ -37,47 +38,6 @@ class WalkOptions:
     exclude: tuple[str, ...] = ()
     omit: tuple[Path, ...] = ()
     shard: Shard | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FoundFile:
-    """A file to scan, or a thing in the tree that cannot be one.
-
-    Attributes:
-        path: As found; undecodable bytes surrogate-escaped. An address, as given or listed.
-        bytes: Size; None where it could not be examined.
-        mtime_ns: Modification time in nanoseconds since the epoch.
-        inode: Inode number; with `device` it identifies the file on this host. At an address it
-            stands for the version that the server names.
-        device: Device number.
-        reason: Why it is skipped or has failed already; None for a regular file.
-        detail: The system's words behind the reason.
-        root: The given path under which it was found.
-        container: The file on disk that it lies in: an archive, or a picture of several frames;
-            None for a file on disk. Times and numbers are that file's.
-    """
-
-    path: str
-    bytes: int | None = None
-    mtime_ns: int = 0
-    inode: int = 0
-    device: int = 0
-    reason: str | None = None
-    detail: str | None = None
-    root: str = ""
-    container: str | None = None
-
-
-class Reason:
-    """Reasons that discovery gives, beside those of the decoder."""
-
-    SYMLINK = "symlink"
-    SYMLINK_LOOP = "symlink_loop"
-    SPECIAL_FILE = "special_file"
-    UNREADABLE = "unreadable"
-    VANISHED = "vanished"
-    CHANGED = "changed"
-    UNREADABLE_DIRECTORY = "unreadable_directory"
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass
 
 from ..errors import InputError
-from .discover import FoundFile
+from .found import FoundFile
 from .read import read_file
 
 LIST_BYTES = 1 << 30

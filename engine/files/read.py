@@ -3,16 +3,11 @@
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
 
 from ..archives.kinds import HEAD, Kind, kind_of
 from .addresses import is_address
-from .discover import FoundFile, Reason
+from .found import FoundFile, ReadFile, Reason
 
 _FLAGS = (
     os.O_RDONLY
@@ -21,43 +16,6 @@ _FLAGS = (
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO put in the file's place must not block
 )
 _NOATIME = getattr(os, "O_NOATIME", 0)
-
-
-@dataclass(slots=True)
-class FreshContent:
-    """What this run learnt of some bytes; fulfils :class:`contracts.Content`."""
-
-    sha256: str
-    bytes: int
-    format: str | None = None
-    width: int | None = None
-    height: int | None = None
-    decoder: str | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    reason: str | None = None
-    detail: str | None = None
-    vector: NDArray[np.float32] | None = None
-    precision: str | None = None
-    views: NDArray[np.float32] | None = None
-    frame: int = 1
-    frames: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ReadFile:
-    """Outcome of reading a file.
-
-    Attributes:
-        file: The file as it was when it was read, with a reason where it could not be.
-        data: Its bytes; None where it could not be read, and of an archive on disk.
-        sha256: Their digest, hexadecimal.
-        archive: What kind of archive it is, where those are looked for.
-    """
-
-    file: FoundFile
-    data: bytes | None = None
-    sha256: str = ""
-    archive: Kind | None = None
 
 
 def read_file(file: FoundFile, max_bytes: int, archives: bool = False) -> ReadFile:

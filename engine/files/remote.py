@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 
 from ..errors import InputError
 from .addresses import fault, is_prefix, without_password
-from .discover import FoundFile, Reason
-from .read import ReadFile
+from .found import FoundFile, ReadFile, Reason
 
 SILENCE = 30.0
 """Seconds without a byte after which a server is given up."""

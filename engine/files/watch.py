@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import InputError
-from .discover import FoundFile, Walk, examine
+from .discover import Walk, examine
+from .found import FoundFile
 
 SETTLED = 2.0
 """Seconds for which a file has to stay as it is before it is taken, unless asked otherwise."""

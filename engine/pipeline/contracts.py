@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..contracts import Content, Store
 from ..decoding.views import ViewPlan
-from ..files.discover import FoundFile
+from ..files.found import FoundFile
 from .items import Identified, Item
 from .options import PipelineOptions, StageTimes
 

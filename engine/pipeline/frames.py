@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from ..decoding.formats import MULTI_FRAME
-from ..files.discover import FoundFile
+from ..files.found import FoundFile
 from .items import Item, Work, Works
 from .memory import Memory
 from .options import PipelineOptions

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from ..archives.walker import ArchiveFile
 from ..contracts import Content
-from ..files.discover import FoundFile
-from ..files.read import FreshContent
+from ..files.found import FoundFile, FreshContent
 from ..judging.hits import Hits
 
 

@@ -12,8 +12,7 @@ from ..archives.walk import INSIDE
 from ..archives.walker import ArchiveFile, FoundMember, Refused, Walker
 from ..contracts import Content
 from ..decoding.decode import Reason as DecodeReason
-from ..files.discover import FoundFile
-from ..files.read import FreshContent, ReadFile
+from ..files.found import FoundFile, FreshContent, ReadFile
 
 KINDS = frozenset(map(str, Kind))
 """Formats of contents that are archives."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ..contracts import Content, Store
 from ..decoding.formats import MULTI_FRAME
 from ..decoding.views import ViewPlan
-from ..files.discover import FoundFile
+from ..files.found import FoundFile
 from .members import KINDS
 
 PASSING = frozenset({"too_large", "too_many_pixels", "no_memory"})

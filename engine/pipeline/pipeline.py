@@ -20,8 +20,8 @@ from ..contracts import Content, Store
 from ..decoding.decode import Decoded, Undecodable
 from ..decoding.decode import Reason as DecodeReason
 from ..files.addresses import is_address
-from ..files.discover import FoundFile
-from ..files.read import FreshContent, ReadFile, archive_kind, read_file
+from ..files.found import FoundFile, FreshContent, ReadFile
+from ..files.read import archive_kind, read_file
 from ..isolation.decoders import Decoders
 from . import members
 from .batches import Batches

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..files.addresses import is_address
-from ..files.discover import FoundFile
+from ..files.found import FoundFile
 from ..files.read import read_file
 from ..isolation.decoders import Decoders
 from ..results import FileResult, Neighbour, Verdict

@@ -27,7 +27,7 @@ from code_forensics.engine.embedding.checkpoint import (
 )
 from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
 from code_forensics.engine.files.discover import walk
-from code_forensics.engine.files.read import FreshContent
+from code_forensics.engine.files.found import FreshContent
 from code_forensics.index.gallery_records import NewReference
 from code_forensics.index.workspace import Workspace
 

@@ -23,7 +23,8 @@ from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, decode
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder, Precision, bfloat16_is_native
 from code_forensics.engine.embedding.precision import calibration_crops
-from code_forensics.engine.files.discover import FoundFile, WalkOptions, walk
+from code_forensics.engine.files.discover import WalkOptions, walk
+from code_forensics.engine.files.found import FoundFile
 from code_forensics.engine.files.read import read_file
 from code_forensics.engine.provenance.read import read_provenance
 from code_forensics.index.searching.vectors import VectorIndex

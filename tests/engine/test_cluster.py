@@ -28,8 +28,8 @@ from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.embedding.checkpoint import Checkpoint
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.errors import EngineError, InputError
-from code_forensics.engine.files.discover import FoundFile, walk
-from code_forensics.engine.files.read import FreshContent
+from code_forensics.engine.files.discover import walk
+from code_forensics.engine.files.found import FoundFile, FreshContent
 from code_forensics.engine.pipeline.contracts import Source
 from code_forensics.engine.pipeline.identify import EmbedOnly
 from code_forensics.engine.pipeline.items import Item

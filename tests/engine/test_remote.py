@@ -15,7 +15,8 @@ from code_forensics.engine.files.addresses import (
     suffix_of,
     without_password,
 )
-from code_forensics.engine.files.discover import FoundFile, WalkOptions, walk
+from code_forensics.engine.files.discover import WalkOptions, walk
+from code_forensics.engine.files.found import FoundFile
 from code_forensics.engine.files.lists import read_list
 from code_forensics.engine.files.read import read_file
 from code_forensics.engine.files.shard import Shard, place_in_walk

@@ -15,7 +15,7 @@ from code_forensics.engine.archives.limits import Reason as ArchiveReason
 from code_forensics.engine.decoding.decode import DecodeOptions
 from code_forensics.engine.decoding.decode import Reason as DecodeReason
 from code_forensics.engine.decoding.thumbnail import SIDE, thumbnail
-from code_forensics.engine.files.discover import Reason as WalkReason
+from code_forensics.engine.files.found import Reason as WalkReason
 from code_forensics.engine.judging.thresholds import Inconclusive
 from code_forensics.engine.pipeline.frames import TOO_MANY_FRAMES
 from code_forensics.engine.rejudge import NOT_EMBEDDED

@@ -1,0 +1,63 @@
+"""Which encoder a command embeds with, and where a workspace keeps it."""
+
+from dataclasses import dataclass
+
+from ..engine.embedding.checkpoint import Checkpoint, read_checkpoint
+from ..engine.embedding.embed import Embedder
+from ..engine.errors import CheckpointError
+from ..engine.scan import require_same_encoder
+from ..index.gallery_records import GalleryInfo
+from ..index.workspace import Workspace
+from .options import DeviceChoice, PrecisionChoice
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderChoice:
+    """What the user said of the encoder."""
+
+    weights: str | None
+    device: DeviceChoice
+    precision: PrecisionChoice
+
+
+def embedder_of_gallery(
+    workspace: Workspace, gallery: GalleryInfo, choice: EncoderChoice
+) -> Embedder:
+    """The encoder that made a gallery, in float32; see :func:`checkpoint_of_gallery`."""
+    checkpoint = checkpoint_of_gallery(workspace, gallery, choice)
+    return Embedder(checkpoint, choice.device.value, "float32")
+
+
+def checkpoint_of_gallery(
+    workspace: Workspace, gallery: GalleryInfo, choice: EncoderChoice
+) -> Checkpoint:
+    """The encoder that made a gallery: the workspace's copy, or the same from ``--weights``.
+
+    Raises:
+        InputError: ``--weights`` is another encoder.
+        CheckpointError: The copy in the workspace is damaged.
+    """
+    if choice.weights is not None:
+        checkpoint = read_checkpoint(choice.weights)
+        require_same_encoder(gallery.name, gallery.encoder_sha256, checkpoint.sha256)
+    else:
+        folder = workspace.encoders.find(gallery.encoder_sha256).folder
+        checkpoint = read_checkpoint(folder)
+        if checkpoint.sha256 != gallery.encoder_sha256:
+            raise CheckpointError(
+                f"the workspace's copy of the encoder in {folder} is damaged",
+                "give the original with --weights, and it is used after a check of its hash",
+            )
+    return checkpoint
+
+
+def keep_encoder(workspace: Workspace, embedder: Embedder, checkpoint: Checkpoint) -> None:
+    """Keep a copy of an encoder in the workspace."""
+    workspace.encoders.keep(
+        embedder.sha256,
+        checkpoint.weights,
+        checkpoint.config,
+        embedder.dimension,
+        checkpoint.origin,
+        checkpoint.revision,
+    )
