@@ -35,6 +35,13 @@ def _exact(precision: PrecisionChoice) -> PrecisionChoice:
     return precision
 
 
+class IsolationChoice(StrEnum):
+    """What is decoded in processes of their own."""
+
+    AUTO = "auto"
+    ALL = "all"
+
+
 class FramesChoice(StrEnum):
     """Which pictures of a file."""
 
@@ -148,6 +155,15 @@ DecodeTimeout = Annotated[
         metavar="S",
         min=1.0,
         help="Seconds after which a decoder is stopped (decode_timeout).",
+        rich_help_panel="Files",
+    ),
+]
+Isolate = Annotated[
+    IsolationChoice,
+    typer.Option(
+        "--isolate",
+        help="What is decoded in processes that may be lost: what could crash or hang (auto), or"
+        " every file (all).",
         rich_help_panel="Files",
     ),
 ]

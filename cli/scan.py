@@ -111,6 +111,7 @@ def scan(
     max_pixels: opt.MaxPixels = opt.MAX_PIXELS,
     max_bytes: opt.MaxBytes = opt.MAX_BYTES,
     decode_timeout: opt.DecodeTimeout = opt.DECODE_TIMEOUT,
+    isolate: opt.Isolate = opt.IsolationChoice.AUTO,
     archives: opt.Archives = False,
     archive_limits: opt.ArchiveBounds = "",
     frames: opt.Frames = opt.FramesChoice.FIRST,
@@ -174,7 +175,7 @@ def scan(
     with working("starting", quiet):
         from ..engine.archives.limits import ArchiveLimits
         from ..engine.arguments import Case
-        from ..engine.decoding.decode import DecodeOptions
+        from ..engine.decoding.decode import DecodeOptions, Isolation
         from ..engine.decoding.views import ViewPlan
         from ..engine.errors import InputError
         from ..engine.files.addresses import is_address
@@ -211,7 +212,11 @@ def scan(
         pipeline=PipelineOptions(
             workers,
             decode=DecodeOptions(
-                max_pixels, max_bytes, decode_timeout, views=ViewPlan(crops, probe)
+                max_pixels,
+                max_bytes,
+                decode_timeout,
+                Isolation(isolate.value),
+                views=ViewPlan(crops, probe),
             ),
             archives=ArchiveLimits.parse(archive_limits) if archives or archive_limits else None,
             frames=max_frames if frames is opt.FramesChoice.ALL else 1,

@@ -149,7 +149,7 @@ class Walker:
                 return None
             memory = _BASE + 2 * self._max_bytes + 2 * self._limits.depth * self._limits.nested
             try:
-                self._process = Process(self._worker, memory)
+                self._process = Process(self._worker, str(memory))
             except (OSError, BrokenMessageError, TimeoutError) as error:
                 said = f"no process can be started for it ({type(error).__name__})"
                 return Refused("unreadable", said)

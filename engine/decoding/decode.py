@@ -42,6 +42,14 @@ class Reason(enum.StrEnum):
     DECODE_TIMEOUT = "decode_timeout"  # its decoder took longer than the limit
 
 
+class Isolation(enum.StrEnum):
+    """What is decoded in processes that may be lost (:mod:`code_forensics.engine.isolation`)."""
+
+    NONE = "none"  # nothing
+    AUTO = "auto"  # what could crash or hang
+    ALL = "all"  # every file
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
     """Bounds on what is decoded.
@@ -55,8 +63,7 @@ class DecodeOptions:
         timeout: Seconds after which an isolated decoder is stopped (see
             :mod:`code_forensics.engine.isolation`). The default, 60, is ten times what the
             largest image within `max_pixels` takes on a slow core.
-        isolate: Let processes of their own do what could crash or hang; False decodes
-            everything in this one.
+        isolation: What processes of their own decode; no answer depends on it.
         region: Read only the middle of a JPEG where that is proven to give the same pixels;
             False leaves every file to Pillow, for comparison.
         views: What is cut out of each picture.
@@ -65,7 +72,7 @@ class DecodeOptions:
     max_pixels: int = 1 << 28
     max_bytes: int = 1 << 30
     timeout: float = 60.0
-    isolate: bool = True
+    isolation: Isolation = Isolation.AUTO
     region: bool = True
     views: ViewPlan = field(default_factory=ViewPlan)
 

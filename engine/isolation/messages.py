@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..decoding.decode import Decoded, DecodeOptions, Reason, Undecodable
+from ..decoding.decode import Decoded, DecodeOptions, Isolation, Reason, Undecodable
 from ..decoding.layout import Layout
 from ..decoding.views import SIZE, ViewPlan
 from .framing import BrokenMessageError
+
+REGION = "region"
+"""Argument of a decoding process that is to read parts of JPEGs."""
 
 _CROP = SIZE * SIZE * 3
 _TEXT = 1000  # characters of any word in an answer
@@ -52,6 +55,7 @@ class Request:
             "max_pixels": self.options.max_pixels,
             "max_bytes": self.options.max_bytes,
             "timeout": self.options.timeout,
+            "region": self.options.region and self.options.isolation is Isolation.ALL,
             "layout": self.options.views.layout.value,
             "probe": self.options.views.probe,
             "start": self.start,
@@ -61,13 +65,12 @@ class Request:
     @classmethod
     def of(cls, header: dict[str, Any]) -> "Request":
         """From :meth:`header`."""
-        # Reading a part of a JPEG is for the process that loaded the library for it.
         options = DecodeOptions(
             max_pixels=header["max_pixels"],
             max_bytes=header["max_bytes"],
             timeout=header["timeout"],
-            isolate=False,
-            region=False,
+            isolation=Isolation.NONE,
+            region=header["region"],
             views=ViewPlan(Layout(header["layout"]), header["probe"]),
         )
         return cls(Work(header["work"]), options, header["start"], header["stop"])

@@ -28,12 +28,12 @@ class Process:
         served: Answers that it has given.
     """
 
-    def __init__(self, worker: str, memory: int) -> None:
+    def __init__(self, worker: str, *arguments: str) -> None:
         """Start it, and wait until it is ready.
 
         Args:
             worker: Module that it runs.
-            memory: Bytes of address space that it may use.
+            arguments: Of that module.
 
         Raises:
             OSError: It cannot be started.
@@ -41,7 +41,7 @@ class Process:
             BrokenMessageError: It ended.
         """
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-B", "-m", worker, str(memory)],
+            [sys.executable, "-P", "-B", "-m", worker, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -8,11 +8,12 @@ import os
 import sys
 
 from ..decoding.decode import decode, decode_frames
+from ..decoding.region import region_version
 from ..decoding.thumbnail import thumbnail
 from ..provenance.read import read_provenance
 from ..quiet import quiet_warnings
 from .framing import BrokenMessageError, receive, send
-from .messages import Request, Work, pack
+from .messages import REGION, Request, Work, pack
 from .rights import alarm, give_up_rights, standard_pipes
 
 _GRACE = 5.0  # seconds after the limit at which an orphan ends itself
@@ -20,8 +21,10 @@ _GRACE = 5.0  # seconds after the limit at which an orphan ends itself
 
 def main() -> None:
     """Serve requests on standard input and output."""
-    memory = int(sys.argv[1])
+    memory, region = int(sys.argv[1]), sys.argv[2:] == [REGION]
     source, sink = standard_pipes()
+    if region:
+        region_version()  # loads the library, which links files and so needs the rights
     give_up_rights(memory)
     _one_thread_each()
     send(sink, {"ready": True})

@@ -6,12 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
-from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, Reason, decode
+from code_forensics.engine.decoding.decode import (
+    Decoded,
+    DecodeOptions,
+    Isolation,
+    Reason,
+    decode,
+)
 from code_forensics.engine.decoding.layout import Layout
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.isolation.decoders import Decoders
@@ -73,6 +80,19 @@ def test_the_answer_is_that_of_this_process(name: str, plan: ViewPlan) -> None:
     assert (isolated.format, isolated.width, isolated.height, isolated.frames) == (
         (here.format, here.width, here.height, here.frames)
     )
+
+
+@linux
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP"])
+def test_everything_can_be_isolated_to_the_same_pixels(name: str) -> None:
+    data = picture(name, (700, 500))  # large enough for a part of a JPEG to be read
+    with Decoders(DecodeOptions(isolation=Isolation.ALL)) as decoders:
+        isolated, empty = decoders.decode(data), decoders.decode(b"")
+        assert len(children()) == 1
+    here = decode(data)
+    assert np.array_equal(isolated.views, here.views)
+    assert replace(isolated, views=here.views) == here  # its decoder too
+    assert empty.reason is Reason.EMPTY
 
 
 @given(st.binary(max_size=40))
