@@ -8,8 +8,10 @@ import sys
 import threading
 from typing import Any
 
+from .deadlines import Deadlines
 from .framing import BrokenMessageError, receive, send
 
+_DEADLINES = Deadlines()
 _START_SECONDS = 60.0
 _LAST_SECONDS = 1.0
 # fmt: off
@@ -71,15 +73,13 @@ class Process:
             BrokenMessageError: The process ended, or its answer is none.
         """
         late = threading.Event()
-        clock = threading.Timer(seconds, self._stop, (late,))
-        clock.daemon = True
-        clock.start()
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         try:
-            if header:
-                send(self._child.stdin, header, data)
-            answer = receive(self._child.stdout, max_raw)
+            with _DEADLINES.within(seconds, lambda: self._stop(late)):
+                if header:
+                    send(self._child.stdin, header, data)
+                answer = receive(self._child.stdout, max_raw)
         except (OSError, ValueError, BrokenMessageError) as error:  # ValueError: closed meanwhile
             if late.is_set():
                 self.end()
@@ -88,8 +88,6 @@ class Process:
                 self._child.wait(_LAST_SECONDS)  # its own end says more than ours
             self.end()
             raise BrokenMessageError from error
-        finally:
-            clock.cancel()
         self.served += 1
         return answer
 

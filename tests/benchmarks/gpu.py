@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from code_forensics.engine.decoding.decode import Isolation
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder, Precision
 from code_forensics.engine.embedding.precision import calibration_crops
@@ -22,7 +23,7 @@ from code_forensics.engine.files.discover import WalkOptions, walk
 
 from . import photos
 from .contest import REFERENCES, Contest, median, prepare
-from .throughput import decode_job, encode_alone, make, rate
+from .throughput import decode_rate, encode_alone, make
 
 COUNTS = {"512px": 12_000, "12mp": 800, "png": 1200, "mixed": 1600}
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
@@ -45,9 +46,11 @@ class Page:
             self._file.write_text("\n".join(self._lines) + "\n")
 
 
-def seconds(contest: Contest, images: Path, precision: str, repeats: int) -> float:
+def seconds(
+    contest: Contest, images: Path, precision: str, repeats: int, isolate: str = "auto"
+) -> float:
     """Median of whole scans."""
-    options = ["--device", "cuda", "--precision", precision]
+    options = ["--device", "cuda", "--precision", precision, "--isolate", isolate]
     return median([contest.ours(images, options).seconds for _ in range(repeats)])
 
 
@@ -75,8 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"- {datetime.now(UTC):%Y-%m-%d}, {torch.cuda.get_device_name()}, {threads} cores,"
         f" torch {torch.__version__}, a gallery of {REFERENCES:,} searched by FAISS on the CPU",
         "",
-        "| photos | precision | decode alone | encode alone | whole | steady | efficiency |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| photos | precision | isolated | decode alone | encode alone | whole | steady"
+        " | efficiency |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ):
         page.add(line)
     with tempfile.TemporaryDirectory() as temporary:
@@ -94,21 +98,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 contest.settle(first, precision, "cuda")
             idle[precision] = seconds(contest, one, precision, options.repeats)
             page.add(
-                f"| one image | {precision} | | {encode[precision]:.0f} | {idle[precision]:.1f} s"
+                f"| one image | {precision} | auto | | {encode[precision]:.0f} | {idle[precision]:.1f} s"
                 " | | |"
             )
         for name in options.sets.split(","):
             images = make(name, folder, max(int(COUNTS[name] * options.scale), 4))
             files = [file for file in walk([images], WalkOptions()) if file.reason is None]
-            decode = rate(decode_job(files), len(files), len(files), threads)
-            for precision in precisions:
-                took = seconds(contest, images, precision, options.repeats)
-                steady = len(files) / max(took - idle[precision], 1e-9)
-                page.add(
-                    f"| {name}, {len(files)} | {precision} | {decode:.0f} | {encode[precision]:.0f}"
-                    f" | {len(files) / took:.0f} | {steady:.0f}"
-                    f" | {steady / min(decode, encode[precision]):.2f} |"
-                )
+            for isolation in (Isolation.AUTO, Isolation.ALL):
+                decode = decode_rate(files, isolation, threads)
+                for precision in precisions:
+                    took = seconds(contest, images, precision, options.repeats, isolation)
+                    steady = len(files) / max(took - idle[precision], 1e-9)
+                    page.add(
+                        f"| {name}, {len(files)} | {precision} | {isolation} | {decode:.0f}"
+                        f" | {encode[precision]:.0f} | {len(files) / took:.0f} | {steady:.0f}"
+                        f" | {steady / min(decode, encode[precision]):.2f} |"
+                    )
 
 
 if __name__ == "__main__":

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, decode
+from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, Isolation
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder, Precision, bfloat16_is_native
 from code_forensics.engine.embedding.precision import calibration_crops
 from code_forensics.engine.files.discover import WalkOptions, walk
 from code_forensics.engine.files.found import FoundFile
 from code_forensics.engine.files.read import read_file
-from code_forensics.engine.provenance.read import read_provenance
+from code_forensics.engine.isolation.decoders import Decoders
 from code_forensics.index.searching.vectors import VectorIndex
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
@@ -51,19 +51,21 @@ def make(name: str, folder: Path, count: int) -> Path:
     return photos.mixed(where, count, 4)
 
 
-def decode_alone(file: FoundFile) -> NDArray[np.uint8]:
+def decode_alone(file: FoundFile, decoders: Decoders) -> NDArray[np.uint8]:
     """Everything between the disk and the encoder, for one file."""
     data = read_file(file, MAX_BYTES).data
     assert data is not None
-    decoded = decode(data, DecodeOptions())
+    decoded = decoders.decode(data)
     assert isinstance(decoded, Decoded)
-    read_provenance(data)
+    decoders.provenance(data)
     return decoded.crop
 
 
-def decode_job(files: list[FoundFile]) -> Callable[[int], object]:
-    """Decoding one of some files, by its number."""
-    return lambda number: decode_alone(files[number])
+def decode_rate(files: list[FoundFile], isolation: Isolation, threads: int) -> float:
+    """Files per second that threads decode, where so much is done in processes of its own."""
+    with Decoders(DecodeOptions(isolation=isolation)) as decoders:
+        count = len(files)
+        return rate(lambda number: decode_alone(files[number], decoders), count, count, threads)
 
 
 def rate(job: Callable[[int], object], jobs: int, items: int, threads: int) -> float:
@@ -181,9 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results = []
         for name, images in sets.items():
             files = [file for file in walk([images], WalkOptions()) if file.reason is None]
-            decode_rate = rate(decode_job(files), len(files), len(files), threads)
+            decode = decode_rate(files, Isolation.AUTO, threads)
             ours: dict[str, list[Run]] = {precision: [] for precision in precisions}
-            results.append(SetResult(name, len(files), decode_rate, ours=ours))
+            results.append(SetResult(name, len(files), decode, ours=ours))
         search = search_rates(contest, threads)
         one = photos.jpegs(folder / "one", photos.SMALL, 1, 10, 90)  # unknown to the workspace
         startup = start_up(contest, one, max(options.repeats, 1))
