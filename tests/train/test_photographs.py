@@ -1,0 +1,46 @@
+"""The photographs beside the collected data: cut as listed, and nothing else in their place."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from code_forensics.train.errors import DataError
+from code_forensics.train.starter.photographs import LIST, cut
+from PIL import Image
+
+from tests.conftest import draw_photo
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> dict[str, str]:
+    picture = draw_photo(tmp_path / "kit-ui-1.2.0" / "img" / "a.png", 3, (900, 700))
+    digest = hashlib.sha256(picture.read_bytes()).hexdigest()
+    return {"file": "real/s/0000.png", "package": "@kit/ui", "version": "1.2.0",
+            "member": "img/a.png", "sha256": digest, "divide": "1", "left": "250", "top": "0"}  # fmt: skip
+
+
+def test_squares_are_cut_from_the_picture_and_from_its_half(row, tmp_path: Path) -> None:
+    whole = Image.open(tmp_path / "kit-ui-1.2.0" / "img" / "a.png").convert("RGB")
+    half = whole.resize((450, 350), Image.Resampling.LANCZOS)
+    (_, first), (_, second) = cut([row, {**row, "divide": "2", "left": "100"}], tmp_path)
+    assert np.array_equal(first, whole.crop((250, 0, 498, 248)))
+    assert np.array_equal(second, half.crop((100, 0, 348, 248)))
+
+
+def test_another_picture_is_refused(row, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not the picture of the list"):
+        list(cut([{**row, "sha256": "0" * 64}], tmp_path))
+    with pytest.raises(DataError, match="cannot be read"):
+        list(cut([{**row, "version": "1.3.0"}], tmp_path))
+
+
+def test_the_list_is_whole_and_leads_nowhere_else() -> None:
+    with LIST.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len({row["file"] for row in rows}) == len(rows) == 2011
+    for row in rows:
+        assert len(row["sha256"]) == 64 and row["divide"] in ("1", "2")
+        for name in (row["file"], row["member"]):
+            assert ".." not in Path(name).parts and not Path(name).is_absolute()
