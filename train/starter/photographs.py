@@ -2,12 +2,12 @@
 
     python -m code_forensics.train.starter.photographs UNPACKED OUT
 
-`recipes/photographs.csv` names them: pictures in packages of npm and Debian. They were chosen by eye
-(no drawings, renderings or screenshots), and by eye alone it was judged that none is generated. Of
-each a few squares of 248 pixels, some of the picture halved. UNPACKED holds for each package a
+`recipes/photographs.csv` names them: pictures in packages of npm and Debian. They were chosen by
+eye (no drawings, renderings or screenshots), and by eye alone it was judged that none is generated.
+Of each a few squares of 248 pixels, some of the picture halved. UNPACKED holds for each package a
 folder ``PACKAGE-VERSION`` with its contents, slashes in its name as hyphens; every picture is
-checked by its hash. OUT gets PNG files and ``photographs.csv``, whose rows go behind
-those of the data's own table.
+checked by its hash. OUT gets PNG files and ``photographs.csv``, whose rows go behind those of the
+data's own table.
 """
 
 import argparse
