@@ -1,7 +1,6 @@
 """Archives and mail, walked in place: against the standard library, and against hostile ones."""
 
 import bz2
-import email.message
 import gzip
 import hashlib
 import io
@@ -17,81 +16,25 @@ from pathlib import Path
 
 import pytest
 from code_forensics.engine.archives.kinds import HEAD, Kind, kind_of
-from code_forensics.engine.archives.limits import ArchiveError, ArchiveLimits, LimitError, Spent
-from code_forensics.engine.archives.walk import Member, walk_archive
-from code_forensics.engine.archives.walker import ArchiveFile, FoundMember, Refused, Walker
+from code_forensics.engine.archives.limits import ArchiveLimits, LimitError
 from code_forensics.engine.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).parents[2]
-LIMITS = ArchiveLimits()
-TEXT = b"some bytes that are no picture " * 30
-
-
-def walk(
-    data: bytes, limits: ArchiveLimits = LIMITS, name: str = "a", most: int = 1 << 20
-) -> tuple[list[Member], ArchiveError | None, dict[str, bytes | str]]:
-    """Members, the reason of an early end, and each member's bytes or the reason why not."""
-    kind = kind_of(data[:HEAD], name)
-    assert kind is not None
-    members, read = [], {}
-    try:
-        for member in walk_archive(io.BytesIO(data), kind, name, Spent(limits, len(data)), most):
-            members.append(member)
-            if member.read is None:
-                read[member.path] = str(member.reason)
-                continue
-            try:
-                read[member.path] = member.read()
-            except ArchiveError as error:
-                read[member.path] = error.reason
-    except ArchiveError as error:
-        return members, error, read
-    return members, None, read
-
-
-def zip_of(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", method) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return file.getvalue()
-
-
-def tar_of(members: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=form) as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return file.getvalue()
-
-
-def mail_of(attachments: dict[str, bytes]) -> bytes:
-    message = email.message.EmailMessage()
-    message["From"], message["To"], message["Subject"] = "a@example.org", "b@example.org", "s"
-    message["Date"] = "Mon, 1 Jan 2024 00:00:00 +0000"
-    message.set_content("the message itself is no file")
-    for name, data in attachments.items():
-        message.add_attachment(data, maintype="image", subtype="jpeg", filename=name)
-    return bytes(message)
-
-
-def zstd(data: bytes) -> bytes:
-    packed: bytes = pytest.importorskip("zstandard").compress(data)
-    return packed
-
+from tests.engine.archive_samples import TEXT, mail_of, tar_of, walk, zip_of, zstd
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd,
 }  # fmt: skip
+
+
 NAMES = st.text(
     st.characters(exclude_characters="/\\\0:", exclude_categories=("Cs", "Cc")),
     min_size=1,
     max_size=9,
 ).filter(lambda name: name not in (".", "..") and name.strip() == name)
+
+
 MEMBERS = st.dictionaries(NAMES, st.binary(max_size=3000), max_size=6)
 
 
@@ -357,73 +300,3 @@ def test_limits_are_read_from_a_line() -> None:
     for text in ("depth", "depth=0", "depth=-1", "size=3", "ratio=1e3"):
         with pytest.raises(InputError, match="is no limit on archives"):
             ArchiveLimits.parse(text)
-
-
-def archive_file(path: Path, name: str = "a") -> ArchiveFile:
-    status = path.stat()
-    kind = kind_of(path.read_bytes()[:HEAD], name)
-    assert kind is not None
-    return ArchiveFile(
-        str(path), kind, status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
-    )
-
-
-def drain(walker: Walker, file: ArchiveFile) -> tuple[dict[str, bytes | Refused], Refused]:
-    found, read = walker.open(file), {}
-    while isinstance(found, FoundMember):
-        read[found.path] = Refused(found.reason, found.detail) if found.reason else walker.read()
-        found = walker.next()
-    return read, found
-
-
-def test_the_process_says_what_this_one_would(tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    path.write_bytes(zip_of({"a.jpg": TEXT, "n.tar": tar_of({"\udcff": TEXT})}))
-    walker = Walker(ArchiveLimits(), 1 << 20, 60)
-    for _ in range(2):
-        read, end = drain(walker, archive_file(path))
-        assert end == Refused(None)
-        assert read == {
-            "a.jpg": TEXT, "n.tar!/\udcff": TEXT, "n.tar": Refused("archive")
-        }  # fmt: skip
-    old = archive_file(path)
-    path.write_bytes(zip_of({"b.jpg": TEXT}))
-    assert drain(walker, old)[1].reason == "changed"
-    path.unlink()
-    assert drain(walker, old)[1].reason == "unreadable"
-    walker.close()
-
-
-@pytest.mark.parametrize(
-    ("word", "reason", "said"),
-    [
-        ("CRASH", "decoder_crashed", "SIGSEGV"),
-        ("HANG", "decode_timeout", "no sign of life for 3 s"),
-    ],
-)
-def test_what_happens_to_the_process_costs_one_archive(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, reason: str, said: str
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    bad, good = tmp_path / "bad.zip", tmp_path / "good.zip"
-    bad.write_bytes(zip_of({"a": TEXT, word: TEXT, "b": TEXT}))
-    good.write_bytes(zip_of({"a": TEXT}))
-    walker = Walker(ArchiveLimits(), 1 << 20, 3.0, "tests.engine.bad_archive_worker")
-    read, end = drain(walker, archive_file(bad))
-    assert read == {"a": TEXT}
-    assert (end.reason, said in end.detail) == (reason, True)
-    assert drain(walker, archive_file(good)) == ({"a": TEXT}, Refused(None))
-    walker.close()
-    assert drain(walker, archive_file(good))[1].reason == "unreadable"  # nothing starts again
-
-
-def test_the_process_may_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    path = tmp_path / "a.zip"
-    path.write_bytes(zip_of({"WRITE": TEXT}))
-    walker = Walker(ArchiveLimits(), 1 << 20, 60.0, "tests.engine.bad_archive_worker")
-    _, end = drain(walker, archive_file(path))
-    walker.close()
-    if os.name == "posix":
-        assert end.reason in ("unreadable", "decoder_crashed")
-        assert [p.stat().st_size for p in tmp_path.iterdir() if p != path] == [0]

@@ -1,0 +1,81 @@
+"""Archives walked in a process that may be lost."""
+
+import os
+from pathlib import Path
+
+import pytest
+from code_forensics.engine.archives.kinds import HEAD, kind_of
+from code_forensics.engine.archives.limits import ArchiveLimits
+from code_forensics.engine.archives.walker import ArchiveFile, FoundMember, Refused, Walker
+
+from tests.engine.archive_samples import ROOT, TEXT, tar_of, zip_of
+
+
+def archive_file(path: Path, name: str = "a") -> ArchiveFile:
+    status = path.stat()
+    kind = kind_of(path.read_bytes()[:HEAD], name)
+    assert kind is not None
+    return ArchiveFile(
+        str(path), kind, status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
+    )
+
+
+def drain(walker: Walker, file: ArchiveFile) -> tuple[dict[str, bytes | Refused], Refused]:
+    found, read = walker.open(file), {}
+    while isinstance(found, FoundMember):
+        read[found.path] = Refused(found.reason, found.detail) if found.reason else walker.read()
+        found = walker.next()
+    return read, found
+
+
+def test_the_process_says_what_this_one_would(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(zip_of({"a.jpg": TEXT, "n.tar": tar_of({"\udcff": TEXT})}))
+    walker = Walker(ArchiveLimits(), 1 << 20, 60)
+    for _ in range(2):
+        read, end = drain(walker, archive_file(path))
+        assert end == Refused(None)
+        assert read == {
+            "a.jpg": TEXT, "n.tar!/\udcff": TEXT, "n.tar": Refused("archive")
+        }  # fmt: skip
+    old = archive_file(path)
+    path.write_bytes(zip_of({"b.jpg": TEXT}))
+    assert drain(walker, old)[1].reason == "changed"
+    path.unlink()
+    assert drain(walker, old)[1].reason == "unreadable"
+    walker.close()
+
+
+@pytest.mark.parametrize(
+    ("word", "reason", "said"),
+    [
+        ("CRASH", "decoder_crashed", "SIGSEGV"),
+        ("HANG", "decode_timeout", "no sign of life for 3 s"),
+    ],
+)
+def test_what_happens_to_the_process_costs_one_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, reason: str, said: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    bad, good = tmp_path / "bad.zip", tmp_path / "good.zip"
+    bad.write_bytes(zip_of({"a": TEXT, word: TEXT, "b": TEXT}))
+    good.write_bytes(zip_of({"a": TEXT}))
+    walker = Walker(ArchiveLimits(), 1 << 20, 3.0, "tests.engine.bad_archive_worker")
+    read, end = drain(walker, archive_file(bad))
+    assert read == {"a": TEXT}
+    assert (end.reason, said in end.detail) == (reason, True)
+    assert drain(walker, archive_file(good)) == ({"a": TEXT}, Refused(None))
+    walker.close()
+    assert drain(walker, archive_file(good))[1].reason == "unreadable"  # nothing starts again
+
+
+def test_the_process_may_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    path = tmp_path / "a.zip"
+    path.write_bytes(zip_of({"WRITE": TEXT}))
+    walker = Walker(ArchiveLimits(), 1 << 20, 60.0, "tests.engine.bad_archive_worker")
+    _, end = drain(walker, archive_file(path))
+    walker.close()
+    if os.name == "posix":
+        assert end.reason in ("unreadable", "decoder_crashed")
+        assert [p.stat().st_size for p in tmp_path.iterdir() if p != path] == [0]
