@@ -3,7 +3,6 @@
 import io
 import re
 import struct
-import threading
 import warnings
 import zlib
 from collections import Counter
@@ -22,7 +21,6 @@ from code_forensics.engine.decoding.decode import (
     decoder_versions,
 )
 from code_forensics.engine.decoding.formats import sniff, suffix_fits
-from code_forensics.engine.quiet import quiet_warnings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
@@ -295,29 +293,6 @@ def test_warnings_neither_escape_nor_fail_an_image():
         decode(bytes(tiff))
     assert not caught
     assert isinstance(decode(palette), Decoded)
-    assert list(warnings.filters) == before
-
-
-def test_quiet_threads_leave_the_filters_as_they_were():
-    before = list(warnings.filters)
-    entered, release = threading.Barrier(3), threading.Event()
-
-    def stay():
-        with quiet_warnings():
-            entered.wait(10)
-            release.wait(10)
-
-    threads = [threading.Thread(target=stay) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    entered.wait(10)
-    with quiet_warnings():
-        pass  # leaving must not take the filter from the two that are still inside
-    inside = list(warnings.filters)
-    release.set()
-    for thread in threads:
-        thread.join()
-    assert len(inside) == len(before) + 1
     assert list(warnings.filters) == before
 
 
