@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ..engine.embedding.embed import Embedder, Precision, bfloat16_is_native
+from ..engine.embedding.embed import Embedder, Precision, bfloat16_pays
 from ..engine.embedding.precision import Audit, PrecisionBand, Safeguard, arithmetic, margin_band
 from ..engine.errors import DeviceError
 from ..index.gallery_records import GalleryInfo
@@ -27,8 +27,8 @@ def embedders_of_gallery(
     exact = Embedder(checkpoint, choice.device.value, "float32")
     if not choice.precision.reduced:
         return exact, None
-    if choice.precision is PrecisionChoice.BFLOAT16 and not bfloat16_is_native(exact.device):
-        say("this processor has no bfloat16: it is emulated, and slower than float32", "yellow")
+    if choice.precision is PrecisionChoice.BFLOAT16 and not bfloat16_pays(exact.device):
+        say("this processor is slower in bfloat16 than in float32", "yellow")
     precision: Precision = "bfloat16" if choice.precision is PrecisionChoice.BFLOAT16 else "float16"
     reduced = Embedder(checkpoint, choice.device.value, precision)
     band = band_of_gallery(workspace, gallery, reduced, exact, k)

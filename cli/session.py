@@ -5,10 +5,10 @@ from typing import Any
 
 from ..engine.embedding.checkpoint import Checkpoint, read_checkpoint
 from ..engine.embedding.embed import Embedder
-from ..engine.errors import InputError
-from ..engine.judging.assessment import Assessment, assess_references
+from ..engine.judging.assessment import Assessment
 from ..engine.judging.heads import NamedHead, read_head
 from ..engine.judging.judge import Judge, JudgeOptions
+from ..engine.judging.kept import kept_assessment
 from ..engine.run import GalleryIdentity
 from ..engine.starter.read import ORIGIN
 from ..index.errors import WorkspaceError
@@ -20,9 +20,6 @@ from .console import say
 from .encoders import EncoderChoice
 from .judging import Classifier
 from .starter import starter_encoder
-
-LARGE = 2000
-"""References from which fitting takes long enough to be announced."""
 
 
 def judge_of_gallery(
@@ -84,17 +81,7 @@ def assessment_of_gallery(
         k: References of each class behind a score; None is the gallery's own.
     """
     k = k or workspace.k_of_gallery(gallery.name)
-    kept = workspace.galleries.assessment(gallery, k)
-    if kept is not None:
-        try:
-            return Assessment.from_bytes(kept)
-        except InputError as error:
-            say(f"{error}: fitting it again", "yellow")
-    if gallery.reals + gallery.fakes >= LARGE:
-        say(f"calibrating {gallery.name} on its own references (once for each change)")
-    assessment = assess_references(workspace.galleries.references(gallery), k)
-    workspace.galleries.keep_assessment(gallery, k, assessment.to_bytes())
-    return assessment
+    return kept_assessment(workspace.galleries, gallery, k, say)
 
 
 def encoder_for_build(workspace: Workspace, choice: EncoderChoice) -> tuple[Embedder, Checkpoint]:

@@ -1,21 +1,18 @@
 """A scan as a notebook wants it: from paths and a workspace to rows that are on record."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .arguments import Case, scan_arguments
-from .contracts import Gallery, Recorder, Reference
+from .contracts import Gallery, Recorder
 from .decoding.decode import PREPROCESSING
 from .embedding.checkpoint import read_checkpoint
 from .embedding.embed import Device, Embedder
 from .files.discover import WalkOptions, walk
-from .judging.assessment import Assessment, assess_references
 from .judging.judge import Judge, JudgeOptions
+from .judging.kept import Assessed, KeepsAssessments, kept_assessment
 from .pipeline.options import PipelineOptions
 from .report.tally import Tally
 from .results import FileResult, Summary
@@ -23,12 +20,8 @@ from .run import GalleryIdentity, run_record
 from .scan import ScanOptions, scan
 
 
-class GalleryFacts(Protocol):
+class GalleryFacts(Assessed, Protocol):
     """What a scan records of its gallery."""
-
-    @property
-    def name(self) -> str:
-        """As the user calls it."""
 
     @property
     def sha256(self) -> str:
@@ -41,14 +34,6 @@ class GalleryFacts(Protocol):
     @property
     def generation(self) -> int:
         """Number of changes so far."""
-
-    @property
-    def reals(self) -> int:
-        """References labelled real."""
-
-    @property
-    def fakes(self) -> int:
-        """References labelled fake."""
 
 
 class StoredEncoder(Protocol):
@@ -73,20 +58,11 @@ class OpenedGallery(Gallery, Protocol):
         """How each class is searched, JSON-able."""
 
 
-class Galleries(Protocol):
+class Galleries(KeepsAssessments, Protocol):
     """The galleries of a workspace."""
 
     def open(self, name: str, /) -> OpenedGallery:
         """One to be searched."""
-
-    def assessment(self, info: Any, k: int, /) -> bytes | None:
-        """What is kept of its fit."""
-
-    def keep_assessment(self, info: Any, k: int, document: bytes, /) -> None:
-        """Keep a fit."""
-
-    def references(self, info: Any, /) -> Iterable[tuple[Reference, NDArray[np.float32]]]:
-        """Its references and their vectors."""
 
 
 class ScanRecord(Recorder, Protocol):
@@ -180,7 +156,9 @@ class RecordedScan:
         folder = space.encoders.find(info.encoder_sha256).folder
         self._embedder = Embedder(read_checkpoint(folder), chosen.device)
         self._judge = Judge(
-            _assessment(space, info, chosen.judging.k or space.k_of_gallery(info.name)),
+            kept_assessment(
+                space.galleries, info, chosen.judging.k or space.k_of_gallery(info.name)
+            ),
             chosen.judging,
         )
         self._gallery = space.galleries.open(info.name)
@@ -223,12 +201,3 @@ class RecordedScan:
         finally:
             self._tally.summary.left_out = self._files.left_out
             self._recorder.finish(state, self._tally.as_dict())
-
-
-def _assessment(space: Space, info: GalleryFacts, k: int) -> Assessment:
-    kept = space.galleries.assessment(info, k)
-    if kept is not None:
-        return Assessment.from_bytes(kept)
-    fitted = assess_references(space.galleries.references(info), k)
-    space.galleries.keep_assessment(info, k, fitted.to_bytes())
-    return fitted

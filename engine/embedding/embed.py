@@ -1,5 +1,6 @@
 """Embed crops: fixed-shape batches on one device, in one precision."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol
@@ -21,6 +22,9 @@ CPU_BATCH = 16
 """Crops that a call takes well on the CPU: several passes, so that one search serves them all."""
 
 CUDA_BATCH = 256
+
+_FASTER = 0.8
+"""Share of float32's time that a product in bfloat16 may take to count as faster."""
 
 
 class Runner(Protocol):
@@ -180,17 +184,40 @@ def require_precision(device: torch.device, precision: Precision) -> None:
         raise DeviceError("this GPU has no bfloat16", "use --precision float16 or float32")
 
 
-def bfloat16_is_native(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware, and so faster than float32.
-
-    On the CPU that means AMX. Elsewhere bfloat16 is slower than float32: emulated, or, with
-    AVX512_BF16 alone, at two thirds of its rate.
-    """
+def bfloat16_unit(device: torch.device) -> str:
+    """What multiplies bfloat16 there: ``cuda``, ``amx``, ``avx512_bf16``, or nothing: empty."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return "cuda" if torch.cuda.is_bf16_supported(including_emulation=False) else ""
     capabilities = getattr(torch.cpu, "get_capabilities", None)  # not before torch 2.10
     if capabilities is not None:
         known = capabilities()
-        return bool(known.get("amx_bf16"))
+        if known.get("amx_bf16"):
+            return "amx"
+        return "avx512_bf16" if known.get("avx512_bf16") else ""
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(probe is not None and probe())
+    return "amx" if probe is not None and probe() else ""
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 faster than in float32.
+
+    With AVX512_BF16 alone that is so on some processors (AMD's multiply twice as fast) and not on
+    others, so a product of the encoder's is tried.
+    """
+    unit = bfloat16_unit(device)
+    return _product_is_faster() if unit == "avx512_bf16" else bool(unit)
+
+
+def _product_is_faster() -> bool:
+    """Time a product of a block in both types; 5 ms."""
+    seconds = []
+    with _one_thread(), torch.inference_mode():
+        for dtype in (torch.bfloat16, torch.float32):
+            rows, weights = torch.ones((394, 192), dtype=dtype), torch.ones((768, 192), dtype=dtype)
+            tries = []
+            for _ in range(6):  # the first wakes it up
+                started = time.perf_counter()
+                torch.nn.functional.linear(rows, weights)
+                tries.append(time.perf_counter() - started)
+            seconds.append(min(tries))
+    return seconds[0] < _FASTER * seconds[1]

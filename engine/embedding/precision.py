@@ -24,7 +24,7 @@ from PIL import Image
 
 from ..contracts import Gallery
 from ..judging.hits import Hits, search_both
-from .embed import Embedder, bfloat16_is_native
+from .embed import Embedder, bfloat16_unit
 from .encoder import CROP
 
 SAMPLE = 256
@@ -76,7 +76,7 @@ def arithmetic(embedder: Embedder) -> str:
         unit = torch.cuda.get_device_name(embedder.device)
     else:
         unit = f"{torch.backends.cpu.get_cpu_capability()}"
-        unit += ", native" if bfloat16_is_native(embedder.device) else ", emulated"
+        unit += f", {bfloat16_unit(embedder.device) or 'emulated'}"
     return f"{embedder.precision}; torch {torch.__version__}; {embedder.device.type}: {unit}"
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, Isolation
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
-from code_forensics.engine.embedding.embed import Embedder, Precision, bfloat16_is_native
+from code_forensics.engine.embedding.embed import Embedder, Precision, bfloat16_pays
 from code_forensics.engine.embedding.precision import calibration_crops
 from code_forensics.engine.files.discover import WalkOptions, walk
 from code_forensics.engine.files.found import FoundFile
@@ -203,7 +203,7 @@ def _precisions(asked: str) -> list[Precision]:
     """Float32 first."""
     known: list[Precision] = ["float32", "bfloat16"]
     if asked == "auto":
-        return known if bfloat16_is_native(torch.device("cpu")) else known[:1]
+        return known if bfloat16_pays(torch.device("cpu")) else known[:1]
     return [precision for precision in known if precision in asked.split(",")]
 
 

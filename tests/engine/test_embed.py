@@ -1,6 +1,7 @@
 """Embedding: the same vector in any company, batch, thread or slot."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from code_forensics.engine.embedding import embed
 from code_forensics.engine.embedding.checkpoint import build_encoder, read_checkpoint
 from code_forensics.engine.embedding.embed import (
     CpuRunner,
     Embedder,
     Forward,
-    bfloat16_is_native,
+    bfloat16_pays,
+    bfloat16_unit,
     require_precision,
 )
 from code_forensics.engine.embedding.embed_cuda import SlottedRunner
@@ -127,12 +130,31 @@ def test_a_precision_that_a_device_lacks_is_one_line() -> None:
     require_precision(torch.device("cpu"), "bfloat16")
 
 
-def test_native_bfloat16_is_what_the_processor_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_pays_where_the_processor_says_so_or_a_product_shows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
-    assert bfloat16_is_native(cpu)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
-    assert not bfloat16_is_native(cpu)  # slower than float32 there
+
+    def pays(fast: bool, **known: bool) -> tuple[bool, str]:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+        monkeypatch.setattr(embed, "_product_is_faster", lambda: fast)
+        return bfloat16_pays(cpu), bfloat16_unit(cpu)
+
+    assert pays(False, amx_bf16=True, avx512_bf16=True) == (True, "amx")
+    assert pays(False, avx512_bf16=True) == (False, "avx512_bf16")  # slower than float32 there
+    assert pays(True, avx512_bf16=True) == (True, "avx512_bf16")
+    assert pays(True) == (False, "")
+
+
+def test_products_are_compared_by_their_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    def linear(rows: torch.Tensor, _: torch.Tensor) -> None:
+        time.sleep(0.001 if rows.dtype is fast else 0.004)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    fast = torch.bfloat16
+    assert embed._product_is_faster()
+    fast = torch.float32
+    assert not embed._product_is_faster()
 
 
 class FakeSlot:

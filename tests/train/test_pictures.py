@@ -1,13 +1,14 @@
-"""The photographs beside the collected data: cut as listed, and nothing else in their place."""
+"""The pictures beside the collected data: cut as listed, and nothing else in their place."""
 
 import csv
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from code_forensics.train.errors import DataError
-from code_forensics.train.starter.photographs import LIST, cut
+from code_forensics.train.starter.pictures import LIST, SMALL_QUALITY, cut
 from PIL import Image
 
 from tests.conftest import draw_photo
@@ -18,7 +19,7 @@ def row(tmp_path: Path) -> dict[str, str]:
     picture = draw_photo(tmp_path / "kit-ui-1.2.0" / "img" / "a.png", 3, (900, 700))
     digest = hashlib.sha256(picture.read_bytes()).hexdigest()
     return {"file": "real/s/0000.png", "package": "@kit/ui", "version": "1.2.0",
-            "member": "img/a.png", "sha256": digest, "divide": "1", "left": "250", "top": "0"}  # fmt: skip
+            "member": "img/a.png", "sha256": digest, "divide": "1", "shorter": "0", "left": "250", "top": "0"}  # fmt: skip
 
 
 def test_squares_are_cut_from_the_picture_and_from_its_half(row, tmp_path: Path) -> None:
@@ -27,6 +28,15 @@ def test_squares_are_cut_from_the_picture_and_from_its_half(row, tmp_path: Path)
     (_, first), (_, second) = cut([row, {**row, "divide": "2", "left": "100"}], tmp_path)
     assert np.array_equal(first, whole.crop((250, 0, 498, 248)))
     assert np.array_equal(second, half.crop((100, 0, 348, 248)))
+
+
+def test_a_picture_made_small_is_compressed_as_web_sites_do(row, tmp_path: Path) -> None:
+    whole = Image.open(tmp_path / "kit-ui-1.2.0" / "img" / "a.png").convert("RGB")
+    file = io.BytesIO()
+    whole.resize((514, 400), Image.Resampling.LANCZOS).save(file, "WEBP", quality=SMALL_QUALITY)
+    small = Image.open(file).convert("RGB")
+    [(_, square)] = cut([{**row, "shorter": "400"}], tmp_path)
+    assert np.array_equal(square, small.crop((250, 0, 498, 248)))
 
 
 def test_another_picture_is_refused(row, tmp_path: Path) -> None:
@@ -39,8 +49,10 @@ def test_another_picture_is_refused(row, tmp_path: Path) -> None:
 def test_the_list_is_whole_and_leads_nowhere_else() -> None:
     with LIST.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert len({row["file"] for row in rows}) == len(rows) == 2011
+    assert len({row["file"] for row in rows}) == len(rows) == 2932
     for row in rows:
-        assert len(row["sha256"]) == 64 and row["divide"] in ("1", "2")
+        assert len(row["sha256"]) == 64
+        assert (row["divide"], row["shorter"]) in {("1", "0"), ("2", "0"), ("1", "400")}
+        assert row["file"].startswith("fake/" if row["generator"] else "real/")
         for name in (row["file"], row["member"]):
             assert ".." not in Path(name).parts and not Path(name).is_absolute()

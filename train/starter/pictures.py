@@ -1,13 +1,15 @@
-"""Cuts the photographs that became references of the starter beside the collected ones.
+"""Cuts the pictures that became references of the starter beside the collected ones.
 
-    python -m code_forensics.train.starter.photographs UNPACKED OUT
+    python -m code_forensics.train.starter.pictures UNPACKED OUT
 
-`recipes/photographs.csv` names them: pictures in packages of npm and Debian. They were chosen by
-eye (no drawings, renderings or screenshots), and by eye alone it was judged that none is generated.
-Of each a few squares of 248 pixels, some of the picture halved. UNPACKED holds for each package a
-folder ``PACKAGE-VERSION`` with its contents, slashes in its name as hyphens; every picture is
-checked by its hash. OUT gets PNG files and ``photographs.csv``, whose rows go behind those of the
-data's own table.
+`recipes/pictures.csv` names them: photographs in packages of npm and Debian, and generated images
+in packages of PyPI. Photographs were chosen by eye (no drawings, renderings or screenshots), and by
+eye alone it was judged that none is generated; what made the generated ones is what their files'
+names say. Of each a few squares of 248 pixels, some of the picture halved, and of large photographs
+one more of the whole made small, as web sites show it and as the generated ones came. UNPACKED
+holds for each package a folder ``PACKAGE-VERSION`` with its contents, slashes in its name as
+hyphens; every picture is checked by its hash. OUT gets PNG files and ``pictures.csv``, whose rows
+go behind those of the data's own table.
 """
 
 import argparse
@@ -21,8 +23,10 @@ from PIL import Image
 
 from ..errors import DataError
 
-LIST = Path(__file__).parents[1] / "recipes" / "photographs.csv"
+LIST = Path(__file__).parents[1] / "recipes" / "pictures.csv"
 SIDE = 248
+SMALL_QUALITY = 85
+"""WebP's, of a picture made small: their sizes are those of the generated ones then."""
 
 Row = Mapping[str, str]
 
@@ -31,7 +35,7 @@ def cut(rows: Iterable[Row], unpacked: Path) -> Iterator[tuple[Row, Image.Image]
     """Cut the squares of a list.
 
     Args:
-        rows: Of the list; those of one picture lie side by side.
+        rows: Of the list; those of one picture best lie side by side.
         unpacked: Folder with the packages.
 
     Yields:
@@ -46,12 +50,22 @@ def cut(rows: Iterable[Row], unpacked: Path) -> Iterator[tuple[Row, Image.Image]
             known = row["sha256"]
             folder = f"{row['package'].removeprefix('@').replace('/', '-')}-{row['version']}"
             picture = _picture(unpacked / folder / row["member"], known)
-        whole = picture
-        if (divide := int(row["divide"])) > 1:
-            size = (whole.width // divide, whole.height // divide)
-            whole = whole.resize(size, Image.Resampling.LANCZOS)
         left, top = int(row["left"]), int(row["top"])
-        yield row, whole.crop((left, top, left + SIDE, top + SIDE))
+        yield row, _scaled(picture, row).crop((left, top, left + SIDE, top + SIDE))
+
+
+def _scaled(picture: Image.Image, row: Row) -> Image.Image:
+    """The picture as it is, divided, or made small and compressed."""
+    if (shorter := int(row["shorter"])) > 0:
+        factor = shorter / min(picture.size)
+        width, height = (round(side * factor) for side in picture.size)
+        small, file = picture.resize((width, height), Image.Resampling.LANCZOS), io.BytesIO()
+        small.save(file, "WEBP", quality=SMALL_QUALITY)
+        return Image.open(file).convert("RGB")
+    if (divide := int(row["divide"])) > 1:
+        width, height = (side // divide for side in picture.size)
+        return picture.resize((width, height), Image.Resampling.LANCZOS)
+    return picture
 
 
 def _picture(file: Path, sha256: str) -> Image.Image:
@@ -74,14 +88,15 @@ def main() -> None:
     with options.list.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "photographs.csv").open("w", newline="", encoding="utf-8") as stream:
+    with (options.out / "pictures.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(("path", "label", "generator", "source"))
         for row, square in cut(rows, options.unpacked):
             target = options.out / row["file"]
             target.parent.mkdir(parents=True, exist_ok=True)
             square.save(target)
-            table.writerow((row["file"], "real", "", target.parent.name))
+            label, source, _ = row["file"].split("/")
+            table.writerow((row["file"], label, row["generator"], source))
 
 
 if __name__ == "__main__":
