@@ -3,9 +3,11 @@
 import io
 import json
 import sys
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,12 @@ from .leave_one_out import LeaveOneOutScores, leave_one_out_scores
 from .thresholds import ThresholdOptions, Thresholds, fit_thresholds
 
 _FORM = 1  # of the stored form; another one is fitted again, not read
+
+_DAMAGED = (
+    OSError, EOFError, KeyError, TypeError, ValueError,
+    BadZipFile, NotImplementedError, zlib.error,
+)  # fmt: skip
+"""What reading one that is not as it was written may raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,15 @@ class Assessment:
                 Calibration.from_dict(document["calibration"]),
                 AttributionRule(**document["attribution"]),
             )
-        except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
+        except (
+            OSError,
+            EOFError,
+            KeyError,
+            TypeError,
+            ValueError,
+            BadZipFile,
+            zlib.error,
+        ) as error:
             raise InputError(
                 f"the gallery's assessment cannot be read: {error}", "it is fitted again"
             ) from error
