@@ -136,6 +136,7 @@ def _reproduce(
     from ..engine.embedding.precision import PrecisionBand
     from ..engine.errors import InputError
     from ..engine.judging.judge import JudgeOptions
+    from ..engine.judging.scores import SCORE
     from ..engine.reproduce import reproduce
     from ..engine.run import environment, environment_changes
     from ..engine.scan import ScanOptions
@@ -152,6 +153,12 @@ def _reproduce(
         space, gallery, EncoderChoice(weights, device, opt.PrecisionChoice.FLOAT32)
     )
     judging = info.run["judging"]
+    if judging.get("score") != SCORE:
+        raise InputError(
+            f"scan {info.key} was judged by another score ({judging.get('score', 'margin')})",
+            f"judge it again by this version's, then verify that:"
+            f" code-report rejudge {info.key} --gallery {gallery.name}",
+        )
     head = head_of_record(space, judging)
     judge = judge_of_gallery(space, gallery, JudgeOptions.of(judging), head)
     for name, before, now in environment_changes(info.run, environment(embedder)):

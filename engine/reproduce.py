@@ -11,6 +11,7 @@ from .embedding.embed import Embedder
 from .files.discover import examine
 from .files.found import FoundFile, Reason
 from .judging.judge import Judge
+from .judging.scores import score_bands
 from .results import FileResult, Neighbour
 from .scan import ScanOptions, scan
 
@@ -79,7 +80,8 @@ def reproduce(
         judge: By that gallery's assessment, with the options of the scan.
         embedder: The encoder of the scan, in float32.
         options: As those of the scan.
-        tolerance: Most that scores and cosines may differ where they are not the same.
+        tolerance: Most that cosines may differ where they are not the same; scores may as far
+            as that moves them.
         bands: The same for rows of each reduced precision.
         stop: Asked several times a second; once true, it ends.
 
@@ -153,10 +155,21 @@ def compare(
     )
     if not differing:
         return Reproduction(before, after, Outcome.REPRODUCED)
-    close = all(_close(getattr(before, n), getattr(after, n), tolerance) for n in _SCORES)
+    close = all(
+        _close(getattr(before, name), getattr(after, name), _allowed(before, name, tolerance))
+        for name in _SCORES
+    )
     same = not set(differing) & {"status", "reason", "knn", "verdict"}
     outcome = Outcome.AGREES if close and same else Outcome.DIFFERS
     return Reproduction(before, after, outcome, differing)
+
+
+def _allowed(row: FileResult, name: str, tolerance: float) -> float:
+    """How far a figure may differ where cosines may by the tolerance."""
+    real, fake = row.real_similarity, row.fake_similarity
+    if name != "score" or real is None or fake is None:
+        return tolerance
+    return float(score_bands([[real]], [[fake]], 1, tolerance)[0])
 
 
 def _comparable(row: FileResult, name: str) -> object:

@@ -118,8 +118,8 @@ class FileResult:
         detail: The decoder's own words behind the reason.
         precision: Arithmetic of the embedding, ``float32``, ``bfloat16`` or ``float16``.
         neighbours: The k nearest references of each class, nearest first.
-        score: Mean cosine to the k nearest fake references minus that to the k nearest real
-            ones, in [-2, 2]; what is calibrated. The margin, where k is 1 and one crop is taken.
+        score: How much nearer the fake references lie than the real ones, relative to both
+            distances, in (-1, 1); what is calibrated, see :func:`judging.scores.relative_margins`.
         log10_lr: Calibrated log10 likelihood ratio of "generated"; None where uncalibrated.
         attribution: The generator that the nearest fakes vote for, or ``unknown``, where the
             verdict is fake.

@@ -2,8 +2,8 @@
 
 An a-priori bound is of no use: if a unit vector is off by d in length, a difference of two cosines
 is off by up to 2 d, and for bfloat16 that band holds half of all images. What is measured instead
-is the error of the very differences that verdicts are made of, on a fixed sample of drawn pictures
-against the gallery at hand. The band is a multiple of the largest one.
+is the error of the very differences and scores that verdicts are made of, on a fixed sample of
+drawn pictures against the gallery at hand. The band is a multiple of the largest one.
 
 What it guarantees: an answer outside the band is float32's unless this image's error is larger
 than `safety` times the largest of the sample. For images that are exchangeable with the sample,
@@ -24,6 +24,7 @@ from PIL import Image
 
 from ..contracts import Gallery
 from ..judging.hits import Hits, search_both
+from ..judging.scores import relative_margins, score_bands
 from .embed import Embedder, bfloat16_unit
 from .encoder import CROP
 
@@ -45,7 +46,7 @@ class PrecisionBand:
     """How far a score may lie from the float32 one, and what that rests on.
 
     Attributes:
-        width: Half-width of the band, in units of the margin; safety times `largest`.
+        width: Half-width of the band, in units of a cosine; safety times `largest`.
         largest: Largest error in the sample.
         sample: Pictures in the sample.
         safety: See :data:`SAFETY`.
@@ -118,11 +119,12 @@ def margin_band(
 
 
 def score_errors(reduced: Hits, exact: Hits) -> NDArray[np.float64]:
-    """Compute the error of everything that a verdict is made of.
+    """Compute the error of everything that a verdict is made of, as an error of cosines.
 
-    Vote, margin and thresholds compare the cosine to the i-th nearest fake with that to the j-th
-    nearest real, or average such differences; novelty compares the nearest cosine of all with a
-    threshold. So the error of an image is the largest over all i, j and over the nearest cosine.
+    The vote compares the cosine to the i-th nearest fake with that to the j-th nearest real;
+    novelty compares the nearest cosine of all with a threshold; a score is a difference of
+    distances relative to their sum, and its error counts in units of that sum. An image's error is
+    the largest of these.
 
     Args:
         reduced: Of Q queries in the reduced precision, shape (Q, k).
@@ -139,7 +141,13 @@ def score_errors(reduced: Hits, exact: Hits) -> NDArray[np.float64]:
         np.maximum(reduced.real[:, 0], reduced.fake[:, 0]),
         np.maximum(exact.real[:, 0], exact.fake[:, 0]),
     )
-    errors: NDArray[np.float64] = np.maximum(np.abs(between), np.abs(nearest))
+    k = reduced.real.shape[1]
+    scores = _shift(
+        relative_margins(reduced.real, reduced.fake, k), relative_margins(exact.real, exact.fake, k)
+    )
+    unit = score_bands(reduced.real, reduced.fake, k, 1.0)
+    in_cosines = np.abs(scores) / np.where(np.isfinite(unit), unit, 1.0)
+    errors: NDArray[np.float64] = np.maximum.reduce([np.abs(between), np.abs(nearest), in_cosines])
     return errors
 
 

@@ -16,7 +16,7 @@ from .gather import Gathered
 TARGETS = (0.01, 0.05)
 """Target false positive rates that every evaluation reports."""
 
-TEMPERATURE = 0.1
+_SURE = 1 - 1e-9
 """Of CoDE's training loss: what turns its cosines into log-odds before any calibration."""
 
 
@@ -137,12 +137,13 @@ def calibration_cost(
 
 
 def raw_log10_lr(scores: Floats) -> Floats:
-    """Read margins as log10 likelihood ratios without a calibration.
+    """Read scores as log10 likelihood ratios without a calibration.
 
-    The margin over the training loss's temperature: the log-odds that a softmax over the nearest
-    fake and the nearest real reference has in that loss.
+    A score is a difference of two distances relative to their sum, so it says how many times as
+    far the real references lie as the generated ones; that number is taken for the ratio.
     """
-    ratio: Floats = scores / TEMPERATURE / np.log(10.0)
+    inside = np.clip(scores, -_SURE, _SURE)
+    ratio: Floats = 2.0 * np.arctanh(inside) / np.log(10.0)
     return ratio
 
 

@@ -1,4 +1,4 @@
-"""Calibration: from the margin to a likelihood ratio and a probability of "generated"."""
+"""Calibration: from the score to a likelihood ratio and a probability of "generated"."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ MIN_REFERENCES = 20
 _NOTHING = 1e-6  # a log10 likelihood ratio that is but rounding
 
 METHOD = (
-    "logistic regression of the leave-one-out margin, classes weighted equally (Platt 1999;"
+    "logistic regression of the leave-one-out score, classes weighted equally (Platt 1999;"
     " Brümmer & du Preez 2006), bounded by ELUB (Vergeer et al. 2016)"
 )
 
@@ -39,18 +39,18 @@ class CalibrationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How a gallery's margins read as evidence; serialisable and deterministic.
+    """How a gallery's scores read as evidence; serialisable and deterministic.
 
     Attributes:
         status: Whether there is one.
-        k: Neighbours per class behind the margin.
-        slope: Natural log-likelihood ratio per unit of margin, >= 0.
-        intercept: Natural log-likelihood ratio at margin 0.
+        k: Neighbours per class behind the score.
+        slope: Natural log-likelihood ratio per unit of score, >= 0.
+        intercept: Natural log-likelihood ratio at score 0.
         lower: Least log10 likelihood ratio that the references support, <= 0.
         upper: Largest one, >= 0.
         n_real: Real references that the fit saw.
         n_fake: Fake references that the fit saw.
-        optimistic: Whether some margins were obtained without leaving the source out, because
+        optimistic: Whether some scores were obtained without leaving the source out, because
             sources are unknown or single.
         subsampled: Whether a sample of the references was held out, not all.
         method: Name and sources of the method.
@@ -72,7 +72,7 @@ class Calibration:
 
     @property
     def neutral(self) -> float | None:
-        """The margin at which the likelihood ratio is 1; None where there is no such margin."""
+        """The score at which the likelihood ratio is 1; None where there is no such score."""
         return -self.intercept / self.slope if self.slope > 0 else None
 
     def log10_lr(self, scores: npt.ArrayLike) -> Floats:
@@ -84,10 +84,10 @@ class Calibration:
         Returns:
             Shape (N,), float64, within [lower, upper]; NaN where uncalibrated.
         """
-        margin = np.asarray(scores, dtype=np.float64)
+        score = np.asarray(scores, dtype=np.float64)
         if self.status is CalibrationStatus.TOO_FEW:
-            return np.full(margin.shape, np.nan)
-        evidence = (self.slope * margin + self.intercept) / np.log(10.0)
+            return np.full(score.shape, np.nan)
+        evidence = (self.slope * score + self.intercept) / np.log(10.0)
         bounded: Floats = np.clip(evidence, self.lower, self.upper)
         return bounded
 
@@ -157,7 +157,7 @@ def posterior(log10_lr: npt.ArrayLike, prior: float = 0.5) -> Floats:
 
 
 def fit_calibration(scores: LeaveOneOutScores, k: int = 1) -> Calibration:
-    """Fit a calibration on the leave-one-out margins of a gallery.
+    """Fit a calibration on the leave-one-out scores of a gallery.
 
     With the classes weighted equally the log-odds of the logistic model are a log-likelihood
     ratio, whatever the imbalance of the gallery (Brümmer & du Preez, "Application-independent
@@ -168,14 +168,14 @@ def fit_calibration(scores: LeaveOneOutScores, k: int = 1) -> Calibration:
 
     Args:
         scores: Leave-one-out scores of the gallery.
-        k: Neighbours per class behind the margin.
+        k: Neighbours per class behind the score.
 
     Returns:
         A calibration; with fewer than 20 references of a class, or with fakes that do not
         score above reals, its status says so.
     """
-    margin = scores.margins(k)
-    real, fake = margin[scores.labels == REAL], margin[scores.labels == FAKE]
+    score = scores.relative_margins(k)
+    real, fake = score[scores.labels == REAL], score[scores.labels == FAKE]
     status, slope, intercept, bounds = CalibrationStatus.TOO_FEW, 0.0, 0.0, (0.0, 0.0)
     if min(len(real), len(fake)) >= MIN_REFERENCES:
         slope, intercept = fit_logistic(real, fake)

@@ -16,7 +16,14 @@ from .calibration import posterior
 from .heads import NamedHead, judged_by_head
 from .hits import Hits, vote
 from .judgement import Judgement
-from .scores import Booleans, Floats, margins, nearest_similarities
+from .scores import (
+    SCORE,
+    Booleans,
+    Floats,
+    nearest_similarities,
+    relative_margins,
+    score_bands,
+)
 from .thresholds import Decisions, Inconclusive, ThresholdOptions, decide
 
 EVIDENCE = 3
@@ -57,7 +64,8 @@ class Query:
             crops, then the probe's changes.
         width: Of the picture, in pixels.
         height: Of the picture, in pixels.
-        band: How far a score may lie from the float32 one; 0 for float32.
+        band: How far a cosine, or a difference of two, may lie from the float32 one; 0 for
+            float32.
         crops: Places of the crops, the centre first; empty where there is only the centre.
         changes: Names of the probe's changes.
         vector: Embedding of the centre crop, shape (D,); what a head decides on.
@@ -92,6 +100,23 @@ class Query:
             plan.changes,
             content.vector,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What V views of several pictures showed.
+
+    Attributes:
+        scores: Shape (V,).
+        nearest: Cosine to the nearest reference of either class, shape (V,).
+        score_bands: How far the scores may lie from float32's, shape (V,).
+        cosine_bands: The same of the cosines.
+    """
+
+    scores: Floats
+    nearest: Floats
+    score_bands: Floats
+    cosine_bands: Floats
 
 
 class Judge:
@@ -129,6 +154,7 @@ class Judge:
         """Everything that verdicts depend on beside the gallery, JSON-able, for the run record."""
         return {
             "k": self.k,
+            "score": SCORE,
             "prior": self.options.prior,
             "target_fpr": self.options.thresholds.target_fpr,
             "target_fnr": self.options.thresholds.target_fnr,
@@ -143,7 +169,7 @@ class Judge:
 
         Args:
             hits: Of Q single queries, shape (Q, K).
-            band: How far a score, and a cosine, may lie from the float32 one.
+            band: How far a cosine, or a difference of two, may lie from the float32 one.
 
         Returns:
             Shape (Q,): whether vote and verdict are the same anywhere in the band.
@@ -153,7 +179,10 @@ class Judge:
         k = self.k
         steady = vote(hits, k, -band) == vote(hits, k, band)
         decisions = self._decide(
-            margins(hits.real, hits.fake, k), nearest_similarities(hits.real, hits.fake), band
+            relative_margins(hits.real, hits.fake, k),
+            nearest_similarities(hits.real, hits.fake),
+            score_bands(hits.real, hits.fake, k, band),
+            band,
         )
         sure: Booleans = steady & (decisions.reasons != Inconclusive.PRECISION)
         return sure
@@ -167,9 +196,10 @@ class Judge:
         alone = Hits.join([query.hits[:1], query.hits[len(crops) :]])
         if not self.settled(alone, query.band).all():
             return False
-        score = margins(crops.real, crops.fake, self.k).mean(keepdims=True)
+        score = relative_margins(crops.real, crops.fake, self.k).mean(keepdims=True)
         nearest = nearest_similarities(crops.real, crops.fake).mean(keepdims=True)
-        decided = self._decide(score, nearest, query.band)
+        width = score_bands(crops.real, crops.fake, self.k, query.band).mean(keepdims=True)
+        decided = self._decide(score, nearest, width, query.band)
         return bool(decided.reasons[0] != Inconclusive.PRECISION)
 
     def judge(self, queries: Sequence[Query], gallery: Gallery) -> list[Judgement]:
@@ -185,13 +215,18 @@ class Judge:
         views = np.array([len(query.hits) for query in queries])
         first = np.concatenate(([0], np.cumsum(views)[:-1]))
         every = Hits.join([query.hits for query in queries])
-        scores = margins(every.real, every.fake, k)
-        nearest = nearest_similarities(every.real, every.fake)
-        crops = np.array([max(len(query.crops), 1) for query in queries])
-        score = _means(scores, first, crops)
-        similarity = _means(nearest, first, crops)
         bands = np.array([query.band for query in queries])
-        decisions = self._decide(score, similarity, bands)
+        seen = Seen(
+            relative_margins(every.real, every.fake, k),
+            nearest_similarities(every.real, every.fake),
+            score_bands(every.real, every.fake, k, np.repeat(bands, views)),
+            np.repeat(bands, views),
+        )
+        crops = np.array([max(len(query.crops), 1) for query in queries])
+        score = _means(seen.scores, first, crops)
+        decisions = self._decide(
+            score, _means(seen.nearest, first, crops), _means(seen.score_bands, first, crops), bands
+        )
         centre = Hits(
             every.real_keys[first], every.real[first], every.fake_keys[first], every.fake[first]
         )
@@ -200,7 +235,7 @@ class Judge:
         _overrule(decisions, unsteady, Inconclusive.PRECISION)
         small = np.array([min(query.width, query.height) < SIZE for query in queries])
         _overrule(decisions, small, Inconclusive.TOO_SMALL)
-        probes = self._probe(queries, scores, nearest, first + crops, np.repeat(bands, views))
+        probes = self._probe(queries, seen, first + crops)
         unstable = [
             any(p.verdict is not v for p in probe)
             for probe, v in zip(probes, decisions.verdicts, strict=True)
@@ -234,7 +269,7 @@ class Judge:
                     attribution=attribution,
                     attribution_certainty=certainty,
                     neighbours=neighbours,
-                    crops=self._crops(query, scores[first[row] :]),
+                    crops=self._crops(query, seen.scores[first[row] :]),
                     probe=probes[row],
                 )
             )
@@ -253,23 +288,25 @@ class Judge:
             for judgement, answer, sure in zip(judgements, answers, exact, strict=True)
         ]
 
-    def _decide(self, score: Floats, nearest: Floats, band: float | Floats) -> Decisions:
-        return decide(score, nearest, self.thresholds, precision_band=band)
+    def _decide(
+        self, score: Floats, nearest: Floats, width: Floats, band: float | Floats
+    ) -> Decisions:
+        return decide(score, nearest, self.thresholds, score_band=width, cosine_band=band)
 
     def _probe(
         self,
         queries: Sequence[Query],
-        scores: Floats,
-        nearest: Floats,
+        seen: Seen,
         first: NDArray[np.int64],
-        bands: Floats,
     ) -> list[tuple[ProbeScore, ...]]:
         if not any(query.changes for query in queries):
             return [()] * len(queries)
-        verdicts = self._decide(scores, nearest, bands).verdicts
+        verdicts = self._decide(
+            seen.scores, seen.nearest, seen.score_bands, seen.cosine_bands
+        ).verdicts
         return [
             tuple(
-                ProbeScore(change, float(scores[row]), verdicts[row])
+                ProbeScore(change, float(seen.scores[row]), verdicts[row])
                 for row, change in enumerate(query.changes, start)
             )
             for query, start in zip(queries, first.tolist(), strict=True)

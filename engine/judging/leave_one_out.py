@@ -12,8 +12,8 @@ from .scores import (
     Booleans,
     Floats,
     Integers,
-    margins,
     nearest_similarities,
+    relative_margins,
 )
 
 NEAR_DUPLICATE_SIMILARITY = 0.999
@@ -67,9 +67,9 @@ class LeaveOneOutScores:
         """Cosine to the nearest reference left, shape (M,)."""
         return nearest_similarities(self.real_similarities, self.fake_similarities)
 
-    def margins(self, k: int = 1) -> Floats:
+    def relative_margins(self, k: int = 1) -> Floats:
         """Scores of the held-out references with k neighbours per class, shape (M,)."""
-        return margins(self.real_similarities, self.fake_similarities, k)
+        return relative_margins(self.real_similarities, self.fake_similarities, k)
 
 
 def leave_one_out_scores(

@@ -44,12 +44,12 @@ class ThresholdOptions:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Where a margin becomes a verdict, and what is guaranteed of it.
+    """Where a score becomes a verdict, and what is guaranteed of it.
 
     Attributes:
         status: That of the calibration; without one nothing is decided.
-        fake_above: A larger margin is ``fake``; None where nothing is.
-        real_below: A smaller margin is ``real``, at most ``fake_above``; None where nothing is.
+        fake_above: A larger score is ``fake``; None where nothing is.
+        real_below: A smaller score is ``real``, at most ``fake_above``; None where nothing is.
         novel_below: A query whose nearest reference of either class is less similar is novel.
         fpr: Guaranteed bound on the share of exchangeable reals called fake.
         fnr: Guaranteed bound on the share of exchangeable fakes called real.
@@ -93,18 +93,18 @@ def fit_thresholds(
 ) -> Thresholds:
     """Fit the thresholds of a gallery for stated error rates.
 
-    The fake threshold is a conformal quantile of the reals' leave-one-out margins, the real
+    The fake threshold is a conformal quantile of the reals' leave-one-out scores, the real
     threshold one of the fakes' (:func:`~code_forensics.engine.conformal.upper_threshold`). The
     guarantee: of reals exchangeable with the gallery's, at most ``fpr`` are called fake, in the
-    mean over galleries, and likewise for fakes. It holds although the leave-one-out margins come
-    from a gallery smaller by one: with the new image added to the gallery all margins would be
+    mean over galleries, and likewise for fakes. It holds although the leave-one-out scores come
+    from a gallery smaller by one: with the new image added to the gallery all scores would be
     exchangeable, and its presence can only bring references of its class nearer to that class,
     so the threshold used is the stricter one. Leaving near duplicates of the own class out adds
     to that; leaving a source out of *both* classes, where they share one, may subtract.
 
     The thresholds are then widened so that a verdict never contradicts its own likelihood
     ratio: ``fake`` needs one above 1 and ``real`` one below. Where the classes are so well
-    separated that the quantiles cross, both move to the margin of likelihood ratio 1 when that
+    separated that the quantiles cross, both move to the score of likelihood ratio 1 when that
     lies between them, and no inconclusive band is left.
 
     Args:
@@ -128,7 +128,7 @@ def fit_thresholds(
             exchangeable=options.exchangeable,
             optimistic=scores.optimistic,
         )
-    margin = scores.margins(calibration.k)
+    score = scores.relative_margins(calibration.k)
     real, fake = scores.labels == REAL, scores.labels == FAKE
 
     def sources(members: Booleans) -> Integers | None:
@@ -138,8 +138,8 @@ def fit_thresholds(
     def novelty(members: Booleans) -> ConformalThreshold:
         return lower_threshold(scores.nearest[members], options.novelty_rate, sources(members))
 
-    upper = upper_threshold(margin[real], options.target_fpr, sources(real))
-    lower = lower_threshold(margin[fake], options.target_fnr, sources(fake))
+    upper = upper_threshold(score[real], options.target_fpr, sources(real))
+    lower = lower_threshold(score[fake], options.target_fnr, sources(fake))
     # The lower of two thresholds, one a class, keeps its promise to both classes.
     novel = novelty(real), novelty(fake)
     return Thresholds(
@@ -162,26 +162,28 @@ def decide(
     nearest: npt.ArrayLike,
     thresholds: Thresholds,
     *,
-    precision_band: npt.ArrayLike = 0.0,
+    score_band: npt.ArrayLike = 0.0,
+    cosine_band: npt.ArrayLike = 0.0,
 ) -> Decisions:
-    """Turn margins into verdicts.
+    """Turn scores into verdicts.
 
     Args:
-        scores: Margins with the calibration's k, shape (N,).
+        scores: With the calibration's k, shape (N,).
         nearest: Cosines to the nearest reference of either class, shape (N,).
         thresholds: Of the gallery.
-        precision_band: How far a margin, and a cosine, in reduced precision may lie from the
-            float32 one, one number or shape (N,); a verdict that could differ within it is
-            ``inconclusive`` (``precision``).
+        score_band: How far a score in reduced precision may lie from the float32 one, one number
+            or shape (N,); a verdict that could differ within it is ``inconclusive``
+            (``precision``).
+        cosine_band: The same for the nearest cosine.
 
     Returns:
-        Verdicts with their reasons. A query without a reference of one class (margin NaN) is
+        Verdicts with their reasons. A query without a reference of one class (score NaN) is
         ``uncalibrated``.
     """
-    margin = np.asarray(scores, dtype=np.float64)
+    score = np.asarray(scores, dtype=np.float64)
     similarity = np.asarray(nearest, dtype=np.float64)
-    verdicts = np.full(margin.shape, Verdict.INCONCLUSIVE, dtype=np.object_)
-    reasons = np.full(margin.shape, Inconclusive.BETWEEN_THRESHOLDS, dtype=np.object_)
+    verdicts = np.full(score.shape, Verdict.INCONCLUSIVE, dtype=np.object_)
+    reasons = np.full(score.shape, Inconclusive.BETWEEN_THRESHOLDS, dtype=np.object_)
     fake_above, real_below = thresholds.fake_above, thresholds.real_below
     if thresholds.status is CalibrationStatus.TOO_FEW:
         reasons[...] = Inconclusive.UNCALIBRATED
@@ -189,17 +191,17 @@ def decide(
         reasons[...] = Inconclusive.NO_SEPARATION
     else:
         for verdict, chosen in (
-            (Verdict.FAKE, margin > fake_above),
-            (Verdict.REAL, margin < real_below),
+            (Verdict.FAKE, score > fake_above),
+            (Verdict.REAL, score < real_below),
         ):
             verdicts[chosen], reasons[chosen] = verdict, None
         novel = similarity < thresholds.novel_below
         verdicts[novel], reasons[novel] = Verdict.INCONCLUSIVE, Inconclusive.NOVEL
-        band = np.broadcast_to(np.asarray(precision_band, dtype=np.float64), margin.shape)
-        close = (np.abs(margin - fake_above) < band) | (np.abs(margin - real_below) < band)
-        edge = np.abs(similarity - thresholds.novel_below) < band
+        band = np.asarray(score_band, dtype=np.float64)
+        close = (np.abs(score - fake_above) < band) | (np.abs(score - real_below) < band)
+        edge = np.abs(similarity - thresholds.novel_below) < np.asarray(cosine_band)
         unsure = edge | (close & ~novel)
         verdicts[unsure], reasons[unsure] = Verdict.INCONCLUSIVE, Inconclusive.PRECISION
-    lost = np.isnan(margin)
+    lost = np.isnan(score)
     verdicts[lost], reasons[lost] = Verdict.INCONCLUSIVE, Inconclusive.UNCALIBRATED
     return Decisions(verdicts, reasons)

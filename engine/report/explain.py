@@ -223,8 +223,8 @@ def _score(result: FileResult, judging: Judging) -> Iterator[Sentence]:
     nearest = "nearest" if judging.k == 1 else f"{judging.k} nearest"
     over = ", in the mean of its crops" if len(result.crops) > 1 else ""
     yield _say(
-        f"Its score is {{}}: the mean cosine to the {nearest} generated references, less that to"
-        f" the {nearest} real ones{over}; above zero it leans to generated.",
+        f"Its score is {{}}: how much nearer the {nearest} generated references lie than the"
+        f" {nearest} real ones{over}; above zero it leans to generated.",
         _number(score),
     )
     if judging.fake_above is not None and judging.real_below is not None:

@@ -4,8 +4,9 @@
 
 MODEL is a folder in the published layout, DATA and the configuration are those of ``code-train``:
 sources that it holds out are judged by nearest neighbours among images of those that trained, as
-they are, after JPEG at quality 70, and after resizing to one half. Beside it stands the classifier
-that sees files' metadata only. Prints Markdown tables; intervals are bootstraps over sources.
+they are, after JPEG at quality 70, and after resizing to one half; beside the score that verdicts
+are based on stands the plain difference of the mean cosines. Last comes the classifier that sees
+files' metadata only. Prints Markdown tables; intervals are bootstraps over sources.
 Not a test: it prints.
 """
 
@@ -21,7 +22,7 @@ from code_forensics.engine.evaluation.file_facts import read_facts
 from code_forensics.engine.evaluation.metadata_classifier import features_of, separability
 from code_forensics.engine.evaluation.metrics import auc, rank, tpr_at_fpr
 from code_forensics.engine.judging.held_out_search import unit_vectors
-from code_forensics.engine.judging.scores import margins
+from code_forensics.engine.judging.scores import relative_margins
 from code_forensics.train.catalogue import Catalogue, Label, decode
 from code_forensics.train.config import read_config
 from code_forensics.train.dataset import open_catalogue
@@ -129,22 +130,26 @@ def main() -> None:
           f" {np.sum(labels == 1)} fakes of {len(np.unique(sources[labels == 1]))};"
           f" {len(known)} references\n")  # fmt: skip
     print(
-        f"| held-out sources | k | AUC [95 %] | fakes found at {FPR:.0%} false positives [95 %] |"
+        "| held-out sources | k | score | AUC [95 %] |"
+        f" fakes found at {FPR:.0%} false positives [95 %] |"
     )
-    print("| --- | ---: | --- | --- |")
+    print("| --- | ---: | --- | --- | --- |")
     scores = {}
     for name, change in CHANGES.items():
         cosines = vectors(asked, change) @ references.T
         nearest = [-np.sort(-cosines[:, reference_labels == label], axis=1) for label in Label]
         for k in chosen.k:
-            scores[name] = margins(nearest[0][:, :k], nearest[1][:, :k], k)
-            area, found = report(scores[name], labels, sources)
-            print(f"| {name} | {k} | {area} | {found} |", flush=True)
+            part = nearest[0][:, :k], nearest[1][:, :k]
+            scores[name] = relative_margins(*part, k)
+            plain = part[1].mean(axis=1) - part[0].mean(axis=1)
+            for score, values in (("difference", plain), ("relative", scores[name])):
+                area, found = report(values, labels, sources)
+                print(f"| {name} | {k} | {score} | {area} | {found} |", flush=True)
     if chosen.short:
         return
     every = np.arange(len(catalogue))
-    print(f"| metadata alone, held-out files | | {metadata(catalogue, asked)} | |")
-    print(f"| metadata alone, all files | | {metadata(catalogue, every)} | |")
+    print(f"| metadata alone, held-out files | | | {metadata(catalogue, asked)} | |")
+    print(f"| metadata alone, all files | | | {metadata(catalogue, every)} | |")
     titles = " | ".join(CHANGES)
     print(f"\n| fake source | images | AUC {titles} |\n| --- | --- |{' --- |' * len(CHANGES)}")
     limits = {name: np.quantile(score[labels == 0], 1 - FPR) for name, score in scores.items()}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from code_forensics.engine.judging.scores import FLOOR
 
 from tests.conftest import SHARED, draw_photo
 
@@ -137,7 +138,8 @@ def test_near_copies_get_the_label_of_what_they_copy(space: Path, labelled: Path
     for row in rows(text):
         gap = float(row["fake_similarity"]) - float(row["real_similarity"])
         assert float(row["margin"]) == pytest.approx(gap, abs=2e-6)
-        assert float(row["score"]) == pytest.approx(float(row["margin"]), abs=2e-6)
+        both = 2 - float(row["fake_similarity"]) - float(row["real_similarity"]) + FLOOR
+        assert float(row["score"]) == pytest.approx(gap / both, abs=5e-6 / both)
         assert (row["p_fake"], row["log10_lr"], row["generator"]) == ("", "", "")
 
 

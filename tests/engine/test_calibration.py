@@ -14,21 +14,24 @@ from code_forensics.engine.judging.calibration import (
 )
 from code_forensics.engine.judging.leave_one_out import LeaveOneOutScores
 from code_forensics.engine.judging.likelihood_bounds import empirical_bounds
+from code_forensics.engine.judging.scores import FLOOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 
 def scores_of(real, fake, k=1):
-    """Leave-one-out scores whose margins are the given numbers."""
-    margin = np.concatenate((real, fake)).astype(float)
-    n = len(margin)
+    """Leave-one-out scores that are the given numbers, between -0.99 and 0.99."""
+    wanted = np.concatenate((real, fake)).astype(float)
+    n = len(wanted)
+    both = 1.0 - FLOOR  # the two distances together, so that their difference is the score
+    nearer = np.repeat(wanted[:, None], k, axis=1)
     return LeaveOneOutScores(
         held_out=np.arange(n),
         labels=np.repeat([0, 1], [len(real), len(fake)]),
         sources=np.full(n, -1),
-        real_similarities=np.zeros((n, k)),
-        fake_similarities=np.repeat(margin[:, None], k, axis=1),
+        real_similarities=1.0 - (both + nearer) / 2,
+        fake_similarities=1.0 - (both - nearer) / 2,
         source_kept=np.ones(n, dtype=bool),
         near_duplicates=0,
         near_duplicate_similarity=1.0,
@@ -100,8 +103,8 @@ def test_separated_classes_stay_finite_and_within_what_the_references_support(n_
 
 
 @given(
-    st.lists(st.floats(-2, 2), min_size=20, max_size=40),
-    st.lists(st.floats(-2, 2), min_size=20, max_size=40),
+    st.lists(st.floats(-0.98, 0.98), min_size=20, max_size=40),
+    st.lists(st.floats(-0.98, 0.98), min_size=20, max_size=40),
 )
 @settings(deadline=None)
 def test_is_monotone_and_finite_for_any_scores(real, fake):

@@ -11,7 +11,7 @@ from code_forensics.engine.evaluation.labelled import Truth
 from code_forensics.engine.evaluation.layout import Layout
 from code_forensics.engine.evaluation.targets import cllr_min, raw_log10_lr
 from code_forensics.engine.judging.assessment import assess
-from code_forensics.engine.judging.scores import margins
+from code_forensics.engine.judging.scores import FLOOR, relative_margins
 from code_forensics.engine.judging.thresholds import ThresholdOptions
 from code_forensics.engine.results import FileResult, Label, Status, Verdict
 
@@ -105,7 +105,7 @@ def scanned():
     rows = []
     for i, label in enumerate(truth):
         real, fake = cosines[i, :300].max(), cosines[i, 300:].max()
-        score = margins([[real]], [[fake]])[0]
+        score = relative_margins([[real]], [[fake]])[0]
         lr = float(assessment.calibration.log10_lr([score])[0])
         rows.append(row(f"{'rf'[label]}{i}", real=real, fake=fake, score=score, log10_lr=lr))
     return assessment, gather(rows, truth_of(), NOBODY)
@@ -153,10 +153,12 @@ def test_least_cllr_is_that_of_isotonic_regression():
     assert cllr_min(labels, -labels.astype(float)) == pytest.approx(1.0)
 
 
-def test_raw_ratios_are_a_softmax_at_the_training_temperature():
+def test_raw_ratios_are_those_of_the_distances():
     real, fake = 0.42, 0.47
-    odds = np.exp(fake / 0.1) / np.exp(real / 0.1)
-    assert raw_log10_lr(np.array([fake - real]))[0] == pytest.approx(np.log10(odds))
+    times = (1 - real + FLOOR / 2) / (1 - fake + FLOOR / 2)
+    score = relative_margins([[real]], [[fake]])
+    assert raw_log10_lr(score)[0] == pytest.approx(np.log10(times))
+    assert np.isfinite(raw_log10_lr(np.array([-2.0, 1.0]))).all()
 
 
 def test_the_table_of_the_paper():

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from code_forensics.engine.judging import held_out_search
 from code_forensics.engine.judging.leave_one_out import leave_one_out_scores
-from code_forensics.engine.judging.scores import margins, nearest_similarities
+from code_forensics.engine.judging.scores import (
+    nearest_similarities,
+    relative_margins,
+    score_bands,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -92,7 +96,9 @@ def test_a_large_gallery_is_represented_by_a_balanced_seeded_sample():
     assert np.bincount(part.labels).tolist() == [75, 75]
     assert part.held_out.tolist() == again.held_out.tolist() != other.held_out.tolist()
     # Held out from, not searched in, a sample: each score is the one that all of it gives.
-    np.testing.assert_allclose(part.margins(), whole.margins()[part.held_out], atol=1e-6)
+    np.testing.assert_allclose(
+        part.relative_margins(), whole.relative_margins()[part.held_out], atol=1e-6
+    )
     few_reals = leave_one_out_scores(vectors, labels, [""] * 500, subsample=300)
     assert np.bincount(few_reals.labels).tolist() == [100, 200]
 
@@ -118,14 +124,37 @@ def test_refuses_what_is_no_gallery(vectors, labels, sources):
         leave_one_out_scores(vectors, labels, sources)
 
 
-def test_margin_is_the_difference_of_means_of_those_there_are():
+def test_a_score_is_the_difference_of_mean_distances_relative_to_both():
     real = [[0.5, 0.1, -np.inf], [0.2, 0.1, 0.0], [-np.inf] * 3]
     fake = [[0.4, 0.3, 0.2], [0.9, 0.6, 0.3], [0.9, 0.6, 0.3]]
-    np.testing.assert_allclose(margins(real, fake), [-0.1, 0.7, np.nan])
-    np.testing.assert_allclose(margins(real, fake, 3), [0.0, 0.5, np.nan])
+    np.testing.assert_allclose(relative_margins(real, fake), [-0.1 / 1.11, 0.7 / 0.91, np.nan])
+    np.testing.assert_allclose(relative_margins(real, fake, 3), [0.0, 0.5 / 1.31, np.nan])
     np.testing.assert_allclose(nearest_similarities(real, fake), [0.5, 0.9, 0.9])
     with pytest.raises(ValueError):
-        margins(real, fake, 4)
+        relative_margins(real, fake, 4)
+
+
+def test_a_score_stays_within_one_also_where_a_cosine_is_rounded_above_one():
+    copy = 1.0000002
+    assert relative_margins([[0.5]], [[copy]])[0] == pytest.approx(0.5 / 0.51)
+    assert relative_margins([[copy]], [[copy]])[0] == 0.0
+    assert relative_margins([[-1.0]], [[1.0]])[0] < 1
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4), st.booleans(), st.floats(0, 0.5))
+def test_a_nearer_reference_never_moves_a_score_away_from_its_class(seed, k, fake, step):
+    cosines = np.sort(np.random.default_rng(seed).uniform(-1, 1, (2, 1, 6)))[:, :, ::-1]
+    nearer = cosines.copy()
+    place = seed % 6
+    nearer[int(fake), 0, place] = min(nearer[int(fake), 0, place] + step, 1.0)
+    nearer[int(fake)] = np.sort(nearer[int(fake)])[:, ::-1]
+    before, after = relative_margins(*cosines, k)[0], relative_margins(*nearer, k)[0]
+    assert (after >= before - 1e-12) if fake else (after <= before + 1e-12)
+
+
+def test_a_band_of_cosines_is_wider_where_both_classes_are_near():
+    far, near = score_bands([[0.5], [0.97]], [[0.4], [0.98]], 1, [0.01, 0.01])
+    assert (far, near) == (pytest.approx(0.01 / 1.11), pytest.approx(0.01 / 0.06))
 
 
 def test_what_the_encoder_was_trained_on_is_compared_with_but_not_held_out() -> None:
@@ -140,7 +169,7 @@ def test_what_the_encoder_was_trained_on_is_compared_with_but_not_held_out() -> 
     # they are still what others are compared with: the same scores as when all are held out
     every = leave_one_out_scores(vectors, labels, sources)
     rows = np.flatnonzero(~trained)
-    assert scores.margins() == pytest.approx(every.margins()[rows], abs=1e-6)
+    assert scores.relative_margins() == pytest.approx(every.relative_margins()[rows], abs=1e-6)
     # where a class has nothing else, it is held out all the same, and said to be optimistic
     only = leave_one_out_scores(vectors, labels, sources, trained=labels == 1)
     assert len(only.held_out) == 60 and only.optimistic

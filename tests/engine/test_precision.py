@@ -16,6 +16,7 @@ from code_forensics.engine.embedding.precision import (
     score_errors,
 )
 from code_forensics.engine.judging.hits import Hits, search_both
+from code_forensics.engine.judging.scores import FLOOR
 from PIL import Image
 
 from tests.conftest import SHARED, SMALL, draw_checkpoint
@@ -76,7 +77,10 @@ def test_the_error_is_the_largest_over_all_pairs_of_ranks() -> None:
             for j in range(3)
         ]
         nearest = [max(h.fake[row, 0], h.real[row, 0]) for h in (reduced, exact)]
-        assert error == pytest.approx(max(*pairs, abs(nearest[0] - nearest[1])), abs=1e-12)
+        means = [(1 - h.real[row].mean(), 1 - h.fake[row].mean()) for h in (reduced, exact)]
+        (score, unit), (truth, _) = [((r - f) / (r + f + FLOOR), r + f + FLOOR) for r, f in means]
+        wanted = max(*pairs, abs(nearest[0] - nearest[1]), abs(score - truth) * unit)
+        assert error == pytest.approx(wanted, abs=1e-12)
 
 
 def test_a_class_that_is_too_small_adds_no_error() -> None:
@@ -131,8 +135,9 @@ def test_an_audit_widens_the_band_and_says_so() -> None:
     assert audit.width == 0.02
     audit.learn(_hits([[0.5]], [[0.65]]), exact)
     assert not audit.held
-    assert audit.largest == pytest.approx(0.05)
-    assert audit.width == pytest.approx(0.1)
+    moved = (0.15 / 0.86 - 0.1 / 0.91) * 0.86  # the score's error, in units of a cosine
+    assert audit.largest == pytest.approx(moved) and moved > 0.05
+    assert audit.width == pytest.approx(2 * moved)
 
 
 def _real_crops(count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import pytest
 from code_forensics.engine.judging.calibration import CalibrationStatus, fit_calibration
 from code_forensics.engine.judging.conformal import Exchangeable, lower_threshold, upper_threshold
 from code_forensics.engine.judging.leave_one_out import LeaveOneOutScores, leave_one_out_scores
+from code_forensics.engine.judging.scores import FLOOR
 from code_forensics.engine.judging.thresholds import (
     Inconclusive,
     ThresholdOptions,
@@ -90,11 +91,11 @@ def gallery(random, n_real, n_fake, gap, dim=12):
 
 
 def query(vectors, labels, fresh):
-    """Margins and nearest similarities of fresh vectors against a whole gallery, by hand."""
+    """Scores and nearest similarities of fresh vectors against a whole gallery, by hand."""
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosine = fresh / np.linalg.norm(fresh, axis=1, keepdims=True) @ units.T
     real, fake = cosine[:, labels == 0].max(axis=1), cosine[:, labels == 1].max(axis=1)
-    return fake - real, np.maximum(real, fake)
+    return (fake - real) / (2 - fake - real + FLOOR), np.maximum(real, fake)
 
 
 def fit(vectors, labels, options=None, sources=None):
@@ -188,7 +189,7 @@ def test_decision_table():
         *(None, between, between, between, None),
         *(Inconclusive.NOVEL, Inconclusive.UNCALIBRATED, None, between),
     ]
-    banded = decide(margin, nearest, thresholds, precision_band=0.05)
+    banded = decide(margin, nearest, thresholds, score_band=0.05)
     precision = [i for i, r in enumerate(banded.reasons) if r is Inconclusive.PRECISION]
     assert precision == [1, 3, 7, 8]
     assert banded.verdicts[7] is none
@@ -222,6 +223,6 @@ def test_margins_of_several_neighbours_are_judged_by_the_same_k():
     assert fit_calibration(scores, 1).status is CalibrationStatus.NO_SEPARATION
     calibration = fit_calibration(scores, 2)
     thresholds = fit_thresholds(scores, calibration)
-    outcome = decide(scores.margins(2), scores.nearest, thresholds)
+    outcome = decide(scores.relative_margins(2), scores.nearest, thresholds)
     assert (outcome.verdicts[:40] != Verdict.FAKE).all()
     assert (outcome.verdicts[41:] == Verdict.FAKE).all()

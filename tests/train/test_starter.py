@@ -10,6 +10,7 @@ import pytest
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.judging.assessment import assess
+from code_forensics.engine.judging.scores import FLOOR
 from code_forensics.engine.judging.thresholds import ThresholdOptions
 from code_forensics.engine.starter.read import FILES, GALLERY_NAME, read_starter
 from code_forensics.index.importing.ready_vectors import read_safetensors
@@ -140,8 +141,10 @@ def test_each_source_is_judged_by_a_gallery_without_it(data: Path, small_checkpo
                 if own != source:
                     norm = np.linalg.norm(query) * np.linalg.norm(vector.astype(np.float64))
                     cosines[label].append(float(query @ vector / norm))
-            expected = max(cosines[1]) - max(cosines[0])
-            assert judged.scores[place, column] == pytest.approx(expected, abs=2e-6)
+            real, fake = max(cosines[0]), max(cosines[1])
+            both = 2 - real - fake + FLOOR
+            expected = pytest.approx((fake - real) / both, abs=5e-6 / both)
+            assert judged.scores[place, column] == expected
     rest = references.without("held-a")
     assert "held-a" not in rest.sources and len(rest) < len(references)
     fitted = assess(

@@ -21,7 +21,7 @@ from ...engine.evaluation.evaluate import (
 )
 from ...engine.evaluation.metadata_classifier import Separability
 from ...engine.judging.held_out_search import source_codes, unit_vectors
-from ...engine.judging.scores import FAKE, REAL, Floats, margins, nearest_similarities
+from ...engine.judging.scores import FAKE, REAL, Floats, nearest_similarities, relative_margins
 from ...engine.judging.thresholds import ThresholdOptions, decide
 from ...engine.results import Verdict
 from ..catalogue import Catalogue
@@ -171,7 +171,7 @@ def _judge_source(
     for label in (REAL, FAKE):
         table = queries @ units[references.labels == label].T
         nearest[label] = -np.sort(-table, axis=1)[:, :k].astype(np.float64)
-    scores = margins(nearest[REAL], nearest[FAKE], k)
+    scores = relative_margins(nearest[REAL], nearest[FAKE], k)
     decided = decide(scores, nearest_similarities(nearest[REAL], nearest[FAKE]), thresholds)
     shape = (conditions, count)
     return Judged(
