@@ -8,7 +8,8 @@ put together here from the libraries that it is made of, as its release describe
 shards decoded to Pillow images, AugLy's 19 transforms, torchvision's crops, timm's ViT-Tiny, two
 passes of four views of each record, four InfoNCE losses and AdamW. Ours is ``code-train`` with its
 defaults, from worker processes, without probes. Both make the same eight views of the same
-records, in turns; a first step that wakes workers up does not count.
+records, in turns; a first step that wakes workers up does not count. Views alone are what
+one core makes of them where nothing else runs.
 """
 
 import argparse
@@ -20,10 +21,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 from code_forensics.train.augment import AUGMENTATIONS, Draw
 
 from .photos import jpegs
@@ -185,6 +188,34 @@ def published(shards: Path, batch: int, workers: int, steps: int) -> tuple[float
     return steps * batch * 8 / elapsed, waited / elapsed
 
 
+def views_alone(shards: Path, records: int) -> tuple[float, float]:
+    """Views a second of one core that does nothing else: the published chain's, and ours."""
+    import torch
+    import webdataset as wds
+    from code_forensics.train.config import TrainConfig
+    from code_forensics.train.dataset import open_catalogue
+    from code_forensics.train.loader import PairViews
+    from code_forensics.train.sampling import PairSampler
+
+    torch.set_num_threads(1)
+    data = wds.DataPipeline(
+        wds.ResampledShards(sorted(str(path) for path in shards.glob("*.tar"))),
+        wds.tarfile_to_samples(), wds.decode("pil"), wds.map(Views()),
+    )  # fmt: skip
+    catalogue = open_catalogue(str(shards))
+    pairs = PairViews(
+        catalogue, PairSampler(catalogue, np.arange(len(catalogue)), 0), TrainConfig()
+    )
+    speeds = []
+    for items in (iter(data), (pairs[number] for number in count())):
+        next(items)
+        started = time.perf_counter()
+        for _ in range(records):
+            next(items)
+        speeds.append(records * 8 / (time.perf_counter() - started))
+    return speeds[0], speeds[1]
+
+
 def ours(shards: Path, out: Path, batch: int, workers: int, steps: int) -> tuple[float, float]:
     """The same of ``code-train``, from the lines of its record after the first."""
     settings = {
@@ -221,6 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for number in range(options.rounds):
             theirs.append(published(shards, *size))
             own.append(ours(shards, folder / f"run{number}", *size))
+        alone = views_alone(shards, RECORDS)
+    print("views alone, of one core: published {:.0f}/s, code-train {:.0f}/s".format(*alone))
     print(f"batches of {options.batch} records, {options.workers} workers")
     for name, runs in (("published loop", theirs), ("code-train", own)):
         speed, waiting = (median([run[place] for run in runs]) for place in (0, 1))
