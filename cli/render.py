@@ -130,7 +130,7 @@ def precision(name: str, audit: "Audit", to_stderr: bool) -> None:
     """Print what reduced precision rests on, and whether that has held."""
     console = stderr() if to_stderr else stdout()
     console.print(
-        f"{name}: scores within {audit.width:.4f} of a threshold were embedded again in float32;"
+        f"{name}: what cosines off by {audit.width:.4f} could turn was embedded again in float32;"
         f" {audit.images} images audited, largest error {audit.largest:.4f}",
         style="dim",
     )

@@ -159,7 +159,7 @@ def test_the_band_is_measured_once_and_recorded(scene: Scene, space: Path) -> No
     assert audit["held"] is True
     with mock.patch("code_forensics.cli.precision.margin_band", side_effect=AssertionError):
         said = run("code-scan", scene.photos, *words, "--workspace", space, "--reembed").stdout
-    assert "bfloat16: scores within" in said
+    assert "bfloat16: what cosines off by" in said
     with (
         mock.patch("code_forensics.cli.precision.margin_band", side_effect=RuntimeError),
         pytest.raises(RuntimeError),
