@@ -146,6 +146,19 @@ def test_a_row_that_was_changed_by_hand_is_found(copy: Path) -> None:
     }
 
 
+def test_a_scan_of_another_score_is_judged_again_first(copy: Path) -> None:
+    database = sqlite3.connect(copy / "ws" / DATABASE_NAME)
+    with database:  # as scans were recorded when the score was the plain difference
+        database.execute("UPDATE scans SET run = json_remove(run, '$.judging.score') WHERE id = 2")
+    database.close()
+    space = ("--workspace", copy / "ws")
+    refused = run("code-report", "verify", "2", "-q", *space, code=2)
+    assert "another score" in refused.stderr
+    assert "code-report rejudge 2 --gallery g" in refused.stderr
+    run("code-report", "rejudge", "2", "--gallery", "g", *space)
+    assert verify(copy)["rough3.jpg"]["outcome"] == "reproduced"
+
+
 def test_a_sample_is_drawn_the_same_way_twice(scanned: Path) -> None:
     first, again = verify(scanned, "--sample", "4"), verify(scanned, "--sample", "4")
     assert len(first) == 5
