@@ -43,7 +43,7 @@ UNKNOWN = 4.0
 
 @dataclass(frozen=True, slots=True)
 class PrecisionBand:
-    """How far a score may lie from the float32 one, and what that rests on.
+    """How far a cosine may lie from the float32 one, and what that rests on.
 
     Attributes:
         width: Half-width of the band, in units of a cosine; safety times `largest`.

@@ -36,14 +36,13 @@ def test_close_waits_for_what_runs_and_drops_the_rest() -> None:
         time.sleep(0.2)
         ended.append(1)
 
-    before = threading.active_count()
     pool: Workers[None] = Workers(1)
     for _ in range(3):
         pool.submit(job)
     assert begun.wait(5.0)
     pool.close(wait=True)
     assert ended == [1]
-    assert threading.active_count() == before
+    assert not any(thread.is_alive() for thread in pool._threads)
 
 
 def test_close_without_waiting_returns_while_a_job_runs() -> None:
