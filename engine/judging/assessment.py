@@ -23,8 +23,8 @@ from .thresholds import ThresholdOptions, Thresholds, fit_thresholds
 _FORM = 2  # of the stored form; another one is fitted again, not read
 
 _DAMAGED = (
-    OSError, EOFError, KeyError, TypeError, ValueError,
-    BadZipFile, NotImplementedError, zlib.error,
+    OSError, EOFError, KeyError, TypeError, ValueError, MemoryError, OverflowError, RuntimeError,
+    BadZipFile, zlib.error,
 )  # fmt: skip
 """What reading one that is not as it was written may raise."""
 
@@ -84,15 +84,7 @@ class Assessment:
                 Calibration.from_dict(document["calibration"]),
                 AttributionRule(**document["attribution"]),
             )
-        except (
-            OSError,
-            EOFError,
-            KeyError,
-            TypeError,
-            ValueError,
-            BadZipFile,
-            zlib.error,
-        ) as error:
+        except _DAMAGED as error:
             raise InputError(
                 f"the gallery's assessment cannot be read: {error}", "it is fitted again"
             ) from error

@@ -16,7 +16,6 @@ FLOOR = 0.01
 """Added to the two distances that a score is relative to, so that of two near copies of a picture
 the last digits do not decide. Chosen with the starter's k, by the same sources."""
 
-
 SCORE = f"relative margin, floor {FLOOR}"
 """What a score is, for the records that have to be read by the same one."""
 

@@ -1,10 +1,13 @@
 """Assessments are fitted once for each state of a gallery, and again where one is damaged."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from code_forensics.engine.errors import InputError
+from code_forensics.engine.judging.assessment import Assessment
 from code_forensics.engine.judging.kept import LARGE, kept_assessment
 
 
@@ -68,6 +71,18 @@ def test_a_damaged_one_is_fitted_again_and_said(damage: str) -> None:
     assert kept_assessment(shelf, shelf, 1, lines.append).to_bytes() == sound
     assert shelf.fits == 2 and shelf.kept[1] == sound
     assert len(lines) == 1 and "fitting it again" in lines[0]
+
+
+def test_no_damage_of_a_byte_is_more_than_an_input_error() -> None:
+    shelf = Shelf()
+    sound = kept_assessment(shelf, shelf, 1).to_bytes()
+    directory = sound.rindex(b"PK\x01\x02")  # where methods, flags, and sizes stand once more
+    for place in [*range(120), *range(directory, len(sound))]:
+        for mask in (0x01, 0x40, 0xFF):
+            damaged = bytearray(sound)
+            damaged[place] ^= mask
+            with suppress(InputError):
+                Assessment.from_bytes(bytes(damaged))
 
 
 def test_a_large_one_is_announced() -> None:
