@@ -15,6 +15,7 @@ class Cause(StrEnum):
     VIEWS = "views"  # other crops, or the probe
     GALLERY = "gallery"  # other references, of another gallery or another state of it
     K = "k"
+    SCORE = "score"  # another way to compute it, of another version
     CLASSIFIER = "classifier"  # a head in the place of the neighbours, or another one
     THRESHOLD = "threshold"  # other error rates asked for, or other thresholds fitted
     PRECISION = "precision"
@@ -84,6 +85,7 @@ def compare_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> RunDiff
         Cause.VIEWS: first.get("views") != second.get("views"),
         Cause.GALLERY: first["gallery"]["sha256"] != second["gallery"]["sha256"],
         Cause.K: first["k"] != second["k"],
+        Cause.SCORE: judging[0].get("score") != judging[1].get("score"),
         Cause.CLASSIFIER: judging[0].get("classifier") != judging[1].get("classifier"),
         Cause.THRESHOLD: judging[0].get("thresholds") != judging[1].get("thresholds"),
     }

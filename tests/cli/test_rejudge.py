@@ -99,6 +99,8 @@ def test_runs_differ_in_what_their_records_say() -> None:
     assert compare_runs(run_record, run_record).causes == ()
     other = {**run_record, "encoder": {"sha256": "b"}, "k": 3}
     assert compare_runs(run_record, other).causes == (Cause.ENCODER, Cause.K)
+    rescored = {**run_record, "judging": {**run_record["judging"], "score": "another"}}
+    assert compare_runs(run_record, rescored).causes == (Cause.SCORE,)
 
 
 def test_a_gallery_of_another_encoder_is_refused(
