@@ -209,7 +209,7 @@ def bfloat16_pays(device: torch.device) -> bool:
 
 
 def _product_is_faster() -> bool:
-    """Time a product of a block in both types; 5 ms."""
+    """Time a product of a block in both types."""
     seconds = []
     with _one_thread(), torch.inference_mode():
         for dtype in (torch.bfloat16, torch.float32):

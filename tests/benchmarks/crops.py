@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from code_forensics.train.reconstruct import load_autoencoder
-from code_forensics.train.starter.pictures import LIST
+from code_forensics.train.starter.pictures import LIST, file_of
 from PIL import Image
 
 SIDE = 768
@@ -33,10 +33,7 @@ def photographs(unpacked: Path, count: int) -> Iterator[Image.Image]:
     """Middles of large photographs, each picture once, drawn evenly from the list."""
     with LIST.open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row["file"].split("/")[1] in SOURCES]
-    files = dict.fromkeys(
-        unpacked / f"{row['package'].removeprefix('@').replace('/', '-')}-{row['version']}"
-        / row["member"] for row in rows
-    )  # fmt: skip
+    files = dict.fromkeys(file_of(row, unpacked) for row in rows)
     large = [file for file in files if min(Image.open(file).size) >= SIDE]
     for place in np.linspace(0, len(large) - 1, min(count, len(large))).astype(int):
         with Image.open(large[place]) as picture:

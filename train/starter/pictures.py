@@ -48,10 +48,15 @@ def cut(rows: Iterable[Row], unpacked: Path) -> Iterator[tuple[Row, Image.Image]
     for row in rows:
         if row["sha256"] != known:
             known = row["sha256"]
-            folder = f"{row['package'].removeprefix('@').replace('/', '-')}-{row['version']}"
-            picture = _picture(unpacked / folder / row["member"], known)
+            picture = _picture(file_of(row, unpacked), known)
         left, top = int(row["left"]), int(row["top"])
         yield row, _scaled(picture, row).crop((left, top, left + SIDE, top + SIDE))
+
+
+def file_of(row: Row, unpacked: Path) -> Path:
+    """Where the picture of a row lies among the packages."""
+    folder = f"{row['package'].removeprefix('@').replace('/', '-')}-{row['version']}"
+    return unpacked / folder / row["member"]
 
 
 def _scaled(picture: Image.Image, row: Row) -> Image.Image:
