@@ -18,8 +18,13 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Make and keep galleries: the reference images that scans compare with.",
 )
+
+
+@app.callback()
+def _program(_version: opt.Version = False) -> None:
+    """Make and keep galleries: the reference images that scans compare with."""
+
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The gallery.")]
 Real = Annotated[

@@ -49,6 +49,20 @@ class FramesChoice(StrEnum):
     ALL = "all"
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"code-forensics {version('code-forensics')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+    ),
+]
 Workspace = Annotated[
     Path | None,
     typer.Option(

@@ -15,8 +15,13 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Read, show and export the scans that a workspace keeps.",
 )
+
+
+@app.callback()
+def _program(_version: opt.Version = False) -> None:
+    """Read, show and export the scans that a workspace keeps."""
+
 
 Scan = Annotated[
     str, typer.Argument(metavar="SCAN", help="Its number, the beginning of its id, or latest.")

@@ -164,6 +164,7 @@ def scan(
     note: Annotated[
         str, typer.Option(metavar="TEXT", help="Kept with the scan.", rich_help_panel="Case")
     ] = "",
+    _version: opt.Version = False,
 ) -> None:
     """Scan images and say which look generated.
 

@@ -122,6 +122,7 @@ def train_command(
             rich_help_panel="Run",
         ),
     ] = None,
+    _version: opt.Version = False,
 ) -> None:
     """Train the encoder on real and generated images by the published recipe.
 

@@ -97,6 +97,10 @@ class ReconstructOptions:
     folder: str = _option("", "where they are kept, for several runs; empty: in the run folder")
     side: int = _option(512, "larger reals are centre-cropped to this side first")
     batch: int = _option(8, "images of one size per pass of the autoencoder")
+    precision: str = _option(
+        "float32", "float32, or autocast to bfloat16, as generators often decode",
+        "float32", "bfloat16",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

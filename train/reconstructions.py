@@ -86,12 +86,15 @@ def _claim(folder: Path, digest: str, options: ReconstructOptions) -> None:
         DataError: It holds reconstructions of other data, or of another size.
     """
     mark = folder / "made_from.json"
-    claim = json.dumps({"data": digest, "side": options.side})
+    made = {"data": digest, "side": options.side}
+    if options.precision != "float32":
+        made["precision"] = options.precision
+    claim = json.dumps(made)
     if not mark.is_file():
         write_atomically(mark, lambda file: file.write(claim.encode()))
     elif mark.read_text(encoding="utf-8") != claim:
         raise DataError(
-            f"{folder} holds reconstructions of other data or of another size",
+            f"{folder} holds reconstructions of other data, or of another size or precision",
             "choose another reconstruct.folder",
         )
 
@@ -103,6 +106,7 @@ def _reconstruct(
     options: ReconstructOptions,
     target: Path,
 ) -> None:
+    device, reduced = autoencoder.device.type, options.precision == "bfloat16"
     waiting: dict[tuple[int, int], list[tuple[int, Image.Image]]] = {}  # by size
 
     def save(number: int, pixels: NDArray[np.uint8]) -> None:
@@ -111,11 +115,12 @@ def _reconstruct(
 
     def flush(group: list[tuple[int, Image.Image]]) -> None:
         pixels = torch.from_numpy(np.stack([np.asarray(image) for _, image in group]))
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=reduced):
             # a view of interleaved pixels stays channels last, which convolutions like best
             images = pixels.to(autoencoder.device).permute(0, 3, 1, 2).float() / 255
-            made = autoencoder(images).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        list(pool.map(save, [number for number, _ in group], made))
+            made = autoencoder(images).float().mul(255).round().byte()
+            interleaved = made.permute(0, 2, 3, 1).cpu().numpy()
+        list(pool.map(save, [number for number, _ in group], interleaved))
         group.clear()
 
     def load(number: int) -> Image.Image | None:

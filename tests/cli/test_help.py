@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,13 @@ def test_completion_offers_options(program: str) -> None:
         **{f"_{name}_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": "1"},
     )
     assert "--help" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("program", APPS)
+def test_the_version_is_that_of_the_package(program: str) -> None:
+    done = run(program, "--version")
+    assert done.returncode == 0
+    assert done.stdout == f"code-forensics {version('code-forensics')}\n"
 
 
 def test_narrow_help_fits() -> None:
