@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..engine.evaluation.labelled import LabelledFiles
     from ..engine.files.discover import WalkOptions
     from ..engine.judging.judge import Judge
+    from ..engine.pipeline.options import PipelineOptions
     from ..engine.results import FileResult
     from ..index.gallery_records import GalleryInfo
     from ..index.workspace import Workspace
@@ -87,6 +88,7 @@ def evaluate(
     weights: opt.Weights = None,
     device: opt.Device = opt.DeviceChoice.AUTO,
     precision: opt.ExactPrecision = opt.PrecisionChoice.AUTO,
+    crops: judging.CropsOption = None,
     workers: opt.Workers = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     workspace: opt.Workspace = None,
@@ -96,12 +98,15 @@ def evaluate(
     The images are scanned as by code-scan, and that scan stays on record. Intervals are 95 %, of
     a bootstrap over sources. Images that the gallery holds are left out, and counted.
     """
+    from ..engine.decoding.layout import Crops
+    from ..engine.decoding.views import ViewPlan
     from ..engine.evaluation.full import evaluate_fully
     from ..engine.evaluation.gather import gather
     from ..engine.evaluation.labelled import find_labelled, read_labels
     from ..engine.evaluation.plots import require_matplotlib, write_plots
     from ..engine.evaluation.targets import TARGETS
     from ..engine.files.discover import WalkOptions
+    from ..engine.pipeline.options import PipelineOptions
     from ..index.workspace import Workspace, default_folder
     from . import outputs
     from .console import say
@@ -126,7 +131,9 @@ def evaluate(
         judge = judge_of_gallery(space, info, judging.judge_options(k, target_fpr, target_fnr, 0.5))
         asked = [str(path) for path in (csv_labels, *(folders or [])) if path is not None]
         choice = EncoderChoice(weights, device, precision)
-        scan, results = _scan(space, info, judge, choice, labelled, options, asked, workers, quiet)
+        plan = ViewPlan(crops or Crops(space.crops_of_gallery(info.name)))
+        pipeline = PipelineOptions(workers).looking_at(plan)
+        scan, results = _scan(space, info, judge, choice, labelled, options, asked, pipeline, quiet)
         gathered = gather(results, labelled.truth, _gallery(space, info), keep_gallery=keep_gallery)
         full = evaluate_fully(
             gathered,
@@ -176,12 +183,11 @@ def _scan(
     labelled: "LabelledFiles",
     options: "WalkOptions",
     paths: list[str],
-    workers: int,
+    pipeline: "PipelineOptions",
     quiet: bool,
 ) -> "tuple[int, list[FileResult]]":
     """Scan the labelled files as code-scan would; gives the scan's number and its rows."""
     from ..engine.decoding.decode import PREPROCESSING
-    from ..engine.pipeline.options import PipelineOptions
     from ..engine.report.tally import Tally
     from ..engine.run import run_record
     from ..engine.scan import ScanOptions, scan
@@ -193,8 +199,9 @@ def _scan(
     embedder = embedder_of_gallery(space, info, choice)
     arguments = {"command": "code-index evaluate", "paths": paths, "layout": str(labelled.layout)}
     opened = space.galleries.open(info.name)
-    record = run_record(arguments, identity_of(opened), embedder, PREPROCESSING, judge)
-    recorder = space.recorder(info, record)
+    plan = pipeline.decode.views
+    record = run_record(arguments, identity_of(opened), embedder, PREPROCESSING, judge, plan)
+    recorder = space.recorder(info, record, None, plan.id)
     tally, results, state = Tally(), [], "failed"
     with ExitStack() as stack:
         stopped = stack.enter_context(interruptible())
@@ -206,7 +213,7 @@ def _scan(
                 judge,
                 recorder,
                 embedder,
-                ScanOptions(pipeline=PipelineOptions(workers)),
+                ScanOptions(pipeline=pipeline),
                 stop=stopped,
             ):
                 tally.add(result)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..engine.decoding.layout import Layout
+from ..engine.decoding.layout import Crops
 
 if TYPE_CHECKING:
     from ..engine.judging.judge import JudgeOptions
@@ -88,12 +88,13 @@ ExactSearch = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
-Crops = Annotated[
-    Layout,
+CropsOption = Annotated[
+    Crops | None,
     typer.Option(
         "--crops",
         help="What is looked at: the middle (as published), that and the corners, or a grid of up"
-        " to 6 x 6 over the whole picture; the score is the mean.",
+        " to 6 x 6 over the whole picture; the score is the mean. Default: what the gallery was"
+        " made for: the middle, or for the embedded starter five.",
         rich_help_panel=PANEL,
     ),
 ]

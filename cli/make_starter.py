@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..engine.decoding.layout import Crops
 from . import options as opt
 from .console import say
 from .help import arrange
@@ -68,6 +69,10 @@ def starter_command(
     k: Annotated[
         int, typer.Option("-k", min=1, max=1000, help="References of each class behind a score.")
     ] = 1,
+    crops: Annotated[
+        Crops,
+        typer.Option(help="What scans by it look at of a picture, and what it is judged by."),
+    ] = Crops.CENTER,
 ) -> None:
     """Make a starter: weights, gallery, calibration, and a model card with what was measured.
 
@@ -90,6 +95,7 @@ def starter_command(
         device=device.value,
         seed=seed,
         k=k,
+        crops=crops,
         command=_command(),
         notes=notes.read_text(encoding="utf-8") if notes else "",
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ..engine.embedding.embed import Embedder, Precision, bfloat16_pays
-from ..engine.embedding.precision import Audit, PrecisionBand, Safeguard, arithmetic, margin_band
+from ..engine.embedding.precision import Audit, PrecisionBand, Safeguard, arithmetic, cosine_band
 from ..engine.errors import DeviceError
 from ..index.gallery_records import GalleryInfo
 from ..index.workspace import Workspace
@@ -44,7 +44,7 @@ def band_of_gallery(
     if kept is not None:
         return PrecisionBand.of(kept)
     say(f"measuring how far {reduced.precision} moves the scores of {gallery.name} (once)")
-    band = margin_band(reduced, exact, workspace.galleries.open(gallery.name), k)
+    band = cosine_band(reduced, exact, workspace.galleries.open(gallery.name), k)
     workspace.bands.keep(gallery, k, key, band.as_dict())
     return band
 

@@ -81,4 +81,4 @@ def rejudge(
     if state == "interrupted":
         render.interrupted(tally.summary, recorder.key)
         raise typer.Exit(EXIT_INTERRUPTED)
-    render.summary(tally, info, recorder.key, record["judging"], False)
+    render.summary(tally, info, recorder.key, record, False)

@@ -55,10 +55,10 @@ def summary(
     tally: Tally,
     gallery: GalleryInfo,
     scan: int,
-    judging: Mapping[str, Any],
+    run: Mapping[str, Any],
     to_stderr: bool,
 ) -> None:
-    """Print what a scan found."""
+    """Print what a scan found; `run` is its record."""
     counted, worst = tally.summary, tally.worst.rows()
     console = stderr() if to_stderr else stdout()
     table = Table(title=f"scan {scan}: {counted.files} files", title_justify="left", box=None)
@@ -87,7 +87,7 @@ def summary(
     console.print(
         f"gallery {gallery.name}: {gallery.reals} real and {gallery.fakes} fake references"
     )
-    for sentence in limits_in_words(judging):
+    for sentence in limits_in_words(run["judging"], run.get("views")):
         console.print(sentence, style="dim")
     if worst:
         _most_suspicious(worst, to_stderr)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ..engine.decoding.layout import Layout
 from ..engine.results import Status, Summary
 from . import formats, judging, outputs
 from . import options as opt
@@ -71,7 +70,7 @@ def scan(
     prior: judging.Prior = 0.5,
     classifier: judging.ClassifierOption = judging.Classifier.KNN,
     exact_search: judging.ExactSearch = False,
-    crops: judging.Crops = Layout.CENTER,
+    crops: judging.CropsOption = None,
     probe: judging.Probe = False,
     csv: formats.Csv = None,
     json_file: formats.Json = None,
@@ -177,7 +176,6 @@ def scan(
         from ..engine.archives.limits import ArchiveLimits
         from ..engine.arguments import Case
         from ..engine.decoding.decode import DecodeOptions, Isolation
-        from ..engine.decoding.views import ViewPlan
         from ..engine.errors import InputError
         from ..engine.files.addresses import is_address
         from ..engine.files.discover import WalkOptions
@@ -210,15 +208,11 @@ def scan(
         judging=judging.judge_options(k, target_fpr, target_fnr, prior),
         classifier=classifier,
         exact_search=exact_search,
+        crops=crops,
+        probe=probe,
         pipeline=PipelineOptions(
             workers,
-            decode=DecodeOptions(
-                max_pixels,
-                max_bytes,
-                decode_timeout,
-                Isolation(isolate.value),
-                views=ViewPlan(crops, probe),
-            ),
+            decode=DecodeOptions(max_pixels, max_bytes, decode_timeout, Isolation(isolate.value)),
             archives=ArchiveLimits.parse(archive_limits) if archives or archive_limits else None,
             frames=max_frames if frames is opt.FramesChoice.ALL else 1,
             provenance=provenance,

@@ -13,6 +13,8 @@ from ..engine.arguments import Case, scan_arguments
 from ..engine.cluster.on_ray import RayCluster, RayOptions
 from ..engine.contracts import Gallery
 from ..engine.decoding.decode import PREPROCESSING
+from ..engine.decoding.layout import Crops
+from ..engine.decoding.views import ViewPlan
 from ..engine.embedding.embed import Embedder
 from ..engine.errors import InputError
 from ..engine.files.discover import Walk, WalkOptions, walk
@@ -71,7 +73,9 @@ class ScanRequest:
         judging: How verdicts are reached.
         classifier: What gives them.
         exact_search: Whether large classes too are compared reference by reference.
-        pipeline: Threads, bounds, views, and what of a file's inside counts.
+        crops: What of a picture is looked at; None is what the gallery was made for.
+        probe: Whether the middle is judged under harmless changes too.
+        pipeline: Threads, bounds, and what of a file's inside counts; its views are those above.
         recall: How much of what is known may be used.
         ray: The cluster that reads, decodes and embeds; None is this machine.
         case: What the examiner says.
@@ -91,6 +95,8 @@ class ScanRequest:
     judging: JudgeOptions = field(default_factory=JudgeOptions)
     classifier: Classifier = Classifier.KNN
     exact_search: bool = False
+    crops: Crops | None = None
+    probe: bool = False
     pipeline: PipelineOptions = field(default_factory=PipelineOptions)
     recall: Recall = field(default_factory=Recall)
     ray: RayOptions | None = None
@@ -172,7 +178,7 @@ class ScanSession:
             encoder = replace(encoder, precision=PrecisionChoice.FLOAT32)
         embedder, safeguard = embedders_of_gallery(space, info, encoder, k)
         judge = judge_of_gallery(space, info, request.judging, head)
-        plan = request.pipeline.decode.views
+        plan = ViewPlan(request.crops or Crops(space.crops_of_gallery(info.name)), request.probe)
         on_gpu = embedder.device.type == "cuda"
         opened = space.galleries.open(info.name, request.exact_search, on_gpu)
         identity = identity_of(opened)
@@ -186,7 +192,7 @@ class ScanSession:
         enough = tuple(dict.fromkeys(("float32", embedder.precision)))
         recall = replace(request.recall, precisions=enough)
         recorder = space.recorder(info, run, recall, plan.id)
-        options = ScanOptions(safeguard, request.pipeline, workers)
+        options = ScanOptions(safeguard, request.pipeline.looking_at(plan), workers)
         return cls(space, info, embedder, opened, judge, run, recorder, options)
 
     def results(
@@ -305,8 +311,7 @@ def _show(request: ScanRequest, session: ScanSession) -> None:
     if request.showing.quiet:
         return
     to_stderr = outputs.STDOUT in request.targets
-    judging = session.run["judging"]
-    render.summary(session.tally, session.gallery, session.recorder.key, judging, to_stderr)
+    render.summary(session.tally, session.gallery, session.recorder.key, session.run, to_stderr)
     if session.options.safeguard is not None:
         render.precision(session.embedder.precision, session.options.safeguard.audit, to_stderr)
     if request.showing.stats:

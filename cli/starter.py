@@ -71,7 +71,7 @@ def install_starter(space: "Workspace") -> "GalleryInfo":
             about.encoder_sha256,
             about.preprocessing,
             ready.references(),
-            starter_action(about.gallery_sha256, about.k),
+            starter_action(about.gallery_sha256, about.k, about.crops),
         )
     except GalleryError:
         there = space.starters.current()  # another process was faster
@@ -116,7 +116,8 @@ def starter_facts(space: "Workspace", info: "GalleryInfo") -> list[tuple[str, st
     installed = next((s for s in space.starters.all() if s.name == info.name), None)
     if installed is None:
         return []
-    about, facts = read_about(), [("neighbours (-k)", str(installed.k))]
+    about = read_about()
+    facts = [("neighbours (-k)", str(installed.k)), ("crops (--crops)", installed.crops)]
     if installed.sha256 != about.gallery_sha256:
         return [*facts, ("model card", "with the version of code-forensics that embedded it")]
     return [*facts, ("licence", about.licence), ("model card", str(EMBEDDED / CARD_NAME))]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .archives.limits import ArchiveLimits
     from .arguments import Case
     from .decoding.decode import DecodeOptions
+    from .decoding.layout import Crops
     from .decoding.views import ViewPlan
     from .embedding.embed import Embedder
     from .errors import EngineError
@@ -42,6 +43,7 @@ _WHERE = {
     "archives.limits": ("ArchiveLimits",),
     "arguments": ("Case",),
     "decoding.decode": ("DecodeOptions",),
+    "decoding.layout": ("Crops",),
     "decoding.views": ("ViewPlan",),
     "files.discover": ("WalkOptions", "walk"),
     "files.found": ("FoundFile",),
@@ -66,6 +68,7 @@ _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names
 __all__ = [
     "ArchiveLimits",
     "Case",
+    "Crops",
     "DecodeOptions",
     "Embedder",
     "EngineError",

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from .arguments import Case, scan_arguments
 from .contracts import Gallery, Recorder
 from .decoding.decode import PREPROCESSING
+from .decoding.layout import Crops
+from .decoding.views import ViewPlan
 from .embedding.checkpoint import read_checkpoint
 from .embedding.embed import Device, Embedder
 from .files.discover import WalkOptions, walk
@@ -93,6 +95,9 @@ class Space(Protocol):
     def k_of_gallery(self, name: str, /) -> int:
         """References of each class behind a score, by default."""
 
+    def crops_of_gallery(self, name: str, /) -> str:
+        """Name of the layout of crops, by default."""
+
     def recorder(
         self, gallery: Any, run: Mapping[str, Any], recall: None = None, plan: str = "", /
     ) -> ScanRecord:
@@ -107,8 +112,10 @@ class RecordedOptions:
         gallery: Name; None for the workspace's choice.
         walking: Which files under the paths.
         judging: How verdicts are reached.
-        pipeline: Threads, bounds, the views that are taken of each picture, and what of a file's
-            inside counts: archives, further frames, provenance.
+        crops: What of a picture is looked at; None is what the gallery was made for.
+        probe: Whether the middle is judged under harmless changes too.
+        pipeline: Threads, bounds, and what of a file's inside counts: archives, further frames,
+            provenance. Its views are those above.
         device: Where the encoder runs.
         case: What the examiner says; kept with the scan.
     """
@@ -116,6 +123,8 @@ class RecordedOptions:
     gallery: str | None = None
     walking: WalkOptions = field(default_factory=WalkOptions)
     judging: JudgeOptions = field(default_factory=JudgeOptions)
+    crops: Crops | None = None
+    probe: bool = False
     pipeline: PipelineOptions = field(default_factory=PipelineOptions)
     device: Device = "auto"
     case: Case = field(default_factory=Case)
@@ -162,7 +171,8 @@ class RecordedScan:
             chosen.judging,
         )
         self._gallery = space.galleries.open(info.name)
-        self._options = ScanOptions(pipeline=chosen.pipeline)
+        plan = ViewPlan(chosen.crops or Crops(space.crops_of_gallery(info.name)), chosen.probe)
+        self._options = ScanOptions(pipeline=chosen.pipeline.looking_at(plan))
         identity = GalleryIdentity(
             info.name,
             info.sha256,
@@ -171,7 +181,6 @@ class RecordedScan:
             info.fakes,
             self._gallery.search_record(),
         )
-        plan = chosen.pipeline.decode.views
         arguments = scan_arguments(paths, chosen.walking, chosen.pipeline, chosen.case)
         self.run = run_record(arguments, identity, self._embedder, PREPROCESSING, self._judge, plan)
         self._recorder = space.recorder(info, self.run, None, plan.id)

@@ -25,7 +25,7 @@ from .scan_recorder import ScanRecorder
 from .scans import Scans
 from .searching.faiss_files import FaissFiles
 from .searching.scanned_vectors import ScannedVectors
-from .starters import Starters
+from .starters import CENTER, Starters
 from .upkeep.backup import DATABASE_NAME, ENCODERS_NAME, BackedUp, write_backup
 from .upkeep.findings import CheckResult
 from .upkeep.purge import BUILD_LEASE, Purger
@@ -108,6 +108,11 @@ class Workspace:
     def k_of_gallery(self, name: str) -> int:
         """References of each class behind a score, by default: a starter says how many, else 1."""
         return next((starter.k for starter in self.starters.all() if starter.name == name), 1)
+
+    def crops_of_gallery(self, name: str) -> str:
+        """Name of the layout of crops, by default: a starter says which, else the middle alone."""
+        every = self.starters.all()
+        return next((starter.crops for starter in every if starter.name == name), CENTER)
 
     def choose_gallery(self, name: str | None = None) -> GalleryInfo:
         """The named gallery, else the default, else the only own one, the pulled one, the starter.

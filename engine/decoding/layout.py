@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class Layout(StrEnum):
+class Crops(StrEnum):
     """Which crops of a picture are taken."""
 
     CENTER = "center"  # the middle alone, as published

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..errors import InputError
 from .crop import CropBox, centre_crop
-from .layout import Layout
+from .layout import Crops
 
 SIZE = 224
 """Side of a view in pixels."""
@@ -56,13 +56,13 @@ class ViewPlan:
         probe: Whether the middle is embedded under harmless changes too.
     """
 
-    layout: Layout = Layout.CENTER
+    layout: Crops = Crops.CENTER
     probe: bool = False
 
     @property
     def id(self) -> str:
         """Identity of what is done, beside the centre crop; empty where that is nothing."""
-        parts = [f"{self.layout}/1"] if self.layout is not Layout.CENTER else []
+        parts = [f"{self.layout}/1"] if self.layout is not Crops.CENTER else []
         return "+".join([*parts, "probe/1"] if self.probe else parts)
 
     def record(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class ViewPlan:
         """
         if record is None:
             return cls()
-        plan = cls(Layout(record["crops"]), bool(record["probe"]))
+        plan = cls(Crops(record["crops"]), bool(record["probe"]))
         if plan.id != record["id"]:
             raise InputError(
                 f"the scan took views ({record['id']}) that this version takes otherwise",
@@ -89,7 +89,7 @@ class ViewPlan:
     @property
     def most(self) -> int:
         """Views of one picture, at most."""
-        crops = {Layout.CENTER: 1, Layout.FIVE: 5, Layout.GRID: MOST_A_SIDE**2 + 1}
+        crops = {Crops.CENTER: 1, Crops.FIVE: 5, Crops.GRID: MOST_A_SIDE**2 + 1}
         return crops[self.layout] + len(self.changes)
 
     @property
@@ -100,7 +100,7 @@ class ViewPlan:
     @property
     def reach(self) -> int | None:
         """Side of the middle that holds all that is needed; None where that is everything."""
-        if self.layout is not Layout.CENTER:
+        if self.layout is not Crops.CENTER:
             return None
         return REACH if self.probe else SIZE
 
@@ -112,9 +112,9 @@ class ViewPlan:
             height: Likewise.
         """
         centre = centre_crop(width, height, SIZE)
-        if self.layout is Layout.CENTER:
+        if self.layout is Crops.CENTER:
             return [centre]
-        most = 2 if self.layout is Layout.FIVE else MOST_A_SIDE
+        most = 2 if self.layout is Crops.FIVE else MOST_A_SIDE
         boxes = [
             CropBox(left, top, centre.width, centre.height, centre.x, centre.y, SIZE)
             for top in _along(height, most)

@@ -1,4 +1,4 @@
-"""How far reduced precision may move a score: measured, with a margin, and audited as it runs.
+"""How far reduced precision may move a cosine and a score: measured, and audited as it runs.
 
 An a-priori bound is of no use: if a unit vector is off by d in length, a difference of two cosines
 is off by up to 2 d, and for bfloat16 that band holds half of all images. What is measured instead
@@ -81,7 +81,7 @@ def arithmetic(embedder: Embedder) -> str:
     return f"{embedder.precision}; torch {torch.__version__}; {embedder.device.type}: {unit}"
 
 
-def margin_band(
+def cosine_band(
     reduced: Embedder,
     exact: Embedder,
     gallery: Gallery,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..decoding.decode import Decoded, DecodeOptions, Isolation, Reason, Undecodable
-from ..decoding.layout import Layout
+from ..decoding.layout import Crops
 from ..decoding.views import SIZE, ViewPlan
 from .framing import BrokenMessageError
 
@@ -71,7 +71,7 @@ class Request:
             timeout=header["timeout"],
             isolation=Isolation.NONE,
             region=header["region"],
-            views=ViewPlan(Layout(header["layout"]), header["probe"]),
+            views=ViewPlan(Crops(header["layout"]), header["probe"]),
         )
         return cls(Work(header["work"]), options, header["start"], header["stop"])
 

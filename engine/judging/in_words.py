@@ -3,14 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..decoding.layout import Crops
 from .calibration import MIN_REFERENCES, CalibrationStatus
 
+_CROPS = {
+    Crops.FIVE: "the middle and the four corners",
+    Crops.GRID: "crops all over the picture",
+}
 
-def limits_in_words(judging: Mapping[str, Any]) -> list[str]:
+
+def limits_in_words(
+    judging: Mapping[str, Any], views: Mapping[str, Any] | None = None
+) -> list[str]:
     """Say what the verdicts of a run promise and what they do not.
 
     Args:
         judging: The run record's ``judging``, from :meth:`Judge.record`.
+        views: Its ``views``, from :meth:`ViewPlan.record`; None for the middle alone.
 
     Returns:
         Sentences, the most important first.
@@ -38,6 +47,11 @@ def limits_in_words(judging: Mapping[str, Any]) -> list[str]:
         f"p_fake assumes that {judging['prior']:.0%} of such images are generated (the prior);"
         " log10_lr, the likelihood ratio, assumes nothing of the kind.",
     ]
+    if views and views["crops"] != Crops.CENTER:
+        sentences.append(
+            f"A score is the mean over {_CROPS[views['crops']]}. The rates are those of middles"
+            " alone; means stray less, so that fewer images are called real or fake."
+        )
     if calibration["optimistic"]:
         sentences.append(
             "These rates are optimistic: some sources of the gallery are unknown or the only ones"

@@ -1,10 +1,11 @@
 """How a pipeline runs, and what its stages took."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from ..archives.limits import ArchiveLimits
 from ..contracts import Store
 from ..decoding.decode import DecodeOptions
+from ..decoding.views import ViewPlan
 from .memory import Memory
 
 
@@ -29,6 +30,10 @@ class PipelineOptions:
     archives: ArchiveLimits | None = None
     frames: int = 1
     provenance: bool = True
+
+    def looking_at(self, views: ViewPlan) -> "PipelineOptions":
+        """The same with other views of each picture."""
+        return replace(self, decode=replace(self.decode, views=views))
 
     def memory(self, store: Store) -> Memory:
         """What a store knows that these options have a use for."""

@@ -43,7 +43,7 @@ def limits(run: Mapping[str, Any]) -> tuple[str, ...]:
         run: The run record.
     """
     judging = run.get("judging")
-    own = limits_in_words(judging) if judging else [_UNCALIBRATED]
+    own = limits_in_words(judging, run.get("views")) if judging else [_UNCALIBRATED]
     encoder = run.get("encoder", {}).get("sha256")
     return (*own, _STARTER if encoder == _starters() else _PUBLISHED, *_ALWAYS)
 

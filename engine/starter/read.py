@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..decoding.layout import Crops
 from ..embedding.checkpoint import CONFIG_NAME, WEIGHTS_NAME, Checkpoint
 from ..errors import CheckpointError
 
-FORM = 2
+FORM = 3
 """Of the folder; another one is not read."""
 
 EMBEDDED = Path(__file__).with_name("assets")
@@ -48,6 +49,7 @@ class About:
         reals: Real references.
         fakes: Fake references.
         k: References of each class behind a score that it is made for.
+        crops: The crops of a picture that it is made for.
         licence: SPDX identifier of the licence of weights and vectors.
         hashes: SHA-256 of each file of :data:`FILES`, in that order.
     """
@@ -58,6 +60,7 @@ class About:
     reals: int
     fakes: int
     k: int
+    crops: Crops
     licence: str
     hashes: tuple[str, ...]
 
@@ -71,6 +74,7 @@ class About:
             "reals": self.reals,
             "fakes": self.fakes,
             "k": self.k,
+            "crops": str(self.crops),
             "licence": self.licence,
             "files": dict(zip(FILES, self.hashes, strict=True)),
         }
@@ -121,6 +125,7 @@ def read_about(folder: Path = EMBEDDED) -> About:
             document["reals"],
             document["fakes"],
             document["k"],
+            Crops(document["crops"]),
             document["licence"],
             tuple(document["files"][name] for name in FILES),
         )

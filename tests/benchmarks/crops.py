@@ -1,31 +1,34 @@
-"""What more crops bring on whole pictures: photographs against themselves, reconstructed.
+"""What more crops bring the starter on whole pictures: by the middle, by five, and by the grid.
 
-    python tests/benchmarks/crops.py UNPACKED --reconstruct TAE/taesd,TAE/taef1 [--count 80]
+    python tests/benchmarks/crops.py UNPACKED [--reconstruct TAE/taesd,TAE/taef1] [--count 80]
 
 UNPACKED holds the packages of ``train/recipes/pictures.csv`` (see
-``code_forensics.train.starter.pictures``). Large photographs of three of its sources, cut to
-768 x 768, are the reals; each passed through one of the autoencoders is a fake of the same content
-and size; all are JPEG of quality 90. The starter judges them without the references of these
-sources, by the middle, by five crops and by the grid. Intervals are a bootstrap over photographs.
-Not a test: it prints.
+``code_forensics.train.starter.pictures``). First its whole pictures, each once: the photographs as
+their files are, those of the list made small as web sites show them, and the generated covers. Each
+source is judged by the starter without its references, so thresholds are fitted again without
+them. Then, with ``--reconstruct``, photographs against themselves: large ones of three sources, cut
+to 768 x 768, and each passed through one of the autoencoders; all JPEG of quality 90. Intervals are
+a bootstrap over pictures. Not a test: it prints.
 """
 
 import argparse
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from code_forensics.train.reconstruct import load_autoencoder
-from code_forensics.train.starter.pictures import LIST, file_of
+from code_forensics.train.starter.pictures import LIST, as_web_site, file_of
 from PIL import Image
 
 SIDE = 768
+CROPS = ("center", "five", "grid")
 SOURCES = ("web-demos", "debian-photos", "debian-snapshots")
 
 
@@ -42,10 +45,8 @@ def photographs(unpacked: Path, count: int) -> Iterator[Image.Image]:
 
 
 def make(unpacked: Path, autoencoders: list[str], count: int, folder: Path) -> int:
-    """Write the pairs, but those that are there; returns how many there are."""
+    """Write the pairs; returns how many there are."""
     folder.mkdir(parents=True, exist_ok=True)
-    if kept := len(list(folder.glob("fake-*.jpg"))):
-        return kept
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     models = [load_autoencoder(where, device) for where in autoencoders]
     number = -1
@@ -59,56 +60,119 @@ def make(unpacked: Path, autoencoders: list[str], count: int, folder: Path) -> i
     return number + 1
 
 
+def write_whole(unpacked: Path, folder: Path) -> list[str]:
+    """Write every picture of the list once, ``SOURCE/KIND-NUMBER``; returns the sources."""
+    with LIST.open(newline="", encoding="utf-8") as stream:
+        rows = {(row["sha256"], row["shorter"]): row for row in csv.DictReader(stream)}
+    for number, row in enumerate(rows.values()):
+        label, source, _ = row["file"].split("/")
+        picture, shorter = file_of(row, unpacked), int(row["shorter"])
+        target = folder / source / f"{label if not shorter else 'small'}-{number:04d}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if shorter:
+            with Image.open(picture) as opened:
+                data = as_web_site(opened.convert("RGB"), shorter)
+            target.with_suffix(".webp").write_bytes(data)
+        else:
+            shutil.copy(picture, target.with_suffix(picture.suffix))
+    return sorted(child.name for child in folder.iterdir())
+
+
 def run(program: str, *arguments: str) -> None:
     """Run a command of the package; an error stops all."""
     command = [str(Path(sys.executable).parent / program), *arguments]
     subprocess.run(command, check=True, capture_output=True)
 
 
-def scores(report: Path, count: int) -> np.ndarray:
-    """Of the reals and of the fakes, (2, count)."""
-    found = np.full((2, count), np.nan)
+def starter_without(sources: Sequence[str], workspace: Path, picture: Path) -> None:
+    """A workspace, from now on in use, with the starter but its references of some sources."""
+    os.environ["CODE_WORKSPACE"] = str(workspace)
+    run("code-scan", str(picture), "-q")  # brings the starter
+    for source in sources:
+        run("code-index", "remove", "starter", "--source", source)
+
+
+def scanned(pictures: Path, crops: str, report: Path) -> list[tuple[str, int, float, str]]:
+    """Kind, number, score and verdict of all pictures that are large enough to be decided."""
+    run("code-scan", str(pictures), "--crops", crops, "--csv", str(report), "-q")
+    found = []
     with report.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
-            label, number = Path(row["path"]).stem.split("-")
-            found[int(label == "fake"), int(number)] = float(row["score"])
+            if row["score"] and row["reason"] != "too_small":
+                kind, number = Path(row["path"]).stem.split("-")
+                found.append((kind, int(number), float(row["score"]), row["verdict"]))
     return found
 
 
-def auc(of: np.ndarray) -> float:
+def auc(real: np.ndarray, fake: np.ndarray) -> float:
     """Share of the pairs of a fake and a real in which the fake scores higher."""
-    real, fake = of
-    return float((fake[:, None] > real[None]).mean() + 0.5 * (fake[:, None] == real[None]).mean())
+    above = fake[:, None] > real[None]
+    return float((above + 0.5 * (fake[:, None] == real[None])).mean())
+
+
+def with_interval(value: float, drawn: Sequence[float]) -> str:
+    """A figure and its bootstrap."""
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def print_whole(unpacked: Path, folder: Path) -> None:
+    """Whole pictures, each source judged without itself."""
+    pictures, rng = folder / "whole", np.random.default_rng(0)
+    sources = write_whole(unpacked, pictures)
+    found: dict[str, list[tuple[str, int, float, str]]] = {crops: [] for crops in CROPS}
+    for source in sources:
+        starter_without([source], folder / f"for-{source}", next((pictures / source).iterdir()))
+        for crops in CROPS:
+            found[crops] += scanned(pictures / source, crops, folder / "whole.csv")
+    print("| whole pictures | crops | AUC [95 %] | photographs called fake | fakes called fake |")
+    print("| --- | --- | --- | --- | --- |")
+    for kind, name in (("real", "photographs as they are"), ("small", "made small")):
+        for crops in CROPS:
+            real, fake = (
+                [(score, verdict) for k, _, score, verdict in found[crops] if k == wanted]
+                for wanted in (kind, "fake")
+            )
+            r, f = (np.array([score for score, _ in rows]) for rows in (real, fake))
+            drawn = [auc(rng.choice(r, len(r)), rng.choice(f, len(f))) for _ in range(1000)]
+            called = (
+                f"{sum(verdict == 'fake' for _, verdict in rows)} of {len(rows)}"
+                for rows in (real, fake)
+            )
+            print(
+                f"| {name} | {crops} | {with_interval(auc(r, f), drawn)} | {' | '.join(called)} |"
+            )
+
+
+def print_pairs(unpacked: Path, autoencoders: list[str], count: int, folder: Path) -> None:
+    """Photographs against themselves, reconstructed."""
+    pictures, rng = folder / "pictures", np.random.default_rng(0)
+    count = make(unpacked, autoencoders, count, pictures)
+    starter_without(SOURCES, folder / "for-pairs", pictures / "real-000.jpg")
+    print(f"\n{count} photographs and their reconstructions, {SIDE} x {SIDE}\n")
+    print("| crops | AUC [95 %] |\n| --- | --- |")
+    for crops in CROPS:
+        scores = np.full((2, count), np.nan)
+        for kind, number, score, _ in scanned(pictures, crops, folder / "pairs.csv"):
+            scores[int(kind == "fake"), number] = score
+        draws = (scores[:, rng.integers(0, count, count)] for _ in range(1000))
+        print(f"| {crops} | {with_interval(auc(*scores), [auc(*drawn) for drawn in draws])} |")
 
 
 def main() -> None:
-    """Make, scan three times, print."""
+    """Make, scan, print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("unpacked", type=Path)
-    parser.add_argument("--reconstruct", required=True, help="as for code-train")
+    parser.add_argument("--reconstruct", help="as for code-train")
     parser.add_argument("--count", type=int, default=80)
-    parser.add_argument("--folder", type=Path, help="keep the pairs here, and take them from here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        os.environ["CODE_WORKSPACE"] = str(folder / "workspace")
-        pictures = options.folder or folder / "pictures"
-        count = make(options.unpacked, options.reconstruct.split(","), options.count, pictures)
-        run("code-scan", str(pictures / "real-000.jpg"), "-q")  # brings the starter
-        for source in SOURCES:
-            run("code-index", "remove", "starter", "--source", source)
-        print(f"{count} photographs and their reconstructions, {SIDE} x {SIDE}\n")
-        print("| crops | AUC [95 %] |\n| --- | --- |")
-        for crops in ("center", "five", "grid"):
-            report = folder / f"{crops}.csv"
-            run("code-scan", str(pictures), "--crops", crops, "--csv", str(report), "-q")
-            found = scores(report, count)
-            rng = np.random.default_rng(0)
-            drawn = [auc(found[:, rng.integers(0, count, count)]) for _ in range(1000)]
-            low, high = np.quantile(drawn, (0.025, 0.975))
-            print(f"| {crops} | {auc(found):.3f} [{low:.3f}, {high:.3f}] |", flush=True)
+        print_whole(options.unpacked, folder)
+        if options.reconstruct:
+            print_pairs(options.unpacked, options.reconstruct.split(","), options.count, folder)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 from code_forensics.engine import (
     ArchiveLimits,
     Case,
+    Crops,
     PipelineOptions,
     RecordedOptions,
     RecordedScan,
@@ -83,6 +84,23 @@ def test_archives_and_frames_are_scanned_as_by_the_command(reported: Path, tmp_p
         assert info.run["arguments"] == arguments
     names = [Path(row.path).name for row in rows]
     assert names == ["a.jpg", "album.zip", "clip.gif", "clip.gif#frame=2"]
+
+
+def test_crops_and_the_probe_are_asked_for_as_of_the_command(reported: Path) -> None:
+    with Workspace(reported / "ws") as space:
+        scan = RecordedScan(
+            space, [reported / "photos"], RecordedOptions(crops=Crops.FIVE, probe=True)
+        )
+        rows = [row for row in scan if row.score is not None]
+    assert rows
+    assert scan.run["views"] == {"crops": "five", "probe": True, "id": "five/1+probe/1"}
+    run("code-scan", reported / "photos", "-q", "--crops", "five", "--probe",
+        "--workspace", reported / "ws")  # fmt: skip
+    with Workspace(reported / "ws") as space:
+        info = space.scans.info("latest")
+        scores = [row["score"] for row in space.scans.rows(info) if row["score"] is not None]
+        assert scores == [row.score for row in rows]
+        assert info.run["views"] == scan.run["views"]
 
 
 def test_breaking_off_keeps_what_was_done(reported: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.cli.in_process import run
@@ -97,6 +98,28 @@ def test_the_scan_on_record_gives_the_same_figures(
     abstained = sum(row["verdict"] == "inconclusive" for row in rows) / 12
     assert overall["abstained"] == pytest.approx(abstained)
     assert overall["ci95"]["auc"] is None
+
+
+def test_it_looks_at_the_crops_that_are_asked_for(
+    space: Path, pictures: Path, tmp_path: Path
+) -> None:
+    scores = {}
+    for crops in ("center", "five"):
+        out = tmp_path / f"{crops}.json"
+        run(
+            *("code-index", "evaluate", "desk", pictures / "new", "--json", out, "--crops", crops),
+            *("--workspace", space, "--resamples", "0", "-q"),
+        )
+        scan = str(json.loads(out.read_text())["scan"])
+        run("code-report", "export", scan, "--json", tmp_path / "s.json", "--workspace", space)
+        document = json.loads((tmp_path / "s.json").read_text())
+        assert document["run"]["views"]["crops"] == crops
+        scores[crops] = [row["score"] for row in document["files"]]
+        for row in document["files"]:
+            assert row["score"] == pytest.approx(
+                np.mean([crop["score"] for crop in row["crops"]]) if row["crops"] else row["score"]
+            )
+    assert scores["five"] != scores["center"]
 
 
 def test_what_the_gallery_holds_is_left_out_and_counted(

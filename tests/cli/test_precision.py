@@ -14,7 +14,7 @@ import pytest
 from code_forensics.engine.decoding.decode import Decoded, decode
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
-from code_forensics.engine.embedding.precision import calibration_crops, margin_band
+from code_forensics.engine.embedding.precision import calibration_crops, cosine_band
 
 from tests.cli.in_process import run
 from tests.conftest import draw_photo
@@ -46,8 +46,8 @@ def _crop(path: Path) -> np.ndarray:
 @pytest.fixture(scope="module", autouse=True)
 def small_sample() -> Iterator[None]:
     """Bands rest on 32 pictures, not 256, for the sake of time."""
-    measure = partial(margin_band, crops=calibration_crops(32))
-    with mock.patch("code_forensics.cli.precision.margin_band", measure):
+    measure = partial(cosine_band, crops=calibration_crops(32))
+    with mock.patch("code_forensics.cli.precision.cosine_band", measure):
         yield
 
 
@@ -157,11 +157,11 @@ def test_the_band_is_measured_once_and_recorded(scene: Scene, space: Path) -> No
     audit = document["summary"]["precision"]
     assert audit["audited"] == PHOTOS
     assert audit["held"] is True
-    with mock.patch("code_forensics.cli.precision.margin_band", side_effect=AssertionError):
+    with mock.patch("code_forensics.cli.precision.cosine_band", side_effect=AssertionError):
         said = run("code-scan", scene.photos, *words, "--workspace", space, "--reembed").stdout
     assert "bfloat16: what cosines off by" in said
     with (
-        mock.patch("code_forensics.cli.precision.margin_band", side_effect=RuntimeError),
+        mock.patch("code_forensics.cli.precision.cosine_band", side_effect=RuntimeError),
         pytest.raises(RuntimeError),
     ):
         run("code-scan", scene.photos, *words, "-k", "3", "--workspace", space)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.starter import read as starter_files
 from code_forensics.engine.starter.read import EMBEDDED, read_about
 from code_forensics.index.starters import starter_action
@@ -77,6 +78,28 @@ def test_an_empty_workspace_scans_with_the_starter_and_says_so(
         [row[c] for c in keep] for row in first.rows
     ]
     assert {file: file.stat().st_mtime_ns for file in EMBEDDED.iterdir()} == package
+
+
+def test_a_scan_looks_at_the_crops_that_its_gallery_was_made_for(tmp_path: Path) -> None:
+    draw_photo(tmp_path / "photos" / "wide.jpg", 5, (500, 400))
+    photos, ws = tmp_path / "photos", tmp_path / "ws"
+    space = ("--workspace", ws)
+    usual = len(ViewPlan(read_about().crops).places(500, 400))
+    assert usual == 5
+    run("code-index", "build", "mine", "--real", photos, "--fake", f"g={photos}", *space)
+    for gallery, options, crops in (
+        ("starter", (), usual),
+        ("starter", ("--crops", "center"), 0),
+        ("mine", (), 0),
+        ("mine", ("--crops", "five"), 5),
+    ):
+        report = tmp_path / "report.json"
+        run("code-scan", photos, "--gallery", gallery, *options, "--json", report, *space)
+        assert len(json.loads(report.read_text())["files"][0]["crops"]) == crops
+    shown = run("code-index", "info", "starter", *space).stdout
+    assert "five" in next(line for line in shown.splitlines() if "--crops" in line)
+    scanned = run("code-scan", photos, "--gallery", "starter", *space).stdout
+    assert "mean over the middle and the four corners" in " ".join(scanned.split())
 
 
 def test_one_own_gallery_stays_the_only_one(photos: Path, tmp_path: Path) -> None:

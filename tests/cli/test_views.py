@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, decode
-from code_forensics.engine.decoding.layout import Layout
+from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import CHANGES, ViewPlan
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
@@ -62,7 +62,7 @@ def test_a_grid_adds_crops_and_keeps_the_evidence_of_the_centre(folder: Path) ->
         assert row["real_similarity"] == centre[name]["real_similarity"]
         assert row["neighbours"] == centre[name]["neighbours"]
         assert row["knn"] == centre[name]["knn"]
-    places = ViewPlan(Layout.GRID).places(900, 900)
+    places = ViewPlan(Crops.GRID).places(900, 900)
     crops = grid["splice.png"]["crops"]
     assert [(c["left"], c["top"], c["size"]) for c in crops] == [
         (p.left, p.top, p.size) for p in places
@@ -79,7 +79,7 @@ def test_scores_are_those_of_the_crops_embedded_by_hand(
     folder: Path, small_checkpoint: Path
 ) -> None:
     rows = scan(folder, "--crops", "five", "--probe")
-    plan = ViewPlan(Layout.FIVE, probe=True)
+    plan = ViewPlan(Crops.FIVE, probe=True)
     data = (folder / "photos" / "rough0.jpg").read_bytes()
     answer = decode(data, DecodeOptions(views=plan))
     assert isinstance(answer, Decoded)

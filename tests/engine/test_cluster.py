@@ -23,7 +23,7 @@ from code_forensics.engine.cluster.pipeline import ClusterPipeline
 from code_forensics.engine.cluster.worker import FileWorker, Part, Setup, versions
 from code_forensics.engine.contracts import Content
 from code_forensics.engine.decoding.decode import DecodeOptions
-from code_forensics.engine.decoding.layout import Layout
+from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.embedding.checkpoint import Checkpoint
 from code_forensics.engine.embedding.embed import Embedder
@@ -41,7 +41,7 @@ from tests.conftest import SMALL, draw_checkpoint, draw_photo
 from tests.engine.test_archives import tar_of, zip_of
 
 ARCHIVES = PipelineOptions(workers=2, archives=ArchiveLimits(), frames=3)
-VIEWS = PipelineOptions(decode=DecodeOptions(views=ViewPlan(Layout.FIVE, probe=True)))
+VIEWS = PipelineOptions(decode=DecodeOptions(views=ViewPlan(Crops.FIVE, probe=True)))
 BARE = PipelineOptions(workers=1, provenance=False)
 
 

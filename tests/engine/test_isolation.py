@@ -19,7 +19,7 @@ from code_forensics.engine.decoding.decode import (
     Reason,
     decode,
 )
-from code_forensics.engine.decoding.layout import Layout
+from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.isolation.decoders import Decoders
 from code_forensics.engine.isolation.framing import BrokenMessageError, receive
@@ -67,7 +67,7 @@ def bad(monkeypatch: pytest.MonkeyPatch) -> Decoders:
 
 
 @pytest.mark.parametrize("name", ["TIFF", "WEBP", "GIF", "BMP", "JPEG2000", "AVIF", "PNG", "JPEG"])
-@pytest.mark.parametrize("plan", [ViewPlan(), ViewPlan(Layout.FIVE, probe=True)], ids=["1", "9"])
+@pytest.mark.parametrize("plan", [ViewPlan(), ViewPlan(Crops.FIVE, probe=True)], ids=["1", "9"])
 def test_the_answer_is_that_of_this_process(name: str, plan: ViewPlan) -> None:
     options = DecodeOptions(views=plan)
     data = picture(name)

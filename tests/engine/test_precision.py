@@ -12,7 +12,7 @@ from code_forensics.engine.embedding.precision import (
     Audit,
     PrecisionBand,
     calibration_crops,
-    margin_band,
+    cosine_band,
     score_errors,
 )
 from code_forensics.engine.judging.hits import Hits, search_both
@@ -94,14 +94,14 @@ def test_the_band_is_the_sample_s_largest_error_times_safety() -> None:
     reduced, exact = _embedders(draw_checkpoint(SMALL))
     crops = calibration_crops(24, seed=3)
     gallery = BruteGallery(exact.embed(calibration_crops(40, seed=4)), np.arange(40) % 3 == 0)
-    band = margin_band(reduced, exact, gallery, 1, crops, safety=1.5)
+    band = cosine_band(reduced, exact, gallery, 1, crops, safety=1.5)
     apart = _margins(search_both(gallery, reduced.embed(crops), 1)) - _margins(
         search_both(gallery, exact.embed(crops), 1)
     )
     assert band.largest >= np.abs(apart).max() > 0
     assert band.width == pytest.approx(1.5 * band.largest)
     assert (band.sample, band.k, band.precision) == (24, 1, "bfloat16")
-    assert margin_band(reduced, exact, gallery, 1, crops, safety=1.5) == band
+    assert cosine_band(reduced, exact, gallery, 1, crops, safety=1.5) == band
 
 
 def test_a_band_needs_two_precisions_of_one_encoder() -> None:
@@ -110,9 +110,9 @@ def test_a_band_needs_two_precisions_of_one_encoder() -> None:
     gallery = BruteGallery(np.eye(24, dtype=np.float32), np.arange(24) % 2 == 0)
     for pair in ((reduced, stranger), (exact, reduced)):
         with pytest.raises(ValueError, match="one encoder"):
-            margin_band(*pair, gallery)
+            cosine_band(*pair, gallery)
     with pytest.raises(ValueError, match="no band"):
-        margin_band(reduced, exact, gallery, 1, np.empty((0, 224, 224, 3), np.uint8))
+        cosine_band(reduced, exact, gallery, 1, np.empty((0, 224, 224, 3), np.uint8))
 
 
 def test_the_sample_is_the_same_every_time_and_varied() -> None:
@@ -162,7 +162,7 @@ def test_labels_of_real_images_are_float32_s(deit: Path) -> None:
     try:
         truth, approximate = exact.embed(crops), reduced.embed(crops[200:])
         gallery = BruteGallery(truth[:200], fake[:200])
-        bands = {k: margin_band(reduced, exact, gallery, k, calibration_crops(48)) for k in (1, 5)}
+        bands = {k: cosine_band(reduced, exact, gallery, k, calibration_crops(48)) for k in (1, 5)}
     finally:
         torch.set_num_threads(before)
     for k, band in bands.items():

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, decode
-from code_forensics.engine.decoding.layout import Layout
+from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import CHANGES, SIZE, ViewPlan
 from code_forensics.engine.errors import InputError
 from hypothesis import given
@@ -33,8 +33,8 @@ def views(data: bytes, plan: ViewPlan, region: bool = True) -> np.ndarray:
     return answer.views
 
 
-@given(SIDES, SIDES, st.sampled_from(Layout), st.booleans())
-def test_geometry(width: int, height: int, layout: Layout, probe: bool) -> None:
+@given(SIDES, SIDES, st.sampled_from(Crops), st.booleans())
+def test_geometry(width: int, height: int, layout: Crops, probe: bool) -> None:
     plan = ViewPlan(layout, probe)
     places = plan.places(width, height)
     assert len(places) == len(set(places))
@@ -53,23 +53,23 @@ def test_geometry(width: int, height: int, layout: Layout, probe: bool) -> None:
 @pytest.mark.parametrize("side", [225, 448, 700, 1344])
 def test_a_grid_covers_everything_up_to_its_size(side: int) -> None:
     seen = np.zeros((side, side), bool)
-    for place in ViewPlan(Layout.GRID).places(side, side):
+    for place in ViewPlan(Crops.GRID).places(side, side):
         seen[place.top : place.top + SIZE, place.left : place.left + SIZE] = True
     assert seen.all()
 
 
 def test_five_is_the_middle_and_the_corners() -> None:
-    places = ViewPlan(Layout.FIVE).places(1000, 600)
+    places = ViewPlan(Crops.FIVE).places(1000, 600)
     assert [(p.left, p.top) for p in places] == [(388, 188), (0, 0), (776, 0), (0, 376), (776, 376)]
-    assert len(ViewPlan(Layout.FIVE).places(1000, 100)) == 3
-    assert len(ViewPlan(Layout.GRID).places(200, 224)) == 1
+    assert len(ViewPlan(Crops.FIVE).places(1000, 100)) == 3
+    assert len(ViewPlan(Crops.GRID).places(200, 224)) == 1
 
 
 @pytest.mark.parametrize("name", ["PNG", "JPEG"])
-@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("layout", list(Crops))
 @pytest.mark.parametrize("size", [(700, 500), (150, 500), (90, 70)])
 def test_crops_hold_the_pixels_of_their_places(
-    name: str, layout: Layout, size: tuple[int, int]
+    name: str, layout: Crops, size: tuple[int, int]
 ) -> None:
     data = encoded(noise(*size), name)
     with Image.open(io.BytesIO(data)) as image:
@@ -106,7 +106,7 @@ def test_the_changes_are_what_they_say() -> None:
 
 
 def test_plans_in_run_records() -> None:
-    for layout in Layout:
+    for layout in Crops:
         for probe in (False, True):
             plan = ViewPlan(layout, probe)
             assert ViewPlan.of(plan.record()) == plan

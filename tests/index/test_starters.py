@@ -54,14 +54,16 @@ def test_the_latest_of_several_is_current_and_a_removed_one_is_none(space: Works
     with space:
         assert space.starters.current() is None
         make(space, "starter", starter_action("a" * 64))
-        make(space, "starter-b", starter_action("b" * 64, 15))
+        make(space, "starter-b", starter_action("b" * 64, 15, "five"))
         make(space, "starter.like", "build of a starter")
         assert space.starters.all() == [
-            InstalledStarter("starter", "a" * 64, 1, 1),
-            InstalledStarter("starter-b", "b" * 64, 1, 15),
+            InstalledStarter("starter", "a" * 64, 1, 1, "center"),
+            InstalledStarter("starter-b", "b" * 64, 1, 15, "five"),
         ]
         named = ("starter", "starter-b", "starter.like", "nothing")
         assert [space.k_of_gallery(name) for name in named] == [1, 15, 1, 1]
+        crops = [space.crops_of_gallery(name) for name in named]
+        assert crops == ["center", "five", "center", "center"]
         assert space.choose_gallery().name == "starter.like"  # no starter's action made it
         space.galleries.remove("starter.like")
         assert space.choose_gallery().name == "starter-b"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from code_forensics.engine.decoding.layout import Crops
+from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.judging.assessment import assess
@@ -32,6 +34,7 @@ SOURCES = {
     "fake": ("seen-f", "held-f", "held-g"),
 }
 IMAGES = 6
+HALF = Condition.HALF  # 224 pixels a side: nothing beside the middle
 
 
 @pytest.fixture(scope="module")
@@ -112,17 +115,21 @@ def test_sources_and_card_say_what_is_what(made: Path) -> None:
     assert "seen-" not in judged
 
 
-def test_each_source_is_judged_by_a_gallery_without_it(data: Path, small_checkpoint: Path) -> None:
+@pytest.mark.parametrize("plan", [ViewPlan(), ViewPlan(Crops.FIVE)], ids=lambda p: p.layout)
+def test_each_source_is_judged_by_a_gallery_without_it(
+    data: Path, small_checkpoint: Path, plan: ViewPlan
+) -> None:
     """Scores equal a plain computation, one picture at a time, without the source's references."""
     catalogue = open_catalogue(str(data))
     usable = usable_images(catalogue)
     assert len(usable) == IMAGES * 8  # neither the small picture nor the text
     chosen = choose_items(catalogue, usable, PATTERNS, tuple(Condition), 20, 0)
     images = unseen_images(catalogue, usable, PATTERNS, 4)
-    every = [*chosen, *((n, c) for c in Condition for n in images.tolist())]
+    looked_at = [(n, c) for c in Condition for n in images.tolist()]
     embedder = Embedder(read_checkpoint(small_checkpoint), "cpu")
-    embedded = embed_items(catalogue, list(dict.fromkeys(every)), embedder, lambda _: None)
-    references = as_references(catalogue, embedded, chosen, PATTERNS)
+    of_gallery = embed_items(catalogue, chosen, embedder, lambda _: None)
+    references = as_references(catalogue, of_gallery, chosen, PATTERNS)
+    embedded = embed_items(catalogue, looked_at, embedder, lambda _: None, plan)
     judged = judge_held_out(catalogue, embedded, images, references, ThresholdOptions())
     assert sorted(judged.images.tolist()) == images.tolist()
     judged_sources = [catalogue.sources[s] for s in catalogue.source[images]]
@@ -133,17 +140,22 @@ def test_each_source_is_judged_by_a_gallery_without_it(data: Path, small_checkpo
     for place, condition in enumerate(Condition):
         for column, number in enumerate(judged.images.tolist()):
             source = catalogue.sources[catalogue.source[number]]
-            query = embedded.vectors[rows[number, condition]].astype(np.float64)
-            cosines: dict[int, list[float]] = {0: [], 1: []}
-            for vector, label, own in zip(
-                references.vectors, references.labels.tolist(), references.sources, strict=True
-            ):
-                if own != source:
-                    norm = np.linalg.norm(query) * np.linalg.norm(vector.astype(np.float64))
-                    cosines[label].append(float(query @ vector / norm))
-            real, fake = max(cosines[0]), max(cosines[1])
-            both = 2 - real - fake + FLOOR
-            expected = pytest.approx((fake - real) / both, abs=5e-6 / both)
+            queries = embedded.views[rows[number, condition]].astype(np.float64)
+            assert len(queries) == (1 if plan.layout is Crops.CENTER or condition is HALF else 5)
+            scores, narrowest = [], 2.0
+            for query in queries:
+                cosines: dict[int, list[float]] = {0: [], 1: []}
+                for vector, label, own in zip(
+                    references.vectors, references.labels.tolist(), references.sources, strict=True
+                ):
+                    if own != source:
+                        norm = np.linalg.norm(query) * np.linalg.norm(vector.astype(np.float64))
+                        cosines[label].append(float(query @ vector / norm))
+                real, fake = max(cosines[0]), max(cosines[1])
+                both = 2 - real - fake + FLOOR
+                narrowest = min(narrowest, both)
+                scores.append((fake - real) / both)
+            expected = pytest.approx(np.mean(scores), abs=5e-6 / narrowest)
             assert judged.scores[place, column] == expected
     rest = references.without("held-a")
     assert "held-a" not in rest.sources and len(rest) < len(references)
@@ -182,6 +194,18 @@ def test_what_cannot_be_used_is_said(data: Path, small_checkpoint: Path, tmp_pat
         make(StarterOptions(patterns=Patterns(("held-a", "held-b", "held-f"))))
     with pytest.raises(ConfigError, match="GPL"):
         make(replace(StarterOptions(patterns=PATTERNS), licence="GPL-3.0"))
+
+
+def test_a_starter_is_made_for_the_crops_it_is_judged_by(
+    data: Path, small_checkpoint: Path, tmp_path: Path, made: Path
+) -> None:
+    options = StarterOptions(per_class=30, patterns=PATTERNS, resamples=0, crops=Crops.FIVE)
+    middle = read_starter(made)
+    make_starter(small_checkpoint, str(data), tmp_path, options)
+    five = read_starter(tmp_path)
+    assert (middle.about.crops, five.about.crops) == (Crops.CENTER, Crops.FIVE)
+    assert five.about.gallery_sha256 == middle.about.gallery_sha256  # references are middles
+    assert "| crops | `five`: the middle and the four corners" in five.card.read_text()
 
 
 def test_a_run_says_which_sources_did_not_train(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ...engine.decoding.layout import Crops
 from ...engine.evaluation.evaluate import Interval, Metrics
 from ...engine.judging.assessment import Assessment
 from ...engine.judging.thresholds import Thresholds
@@ -10,6 +11,17 @@ from ..catalogue import Label
 from .conditions import Condition
 from .held_out import ConditionFigures
 from .roles import Role, Source
+
+_LOOKED_AT = {
+    Crops.CENTER: "the middle alone",
+    Crops.FIVE: "the middle and the four corners; a score is the mean of theirs",
+    Crops.GRID: "up to 6 x 6 over the whole picture and the middle; a score is the mean of theirs",
+}
+_SEEN = {
+    Crops.CENTER: "the middle 224 x 224 pixels",
+    Crops.FIVE: "the middle and the corners, 224 x 224 pixels each",
+    Crops.GRID: "up to 37 parts of 224 x 224 pixels",
+}
 
 WEAK = 0.75
 """AUC below which a generator is named among what the starter cannot find."""
@@ -28,6 +40,7 @@ class Facts:
         encoder_sha256: Identity of the encoder.
         gallery_sha256: Identity of the gallery.
         licence: SPDX identifier.
+        crops: What of a picture is judged.
         notes: What else shall be said, Markdown, written by people; may be empty.
     """
 
@@ -39,6 +52,7 @@ class Facts:
     encoder_sha256: str
     gallery_sha256: str
     licence: str
+    crops: Crops
     notes: str
 
 
@@ -66,7 +80,7 @@ def write_card(
         "Written by the command below from what it measured; do not edit it by hand.",
         _identity(facts, counts, conditions),
         "## What it cannot do",
-        _limits(sources, figures),
+        _limits(sources, figures, facts.crops),
         "## Figures",
         _how_measured(sources),
         *(_condition(one) for one in figures),
@@ -96,6 +110,7 @@ def _identity(facts: Facts, counts: tuple[int, int], conditions: Sequence[Condit
             f" generator, no pictures; in the conditions {', '.join(conditions)};"
             f" SHA-256 `{facts.gallery_sha256}`",
         ),
+        ("crops", f"`{facts.crops}`: {_LOOKED_AT[facts.crops]}"),
         ("licence of weights and vectors", facts.licence),
         ("made with", f"`{facts.command}`"),
         ("commit", facts.commit or "unknown"),
@@ -103,7 +118,7 @@ def _identity(facts: Facts, counts: tuple[int, int], conditions: Sequence[Condit
     return _table(("", ""), rows)
 
 
-def _limits(sources: Sequence[Source], figures: Sequence[ConditionFigures]) -> str:
+def _limits(sources: Sequence[Source], figures: Sequence[ConditionFigures], crops: Crops) -> str:
     native = figures[0]
     learnt = [source for source in sources if source.role is Role.TRAINED]
     generators = {g for source in learnt for g in source.generators}
@@ -122,7 +137,7 @@ def _limits(sources: Sequence[Source], figures: Sequence[ConditionFigures]) -> s
             f"- On held-out sources it finds {_percent(unfound)} of the generated images at its"
             f" thresholds, and decides nothing on {_percent(overall.abstained)} of all images.",
             f"- Held-out generators with an AUC below {WEAK:.2f}: {', '.join(weak) or 'none'}.",
-            "- It sees the middle 224 x 224 pixels. Pictures with a side below that, drawings,"
+            f"- It sees {_SEEN[crops]}. Pictures with a side below that, drawings,"
             " renderings and edited photographs are outside what was measured.",
             "- Compression and resizing cost accuracy: see the figures for each condition.",
             '- A verdict "real" says that no trace was found. Verdicts are leads, not proofs.',
@@ -147,9 +162,9 @@ def _how_measured(sources: Sequence[Source]) -> str:
         " trained on, some images of each. Each source is judged by the starter without it: its"
         " references are taken out of the gallery, and calibration and thresholds are fitted again"
         " on the other such sources. So the figures speak of new sources, though the training's"
-        " options may have been chosen by the"
-        " same sources, which would flatter them. Intervals are 95 %, of a bootstrap over sources."
-        " Thresholds are those of `code-scan` by default. Beside them stands what a logistic"
+        " options may have been chosen by the same sources, which would flatter them. Intervals are"
+        " 95 %, of a bootstrap over sources. Crops and thresholds are those of `code-scan` by"
+        " default. Beside them stands what a logistic"
         " regression on file headers alone (format, size, compression; learnt on the sources that"
         " trained) reaches on the same images: an AUC of 0.5 there says that the files themselves"
         " do not give the class away. JPEG 70 compresses every image again. Half size halves both"

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...engine.decoding.decode import Decoded
-from ...engine.decoding.decode import decode as decode_crop
-from ...engine.decoding.views import SIZE
+from ...engine.decoding.decode import Decoded, DecodeOptions
+from ...engine.decoding.decode import decode as decode_views
+from ...engine.decoding.views import SIZE, ViewPlan
 from ...engine.embedding.embed import Embedder
 from ...engine.evaluation.file_facts import FileFacts, read_facts
 from ..catalogue import Catalogue
@@ -30,12 +30,13 @@ class Embedded:
 
     Attributes:
         items: In the order asked for; what cannot be decoded is missing.
-        vectors: Embeddings, shape (M, D), float32, not of unit length.
+        views: Of each item the embeddings of its views, shape (V, D), float32, not of unit
+            length; the centre crop's first.
         facts: What each file says before a pixel is decoded.
     """
 
     items: tuple[Item, ...]
-    vectors: NDArray[np.float32]
+    views: tuple[NDArray[np.float32], ...]
     facts: tuple[FileFacts, ...]
 
     def rows(self) -> dict[Item, int]:
@@ -69,7 +70,11 @@ def facts_of(catalogue: Catalogue, item: Item) -> FileFacts | None:
 
 
 def embed_items(
-    catalogue: Catalogue, items: Sequence[Item], embedder: Embedder, say: Callable[[str], None]
+    catalogue: Catalogue,
+    items: Sequence[Item],
+    embedder: Embedder,
+    say: Callable[[str], None],
+    plan: ViewPlan | None = None,
 ) -> Embedded:
     """Decode and embed.
 
@@ -78,33 +83,39 @@ def embed_items(
         items: Which, in which condition; none twice.
         embedder: The encoder, as scans use it.
         say: Takes lines of progress.
+        plan: Which views of each; None is the centre crop alone.
     """
+    options = DecodeOptions(views=plan or ViewPlan())
     torch.set_num_threads(1)  # as in a scan: threads of our own embed
     parts = [items[i : i + embedder.batch] for i in range(0, len(items), embedder.batch)]
     done: list[Item] = []
-    vectors: list[NDArray[np.float32]] = []
+    views: list[NDArray[np.float32]] = []
     facts: list[FileFacts] = []
 
-    def work(part: Sequence[Item]) -> tuple[list[Item], NDArray[np.float32], list[FileFacts]]:
-        looks = list(_looks(catalogue, part))
-        crops = [crop for _, crop, _ in looks]
-        embedded = embedder.embed(
-            np.stack(crops) if crops else np.empty((0, SIZE, SIZE, 3), np.uint8)
-        )
-        return [item for item, _, _ in looks], embedded, [known for _, _, known in looks]
+    def work(part: Sequence[Item]) -> list[tuple[Item, NDArray[np.float32], FileFacts]]:
+        looks = list(_looks(catalogue, part, options))
+        if not looks:
+            return []
+        embedded = embedder.embed(np.concatenate([crops for _, crops, _ in looks]))
+        ends = np.cumsum([len(crops) for _, crops, _ in looks])[:-1]
+        return [
+            (item, own, known)
+            for (item, _, known), own in zip(looks, np.split(embedded, ends), strict=True)
+        ]
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for number, (own, embedded, known) in enumerate(pool.map(work, parts), 1):
-            done += own
-            vectors.append(embedded)
-            facts += known
+        for number, looked in enumerate(pool.map(work, parts), 1):
+            for item, own, known in looked:
+                done.append(item)
+                views.append(own)
+                facts.append(known)
             if number % max(1, len(parts) // 10) == 0:
                 say(f"embedded {len(done)} of {len(items)}")
-    return Embedded(tuple(done), np.concatenate(vectors), tuple(facts))
+    return Embedded(tuple(done), tuple(views), tuple(facts))
 
 
 def _looks(
-    catalogue: Catalogue, part: Sequence[Item]
+    catalogue: Catalogue, part: Sequence[Item], options: DecodeOptions
 ) -> Iterator[tuple[Item, NDArray[np.uint8], FileFacts]]:
     for number, condition in part:
         try:
@@ -112,8 +123,8 @@ def _looks(
         except OSError as error:
             _LOG.warning("passed over %s: %s", catalogue.describe(number), error)
             continue
-        decoded, facts = decode_crop(data), read_facts(data)
+        decoded, facts = decode_views(data, options), read_facts(data)
         if not isinstance(decoded, Decoded) or facts is None:
             _LOG.warning("passed over %s: it cannot be decoded", catalogue.describe(number))
             continue
-        yield (number, condition), decoded.crop, facts
+        yield (number, condition), decoded.views, facts

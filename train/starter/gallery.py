@@ -99,7 +99,7 @@ def as_references(
     rows = embedded.rows()
     found = [item for item in items if item in rows]
     images = np.array([number for number, _ in found], dtype=np.int64)
-    raw = embedded.vectors[[rows[item] for item in found]]
+    raw = np.stack([embedded.views[rows[item]][0] for item in found])
     sources = tuple(catalogue.sources[s] for s in catalogue.source[images].tolist())
     return References(
         unit_vectors(raw).astype(np.float16).astype(np.float32),

@@ -138,7 +138,7 @@ def judge_held_out(
 
     Args:
         catalogue: What was embedded.
-        embedded: Holds the images in all conditions.
+        embedded: Holds the images in all conditions; scores are means over their views.
         images: From :func:`unseen_images`.
         references: Of the starter.
         options: Error rates that the thresholds are fitted for.
@@ -149,31 +149,37 @@ def judge_held_out(
     parts = []
     for source in np.unique(catalogue.source[whole]).tolist():
         own = [n for n in whole if catalogue.source[n] == source]
-        vectors = np.stack([embedded.vectors[[rows[n, c] for n in own]] for c in Condition])
+        views = [embedded.views[rows[n, c]] for c in Condition for n in own]
         rest = references.without(catalogue.sources[source])
-        parts.append(_judge_source(np.array(own), vectors, rest, options, k))
+        parts.append(_judge_source(np.array(own), views, rest, options, k))
     return Judged.join(parts)
 
 
 def _judge_source(
     images: NDArray[np.int64],
-    vectors: NDArray[np.float32],
+    views: Sequence[NDArray[np.float32]],
     references: References,
     options: ThresholdOptions,
     k: int,
 ) -> Judged:
-    """Judge images with vectors (C, N, D) by a gallery that does not hold their source."""
-    conditions, count, width = vectors.shape
+    """Judge N images by a gallery that does not hold their source.
+
+    Views are those of the first condition's N images, (V, D) each, then those of the next.
+    """
+    counts = np.array([len(own) for own in views])
+    first = np.cumsum(counts) - counts
     assessment = references.assess(k)
     thresholds = assessment.thresholds(options)
-    queries, units = unit_vectors(vectors.reshape(-1, width)), unit_vectors(references.vectors)
+    queries, units = unit_vectors(np.concatenate(views)), unit_vectors(references.vectors)
     nearest = {}
     for label in (REAL, FAKE):
         table = queries @ units[references.labels == label].T
         nearest[label] = -np.sort(-table, axis=1)[:, :k].astype(np.float64)
-    scores = relative_margins(nearest[REAL], nearest[FAKE], k)
-    decided = decide(scores, nearest_similarities(nearest[REAL], nearest[FAKE]), thresholds)
-    shape = (conditions, count)
+    every = relative_margins(nearest[REAL], nearest[FAKE], k)
+    scores = np.add.reduceat(every, first) / counts
+    similar = nearest_similarities(nearest[REAL], nearest[FAKE])
+    decided = decide(scores, np.add.reduceat(similar, first) / counts, thresholds)
+    shape = (len(Condition), len(images))
     return Judged(
         images,
         scores.reshape(shape),

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from ...engine.decoding.decode import PREPROCESSING
+from ...engine.decoding.layout import Crops
+from ...engine.decoding.views import ViewPlan
 from ...engine.embedding.checkpoint import (
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -60,6 +62,7 @@ class StarterOptions:
         device: Where images are embedded.
         seed: Every draw follows from it.
         k: References of each class behind a score.
+        crops: What scans look at of a picture, by default.
         command: For the card: what was called.
         notes: For the card: what the makers want to be said, Markdown.
         resamples: Of the bootstrap.
@@ -73,6 +76,7 @@ class StarterOptions:
     device: Device = "cpu"
     seed: int = 0
     k: int = 1
+    crops: Crops = Crops.CENTER
     command: str = ""
     notes: str = ""
     resamples: int = RESAMPLES
@@ -111,10 +115,11 @@ def make_starter(
     )
     images = unseen_images(catalogue, usable, patterns, options.judged, options.seed)
     judged_items = [(number, condition) for condition in Condition for number in images.tolist()]
-    items = list(dict.fromkeys([*chosen, *judged_items]))
-    say(f"embedding {len(chosen)} references and {len(images)} images to judge by")
-    embedded = embed_items(catalogue, items, embedder, say)
-    references = as_references(catalogue, embedded, chosen, patterns)
+    say(f"embedding {len(chosen)} references")
+    of_gallery = embed_items(catalogue, chosen, embedder, say)
+    references = as_references(catalogue, of_gallery, chosen, patterns)
+    say(f"embedding {len(images)} images to judge by")
+    embedded = embed_items(catalogue, judged_items, embedder, say, ViewPlan(options.crops))
     reals = int((references.labels == Label.REAL).sum())
     counts = reals, len(references) - reals
     assessment = references.assess(options.k)
@@ -143,6 +148,7 @@ def make_starter(
         embedder.sha256,
         sealed,
         options.licence,
+        options.crops,
         options.notes,
     )
     card = write_card(facts, sources, figures, assessment, counts, options.conditions)
@@ -156,7 +162,14 @@ def make_starter(
         starter.LICENCE_NAME: licence.encode(),
     }
     about = starter.About(
-        sealed, embedder.sha256, PREPROCESSING, *counts, options.k, options.licence, _hashes(files)
+        sealed,
+        embedder.sha256,
+        PREPROCESSING,
+        *counts,
+        options.k,
+        options.crops,
+        options.licence,
+        _hashes(files),
     )
     files[starter.ABOUT_NAME] = about.to_bytes()  # the last: it vouches for the others
     for name, content in files.items():

@@ -62,15 +62,20 @@ def file_of(row: Row, unpacked: Path) -> Path:
 def _scaled(picture: Image.Image, row: Row) -> Image.Image:
     """The picture as it is, divided, or made small and compressed."""
     if (shorter := int(row["shorter"])) > 0:
-        factor = shorter / min(picture.size)
-        width, height = (round(side * factor) for side in picture.size)
-        small, file = picture.resize((width, height), Image.Resampling.LANCZOS), io.BytesIO()
-        small.save(file, "WEBP", quality=SMALL_QUALITY)
-        return Image.open(file).convert("RGB")
+        return Image.open(io.BytesIO(as_web_site(picture, shorter))).convert("RGB")
     if (divide := int(row["divide"])) > 1:
         width, height = (side // divide for side in picture.size)
         return picture.resize((width, height), Image.Resampling.LANCZOS)
     return picture
+
+
+def as_web_site(picture: Image.Image, shorter: int) -> bytes:
+    """A picture made small, its shorter side of so many pixels, as a WebP file."""
+    factor = shorter / min(picture.size)
+    width, height = (round(side * factor) for side in picture.size)
+    small, file = picture.resize((width, height), Image.Resampling.LANCZOS), io.BytesIO()
+    small.save(file, "WEBP", quality=SMALL_QUALITY)
+    return file.getvalue()
 
 
 def _picture(file: Path, sha256: str) -> Image.Image:
