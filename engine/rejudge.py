@@ -33,7 +33,7 @@ def rejudge(
     """Judge the rows of an earlier scan by another gallery, other thresholds or another prior.
 
     Rows without a verdict are kept as they are. What is judged is ``cached``, or ``duplicate`` as
-    it was; where the content's vector is gone the row is ``failed`` (``not_embedded``).
+    it was; where the content's vectors are gone the row is ``failed`` (``not_embedded``).
 
     Args:
         rows: Of the earlier scan, in order.
@@ -54,12 +54,8 @@ def rejudge(
     source = iter(rows)
     while not stop() and (batch := list(islice(source, COMMIT_ROWS))):
         started = time.perf_counter()
-        contents = [_content(row, recorder) for row in batch]
-        known = [
-            (content, vectors_of(content))
-            for content in contents
-            if content is not None and content.vector is not None
-        ]
+        contents = [_content(row, recorder, plan) for row in batch]
+        known = [(content, vectors_of(content)) for content in contents if content is not None]
         queries: list[Query] = []
         if known:
             found = search_both(gallery, np.concatenate([views for _, views in known]), judge.depth)
@@ -74,7 +70,7 @@ def rejudge(
         for row, stored in zip(batch, contents, strict=True):
             if not row.status.judged:
                 ledger.copy(row)
-            elif stored is None or stored.vector is None:
+            elif stored is None:
                 ledger.copy(_lost(row))
             else:
                 status = Status.DUPLICATE if row.status is Status.DUPLICATE else Status.CACHED
@@ -83,10 +79,15 @@ def rejudge(
         yield from ledger.commit()
 
 
-def _content(row: FileResult, recorder: Recorder) -> Content | None:
+def _content(row: FileResult, recorder: Recorder, plan: ViewPlan) -> Content | None:
+    """What is known of a judged row, where all of its views are."""
     if not row.status.judged or row.sha256 is None:
         return None
-    return recorder.known_content(row.sha256, row.frame or 1)
+    content = recorder.known_content(row.sha256, row.frame or 1)
+    if content is None or content.vector is None:
+        return None
+    whole = plan.complete(content.width, content.height, len(vectors_of(content)))
+    return content if whole else None
 
 
 def _lost(row: FileResult) -> FileResult:

@@ -246,10 +246,14 @@ class ContentStore:
             self._place(file, key)
 
     def bring(self, contents: Sequence[KnownContent]) -> None:
-        """Store in one transaction what another workspace knows; what is known here stays."""
+        """Store in one transaction what another workspace knows and is not known here.
+
+        A vector takes the place of a failure, and one with the plan's views that of one without.
+        """
         with writing(self._database):
             for content in contents:
-                if self.known_content(content.sha256, content.frame) is None:
+                ours = self.known_content(content.sha256, content.frame)
+                if ours is None or _adds(content, ours):
                     self._upsert(content)
 
     def bring_files(self, files: Sequence[tuple[FileIdentity, str]]) -> None:
@@ -285,14 +289,18 @@ class ContentStore:
         return None if row is None else int(row[0])
 
     def _upsert(self, content: ContentLike) -> int:
+        """Store what was learnt; what it leaves open, as a failure does, stays as it is known."""
         provenance = json.dumps(content.provenance, sort_keys=True)
         (key,) = self._connection.execute(
             "INSERT INTO contents"
             " (sha256, bytes, format, width, height, decoder, provenance, frames)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET"
-            " format = excluded.format, width = excluded.width, height = excluded.height,"
-            " decoder = excluded.decoder, provenance = excluded.provenance,"
-            " frames = excluded.frames RETURNING id",
+            " format = COALESCE(excluded.format, format),"
+            " width = COALESCE(excluded.width, width), height = COALESCE(excluded.height, height),"
+            " decoder = COALESCE(excluded.decoder, decoder),"
+            " provenance = CASE WHEN excluded.provenance = '{}' THEN provenance"
+            " ELSE excluded.provenance END,"
+            " frames = COALESCE(excluded.frames, frames) RETURNING id",
             (
                 content_key(content.sha256, content.frame),
                 content.bytes,
@@ -307,7 +315,7 @@ class ContentStore:
         preprocessing = self._scope["preprocessing"]
         if content.vector is not None:
             # A copy of the file brings the same vector again: it keeps its id, for FAISS's sake.
-            self._connection.execute(
+            stored = self._connection.execute(
                 "INSERT OR REPLACE INTO embeddings"
                 " (content_id, encoder_id, preprocessing, precision, vector)"
                 " SELECT :content, :encoder, :preprocessing, :precision, :vector"
@@ -321,6 +329,12 @@ class ContentStore:
                     "vector": content.vector.astype("<f4").tobytes(),
                 },
             )
+            if stored.rowcount > 0:  # further views go with the centre that they were made beside
+                self._connection.execute(
+                    "DELETE FROM views WHERE content_id = :content AND encoder_id = :encoder"
+                    " AND preprocessing = :preprocessing",
+                    {**self._scope, "content": key},
+                )
             if content.views is not None:
                 vectors = content.views.astype("<f4").tobytes()
                 self._connection.execute(
@@ -344,6 +358,13 @@ class ContentStore:
                 (key, preprocessing, content.reason, content.detail),
             )
         return int(key)
+
+
+def _adds(theirs: KnownContent, ours: KnownContent) -> bool:
+    if theirs.vector is None or ours.vector is None:
+        return theirs.vector is not None
+    exact = theirs.precision in (ours.precision, "float32")
+    return exact and theirs.views is not None and ours.views is None
 
 
 def _matrix(blob: bytes, row: int) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from .clock import now
 from .content_keys import split_key
-from .contents import ContentStore, KnownContent, Recall
+from .contents import ANY_PRECISION, ContentStore, KnownContent, Recall
 from .database import writing
 from .errors import GalleryError
 from .galleries import Galleries
@@ -138,7 +138,7 @@ class Merger:
                         "SELECT id FROM encoders WHERE sha256 = ?", (gallery.encoder_sha256,)
                     ).fetchone()[0],
                     gallery.preprocessing,
-                    Recall(),
+                    Recall(precisions=ANY_PRECISION),
                     str(views.get("id") or ""),
                 )
                 for database in (source, self._database)

@@ -133,6 +133,10 @@ class ViewPlan:
         """Number of views of a picture."""
         return len(self.boxes(width, height)) + len(self.changes)
 
+    def complete(self, width: int | None, height: int | None, views: int) -> bool:
+        """Whether so many views are all of a picture's; not where its size is unknown."""
+        return bool(width and height) and views == self.count(width or 0, height or 0)
+
     def cut(self, width: int, height: int, read: Read) -> Pixels:
         """Cut all views out of a picture.
 

@@ -230,17 +230,19 @@ class Judge:
         centre = Hits(
             every.real_keys[first], every.real[first], every.fake_keys[first], every.fake[first]
         )
+        alone = self._decide(seen.scores, seen.nearest, seen.score_bands, seen.cosine_bands)
+        probes = self._probe(queries, seen.scores, alone.verdicts, first + crops)
+        middles = alone.verdicts[first]  # which the probe's changes are changes of
+        unstable = [
+            any(p.verdict is not middle for p in probe)
+            for probe, middle in zip(probes, middles, strict=True)
+        ]
+        _overrule(decisions, np.array(unstable), Inconclusive.UNSTABLE)
         votes = vote(centre, k)
         unsteady = vote(centre, k, -bands) != vote(centre, k, bands)
         _overrule(decisions, unsteady, Inconclusive.PRECISION)
         small = np.array([min(query.width, query.height) < SIZE for query in queries])
         _overrule(decisions, small, Inconclusive.TOO_SMALL)
-        probes = self._probe(queries, seen, first + crops)
-        unstable = [
-            any(p.verdict is not v for p in probe)
-            for probe, v in zip(probes, decisions.verdicts, strict=True)
-        ]
-        _overrule(decisions, np.array(unstable), Inconclusive.UNSTABLE)
         evidence = self._assessment.calibration.log10_lr(score)
         p_fake = posterior(evidence, self.options.prior)
         references = self._describe(gallery, centre, decisions)
@@ -296,17 +298,14 @@ class Judge:
     def _probe(
         self,
         queries: Sequence[Query],
-        seen: Seen,
+        scores: Floats,
+        verdicts: NDArray[np.object_],
         first: NDArray[np.int64],
     ) -> list[tuple[ProbeScore, ...]]:
-        if not any(query.changes for query in queries):
-            return [()] * len(queries)
-        verdicts = self._decide(
-            seen.scores, seen.nearest, seen.score_bands, seen.cosine_bands
-        ).verdicts
+        """What each change gave; scores and verdicts are of all views, those from `first` on."""
         return [
             tuple(
-                ProbeScore(change, float(seen.scores[row]), verdicts[row])
+                ProbeScore(change, float(scores[row]), verdicts[row])
                 for row, change in enumerate(query.changes, start)
             )
             for query, start in zip(queries, first.tolist(), strict=True)

@@ -58,6 +58,6 @@ class Memory:
             if many and content.frames is None:  # an older version did not count them
                 return None
             views = 1 if content.views is None else 1 + len(content.views)
-            if self.plan.id and views != self.plan.count(content.width or 0, content.height or 0):
+            if not self.plan.complete(content.width, content.height, views):
                 return None
         return content

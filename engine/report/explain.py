@@ -347,14 +347,16 @@ def _crops(result: FileResult, judging: Judging) -> Iterator[Sentence]:
 def _probe(result: FileResult) -> Iterator[Sentence]:
     if not result.probe:
         return
-    if result.reason == Inconclusive.UNSTABLE:
+    answers = {p.verdict for p in result.probe}
+    if result.reason == Inconclusive.UNSTABLE or len(answers) > 1:
         yield _say(
-            "Changes that should not matter gave different answers: {}.",
+            "Changes of its middle that should not matter gave another answer than that: {}.",
             ", ".join(f"{p.change.replace('_', ' ')} {p.verdict}" for p in result.probe),
         )
     else:
         yield _say(
-            "The verdict stayed under {} changes that should not matter.", str(len(result.probe))
+            "The answer on its middle stayed under {} changes that should not matter.",
+            str(len(result.probe)),
         )
 
 
