@@ -14,6 +14,7 @@ from . import options as opt
 from .running import EXIT_INTERRUPTED, interruptible
 
 if TYPE_CHECKING:
+    from ..engine.decoding.views import ViewPlan
     from ..engine.evaluation.full import FullEvaluation
     from ..engine.evaluation.gather import Gallery
     from ..engine.evaluation.labelled import LabelledFiles
@@ -140,11 +141,12 @@ def evaluate(
             assessment_of_gallery(space, info, judge.k),
             labelled.layout,
             targets=sorted({*TARGETS, target_fpr}),
+            target_fnr=target_fnr,
             resamples=resamples,
         )
     if json_file is not None:
         with outputs.whole(json_file) as stream:
-            json.dump(_document(full, info, judge, scan), stream, indent=2, allow_nan=False)
+            json.dump(_document(full, info, judge, plan, scan), stream, indent=2, allow_nan=False)
             stream.write("\n")
     if plots is not None:
         write_plots(gathered.outcomes, plots)
@@ -229,7 +231,7 @@ def _scan(
 
 
 def _document(
-    full: "FullEvaluation", info: "GalleryInfo", judge: "Judge", scan: int
+    full: "FullEvaluation", info: "GalleryInfo", judge: "Judge", plan: "ViewPlan", scan: int
 ) -> dict[str, Any]:
     from ..engine.run import package_versions
 
@@ -242,6 +244,7 @@ def _document(
             "encoder_sha256": info.encoder_sha256,
         },
         "judging": judge.record(),
+        "views": plan.record(),
         "packages": package_versions(),
         "scan": scan,
         **full.as_dict(),

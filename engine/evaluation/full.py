@@ -82,6 +82,7 @@ def evaluate_fully(
     layout: Layout,
     *,
     targets: Sequence[float] = TARGETS,
+    target_fnr: float = ThresholdOptions().target_fnr,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> FullEvaluation:
@@ -92,6 +93,7 @@ def evaluate_fully(
         assessment: Of the gallery that it was scanned with.
         layout: How the images were labelled.
         targets: Target false positive rates to report.
+        target_fnr: Of the other class, behind all of them.
         resamples: Of the bootstrap; 0 leaves intervals out.
         seed: Of the bootstrap.
 
@@ -117,7 +119,7 @@ def evaluate_fully(
         tuple(
             at_target(
                 gathered,
-                assessment.thresholds(ThresholdOptions(target_fpr=target)),
+                assessment.thresholds(ThresholdOptions(target, target_fnr)),
                 target,
                 resamples=resamples,
                 seed=seed,

@@ -9,11 +9,13 @@ import numpy.typing as npt
 
 from ..judging.held_out_search import source_codes
 from ..judging.leave_one_out import NEAR_DUPLICATE_SIMILARITY
-from ..judging.scores import FAKE, REAL, Booleans, Floats, Integers
+from ..judging.scores import FAKE, REAL, Booleans, Integers
 from ..judging.thresholds import Inconclusive
 from ..results import FileResult, Label
 from .evaluate import Outcomes
 from .labelled import Truth
+
+_UNDECIDABLE = (Inconclusive.TOO_SMALL, Inconclusive.NOVEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ class Gathered:
         outcomes: What the scan said; ``predicted`` is the sign of the likelihood ratio where the
             scan is calibrated, else the plain vote.
         votes: The plain vote, shape (N,): 0 real, 1 fake.
-        nearest: Cosine to the nearest reference of either class, shape (N,).
-        small: Whether the picture is too small to be decided, shape (N,).
+        undecidable: Whether no thresholds decide, because the picture is too small or far from
+            every reference, shape (N,).
         generators: Shape (N,), text.
         groups: Shape (N,), text; see :class:`Truth`.
         conditions: Shape (N,), text; see :class:`Truth`.
@@ -74,8 +76,7 @@ class Gathered:
 
     outcomes: Outcomes
     votes: Integers
-    nearest: Floats
-    small: Booleans
+    undecidable: Booleans
     generators: npt.NDArray[np.str_]
     groups: npt.NDArray[np.str_]
     conditions: npt.NDArray[np.str_]
@@ -152,8 +153,7 @@ def _arrays(
     return Gathered(
         outcomes=outcomes,
         votes=votes,
-        nearest=np.array([_nearest(row) for row in rows], dtype=np.float64),
-        small=np.array([row.reason == Inconclusive.TOO_SMALL for row in rows], dtype=np.bool_),
+        undecidable=np.array([row.reason in _UNDECIDABLE for row in rows], dtype=np.bool_),
         generators=np.array([t.generator for t in known], dtype=np.str_),
         groups=np.array([t.group for t in known], dtype=np.str_),
         conditions=np.array([t.condition for t in known], dtype=np.str_),

@@ -96,8 +96,9 @@ def at_target(
         resamples: Of the bootstrap; 0 leaves intervals out.
         seed: Of the bootstrap.
     """
-    verdicts = decide(gathered.outcomes.scores, gathered.nearest, thresholds).verdicts
-    verdicts[gathered.small] = Verdict.INCONCLUSIVE
+    scores = gathered.outcomes.scores
+    verdicts = decide(scores, np.ones_like(scores), thresholds).verdicts  # none is taken for novel
+    verdicts[gathered.undecidable] = Verdict.INCONCLUSIVE  # as the scan found, at any rates
 
     def rate(verdict: Verdict, label: int | None) -> Rate:
         return _rate(gathered.outcomes, verdicts == verdict, label, resamples, seed)

@@ -19,6 +19,7 @@ _UNCLAIMED = 1 << 16  # bytes in which a format without a signature shows itself
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _SOS = 0xDA
+_NO_SEGMENTS = (*range(0xD0, 0xDA), 0xFF)  # restarts, start, end, and fill: nothing to step over
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, Huffman coded
 _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 
@@ -57,7 +58,9 @@ def _jpeg_effort(data: bytes) -> float:
         if at + 4 > len(data):
             return 0  # cut off before the first scan: nothing is going to be decoded
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
-        if data[at] != 0xFF or marker in _OTHER_FRAMES or marker < 0xC0 or length < 2:
+        if data[at] != 0xFF or marker < 0xC0 or marker in _NO_SEGMENTS or length < 2:
+            break
+        if marker in _OTHER_FRAMES:
             break
         if marker == _SOS:
             return pixels * data.count(b"\xff\xda", at)

@@ -110,7 +110,9 @@ def test_it_looks_at_the_crops_that_are_asked_for(
             *("code-index", "evaluate", "desk", pictures / "new", "--json", out, "--crops", crops),
             *("--workspace", space, "--resamples", "0", "-q"),
         )
-        scan = str(json.loads(out.read_text())["scan"])
+        evaluated = json.loads(out.read_text())
+        assert evaluated["views"]["crops"] == crops
+        scan = str(evaluated["scan"])
         run("code-report", "export", scan, "--json", tmp_path / "s.json", "--workspace", space)
         document = json.loads((tmp_path / "s.json").read_text())
         assert document["run"]["views"]["crops"] == crops

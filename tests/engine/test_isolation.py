@@ -115,6 +115,15 @@ def test_common_files_start_no_process() -> None:
     assert children() == []
 
 
+@pytest.mark.parametrize("between", [b"\xff", b"\xff\xff", b"\xff\xd0", b"\xff\xd8", b"\xff\xd9"])
+def test_a_jpeg_whose_markers_may_be_misread_is_not_trusted(between: bytes) -> None:
+    """Fill bytes and markers without a segment: a reader of lengths would step over a frame."""
+    usual = picture("JPEG")
+    frame = usual.index(b"\xff\xc0")
+    assert decode_here(usual, DecodeOptions()) is not None
+    assert decode_here(usual[:frame] + between + usual[frame:], DecodeOptions()) is None
+
+
 @pytest.mark.parametrize(
     ("word", "said"), [(b"CRASH", "SIGSEGV"), (b"EXIT", "code 3"), (b"LIE", "code 1")]
 )
