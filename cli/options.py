@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +48,13 @@ class FramesChoice(StrEnum):
 
     FIRST = "first"
     ALL = "all"
+
+
+def finite(number: float) -> float:
+    """Refuse what is no number, which lies in every range."""
+    if not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is no finite number")
+    return number
 
 
 def _show_version(asked: bool) -> None:
@@ -168,6 +176,8 @@ DecodeTimeout = Annotated[
         "--decode-timeout",
         metavar="S",
         min=1.0,
+        max=86_400.0,
+        callback=finite,
         help="Seconds after which a decoder is stopped (decode_timeout).",
         rich_help_panel="Files",
     ),

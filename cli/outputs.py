@@ -4,7 +4,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -47,32 +47,68 @@ def whole(target: Path) -> Iterator[TextIO]:
 @contextmanager
 def whole_bytes(target: Path) -> Iterator[BinaryIO]:
     """As :func:`whole`, for formats that are not text."""
-    if target == STDOUT:
-        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
-            yield out
-        return
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {target}: {error.strerror}",
-            "the scan is kept in the workspace: write the report again with code-report export",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _failing_as(target, "write the report again with code-report export"):
+        if target == STDOUT:
+            with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
+                yield out
+            return
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class Lines:
+    """A report that is written while the scan runs, line by line."""
+
+    def __init__(self, target: Path) -> None:
+        """Open it.
+
+        Raises:
+            InputError: It cannot be written.
+        """
+        self._target = target
+        with self._failing():
+            if target == STDOUT:
+                duplicate = os.dup(sys.stdout.fileno())
+                self._stream = os.fdopen(duplicate, "w", 1, encoding="utf-8", newline="")
+            else:
+                self._stream = target.open("w", 1, encoding="utf-8", newline="")
+
+    def write(self, line: str) -> None:
+        """Add a line.
+
+        Raises:
+            InputError: It cannot be written, as the disk is full.
+        """
+        with self._failing():
+            self._stream.write(line)
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # every line was flushed, or its failure was raised
+            self._stream.close()
+
+    def _failing(self) -> AbstractContextManager[None]:
+        return _failing_as(self._target, "make room and run the same command again: it goes on")
 
 
 @contextmanager
-def growing(target: Path) -> Iterator[TextIO]:
-    """Open a report that is written while the scan runs, line by line."""
-    if target == STDOUT:
-        stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", 1, encoding="utf-8", newline="")
-    else:
-        stream = target.open("w", 1, encoding="utf-8", newline="")
-    with stream:
-        yield stream
+def _failing_as(target: Path, hint: str) -> Iterator[None]:
+    """Within it, an error of the file is one of clear words; a reader that left is none."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "stdout" if target == STDOUT else target
+        raise InputError(
+            f"cannot write {name}: {error.strerror}", f"the scan is kept in the workspace: {hint}"
+        ) from error

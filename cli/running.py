@@ -1,10 +1,11 @@
 """How every command runs: errors become one line, exit codes, and interrupts that keep the work."""
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -56,6 +57,11 @@ def run(app: typer.Typer) -> None:
         _leave_at_once()
     except BrokenPipeError:
         _reader_left()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        fail("no space is left where something was to be written", "make room, and run it again")
+        _leave_at_once(EXIT_UNUSABLE)
 
 
 def _leave(code: int) -> NoReturn:
@@ -81,11 +87,12 @@ def _misused(error: Exception) -> None:
     fail(message.rstrip("."), f"see {command} --help")
 
 
-def _leave_at_once() -> NoReturn:
+def _leave_at_once(code: int = EXIT_INTERRUPTED) -> NoReturn:
     """Exit without waiting for threads: a decoder at work must not hold the user up."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(EXIT_INTERRUPTED)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 @contextmanager

@@ -142,6 +142,7 @@ def scan(
         typer.Option(
             metavar="S",
             min=0.0,
+            callback=opt.finite,
             help="Seconds for which a file has to stay unchanged before it is read.",
             rich_help_panel="Watching",
         ),

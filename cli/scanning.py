@@ -261,10 +261,10 @@ def perform(request: ScanRequest) -> Summary:
                 cluster = stack.enter_context(RayCluster(request.ray))
         with working("loading the gallery and its encoder", quiet):
             session = ScanSession.begin(request, space, cluster)
-        lines = stack.enter_context(outputs.growing(request.lines)) if request.lines else None
         stopped = stack.enter_context(interruptible())
         state = "failed"
         try:
+            lines = stack.enter_context(outputs.Lines(request.lines)) if request.lines else None
             with _meter(request, session) as progress:
                 for result in _results(request, session, files, stopped):
                     if lines is not None:

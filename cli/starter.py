@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ..engine.embedding.checkpoint import Checkpoint
     from ..engine.starter.read import About
     from ..index.gallery_records import GalleryInfo
+    from ..index.starters import InstalledStarter
     from ..index.workspace import Workspace
 
 
@@ -118,7 +119,7 @@ def starter_facts(space: "Workspace", info: "GalleryInfo") -> list[tuple[str, st
         return []
     about = read_about()
     facts = [("neighbours (-k)", str(installed.k)), ("crops (--crops)", installed.crops)]
-    if installed.sha256 != about.gallery_sha256:
+    if not _is_current(installed, about):
         return [*facts, ("model card", "with the version of code-forensics that embedded it")]
     return [*facts, ("licence", about.licence), ("model card", str(EMBEDDED / CARD_NAME))]
 
@@ -128,13 +129,19 @@ def _other_name(about: "About") -> str:
     return f"{NAME}-{about.gallery_sha256[:8]}"
 
 
+def _is_current(installed: "InstalledStarter", about: "About") -> bool:
+    """Whether it is this package's, made for the same; the same references may serve two."""
+    kept = installed.sha256, installed.k, installed.crops
+    return kept == (about.gallery_sha256, about.k, about.crops)
+
+
 def _say_what_it_is(space: "Workspace", info: "GalleryInfo") -> None:
     from ..engine.starter.read import read_about
     from .console import say
 
-    sha256 = next(s.sha256 for s in space.starters.all() if s.name == info.name)
+    installed = next(s for s in space.starters.all() if s.name == info.name)
     about = read_about()
-    current = sha256 == about.gallery_sha256
+    current = _is_current(installed, about)
     say(
         f"comparing with the embedded starter ({info.reals} real, {info.fakes} fake references"
         + (f", {about.licence}" if current else "")
@@ -142,7 +149,8 @@ def _say_what_it_is(space: "Workspace", info: "GalleryInfo") -> None:
     )
     if not current:
         say(
-            f"note: the workspace keeps the starter of an earlier version, {sha256[:12]}; to take"
-            f" this version's: code-index remove {info.name}",
+            f"note: the workspace keeps the starter of an earlier version, {installed.sha256[:12]}"
+            f" (-k {installed.k}, --crops {installed.crops}); to take this version's:"
+            f" code-index remove {info.name}",
             "yellow",
         )

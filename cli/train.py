@@ -219,7 +219,7 @@ def _recipe(config: Path) -> Path:
 
 
 def _refuse_changes(begun: object, options: object) -> None:
-    """A resumed run keeps its options, but for where it is computed and how long it lasts."""
+    """A resumed run keeps its options, but for where it is computed, how long and how fast."""
     from dataclasses import replace
 
     from ..train.config import TrainConfig
@@ -227,11 +227,13 @@ def _refuse_changes(begun: object, options: object) -> None:
 
     assert isinstance(begun, TrainConfig)
     assert isinstance(options, TrainConfig)
-    schedule = replace(begun.schedule, epochs=options.schedule.epochs)
+    now = options.schedule
+    schedule = replace(begun.schedule, epochs=now.epochs, lr=now.lr, clip=now.clip)
     if replace(begun, runtime=options.runtime, schedule=schedule) != options:
         raise ConfigError(
             "a resumed run keeps the options that it was begun with",
-            "only the epochs and what stands under [runtime] may change",
+            "only the epochs, schedule.lr, schedule.clip, and what stands under [runtime] may"
+            " change",
         )
 
 

@@ -129,6 +129,10 @@ class RecordedOptions:
     device: Device = "auto"
     case: Case = field(default_factory=Case)
 
+    def __post_init__(self) -> None:
+        if self.pipeline.decode.views != ViewPlan():
+            raise ValueError("say crops and probe: the views of the pipeline follow from them")
+
 
 class RecordedScan:
     """A scan whose rows come out one by one and are kept in a workspace, as by ``code-scan``.

@@ -212,8 +212,8 @@ class Galleries:
             info = self.info(name)
             connection.execute("UPDATE galleries SET removed = ? WHERE id = ?", (now(), info.key))
             for label in LABELS:
-                name = faiss_name(info.key, label)
-                for part in (name, *file_names(name)):
+                file = faiss_name(info.key, label)
+                for part in (file, *file_names(file)):
                     self._files.drop(part)
             connection.execute("DELETE FROM settings WHERE key = 'gallery' AND value = ?", (name,))
 

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..engine.embedding.checkpoint import CONFIG_NAME, WEIGHTS_NAME, export_checkpoint
 from ..engine.embedding.encoder import Encoder
+from .config import CONFIG_FILE
 from .errors import TrainingError
 from .files import write_atomically
 from .model import Trainee, plain
@@ -29,7 +30,7 @@ class Progress:
         best: The best figure of the probes so far.
         best_epoch: Its epoch; -1 before the first.
         stale: Epochs since then.
-        finished: Whether the run has come to its end.
+        finished: Whether the run has stopped early.
     """
 
     step: int = 0
@@ -77,14 +78,16 @@ def save_state(run: Path, trained: Trained, progress: Progress, data_digest: str
 
 
 def load_state(run: Path, trained: Trained, data_digest: str, device: torch.device) -> Progress:
-    """Read the state of a run into its parts.
+    """Read the state of a run into its parts; one that ended before its first is at its beginning.
 
     Raises:
-        TrainingError: There is none, it is damaged, or it belongs to other data or options.
+        TrainingError: There is no run, its state is damaged or belongs to other data or options.
     """
     path = run / STATE_NAME
     if not path.is_file():
-        raise TrainingError(f"{run} holds no {STATE_NAME} to resume from", "leave --resume out")
+        if (run / CONFIG_FILE).is_file():
+            return Progress()
+        raise TrainingError(f"{run} holds no run to resume", "leave --resume out")
     try:
         # tensors and plain values only: a checkpoint is data, it never runs code
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)

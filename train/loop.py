@@ -96,7 +96,7 @@ def train(
         if resume:
             progress = load_state(out, trained, found.facts.digest, group.device)
             if group.first:
-                folder.go_on(progress.step)
+                folder.go_on(config, progress.step)
         elif group.first:
             folder.begin(config, found.facts)
         group.wait()
@@ -131,7 +131,6 @@ class _Run:
     def train(self) -> Result:
         """Run epochs until the end, an early stop, or an interruption."""
         progress, schedule = self.progress, self.config.schedule
-        outcome = Outcome.FINISHED
         with interruptible() as interrupted:
             model = self._distributed()
             while not self._ended():
@@ -139,16 +138,14 @@ class _Run:
                 stopped = self._train_epoch(epoch, model, interrupted)
                 if progress.step == (epoch + 1) * schedule.steps:
                     self._end_epoch(epoch)
-                    if progress.finished:
-                        outcome = Outcome.STOPPED_EARLY
                 self._save()
                 if stopped and not self._ended():
                     return Result(Outcome.INTERRUPTED, self._model(), progress.step)
-        progress.finished = True
         if self.group.first and progress.best_epoch < 0:  # no probes: the last weights
             export_model(self.folder.path, self.trained.exported())
         self._save()
         self.group.wait()
+        outcome = Outcome.STOPPED_EARLY if progress.finished else Outcome.FINISHED
         return Result(outcome, self._model(), progress.step)
 
     def _ended(self) -> bool:
@@ -182,7 +179,8 @@ class _Run:
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss} at step {progress.step} (epoch {epoch}, lr {lr:.2g})",
-                    "resume from the last checkpoint with a lower schedule.lr or schedule.clip = 1",
+                    "go on from the last checkpoint with --resume and a lower --lr, or with"
+                    " --set schedule.clip=1",
                 )
             progress.step += 1
             progress.loss_sum += loss

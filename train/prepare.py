@@ -4,6 +4,7 @@ Shard k holds the k-th block of the input's records and appears only when it is 
 second call makes what is missing. Images keep their bytes: nothing is encoded anew.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -145,10 +146,11 @@ def _write(target: Path, rows: Iterator[_Row], options: DownloadOptions) -> tupl
             real = Member(found.data, _suffix(found.data), "", "web")
             shard.write(row.key, [real, *row.images])
             written += 1
+        lost = target.with_suffix(".dead.jsonl")
         if dead:
-            write_atomically(
-                target.with_suffix(".dead.jsonl"), lambda file: file.write("".join(dead).encode())
-            )
+            write_atomically(lost, lambda file: file.write("".join(dead).encode()))
+        else:
+            lost.unlink(missing_ok=True)  # of a call that was killed before the shard was whole
     return written, len(dead)
 
 
@@ -251,8 +253,18 @@ def _row(line: dict[str, Any]) -> _Row:
         if data:
             generator = line.get(f"model_gen{slot}") or f"gen_{slot}"
             fakes.append(Member(data, _suffix(data), str(generator), str(generator)))
-    key = re.sub(r"[^\w-]", "_", str(line["id"]))  # dots would end the key
-    return _Row(key, str(line.get("url") or ""), tuple(fakes))
+    return _Row(_key(str(line["id"])), str(line.get("url") or ""), tuple(fakes))
+
+
+def _key(identity: str) -> str:
+    """A record's key in a shard: its id, where that holds nothing that would end a key.
+
+    Other ids keep what they can and get a digest, so that no two share a key.
+    """
+    key = re.sub(r"[^\w-]", "_", identity)
+    if key == identity:
+        return key
+    return f"{key}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 def _suffix(data: bytes) -> str:

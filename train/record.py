@@ -76,8 +76,12 @@ class RunFolder:
         self._write(CONFIG_FILE, to_toml(config))
         self._write("run.json", json.dumps({**asdict(facts), **_machine()}, indent=1) + "\n")
 
-    def go_on(self, step: int) -> None:
-        """Take a run up again: drop what was recorded after the checkpoint's step."""
+    def go_on(self, config: TrainConfig, step: int) -> None:
+        """Take a run up again, by what may have changed of its options.
+
+        What was recorded after the checkpoint's step is dropped.
+        """
+        self._write(CONFIG_FILE, to_toml(config))
         kept = [line for line in self._lines(METRICS_FILE) if json.loads(line)["step"] <= step]
         self._write(METRICS_FILE, "".join(f"{line}\n" for line in kept))
         self._known_bad = {json.loads(line)["place"] for line in self._lines("bad_images.jsonl")}

@@ -61,8 +61,8 @@ class DecodeOptions:
         max_bytes: Largest file, in bytes. The default, 2**30, covers 2**28 pixels of
             uncompressed RGB.
         timeout: Seconds after which an isolated decoder is stopped (see
-            :mod:`code_forensics.engine.isolation`). The default, 60, is ten times what the
-            largest image within `max_pixels` takes on a slow core.
+            :mod:`code_forensics.engine.isolation`), a day at most. The default, 60, is ten times
+            what the largest image within `max_pixels` takes on a slow core.
         isolation: What processes of their own decode; no answer depends on it.
         region: Read only the middle of a JPEG where that is proven to give the same pixels;
             False leaves every file to Pillow, for comparison.
@@ -75,6 +75,10 @@ class DecodeOptions:
     isolation: Isolation = Isolation.AUTO
     region: bool = True
     views: ViewPlan = field(default_factory=ViewPlan)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout <= 86_400:
+            raise ValueError(f"a timeout lies between 0 and 86400 seconds, not {self.timeout}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,22 +52,22 @@ class ViewPlan:
     """Which views of a picture are embedded.
 
     Attributes:
-        layout: Which crops.
+        crops: Which crops.
         probe: Whether the middle is embedded under harmless changes too.
     """
 
-    layout: Crops = Crops.CENTER
+    crops: Crops = Crops.CENTER
     probe: bool = False
 
     @property
     def id(self) -> str:
         """Identity of what is done, beside the centre crop; empty where that is nothing."""
-        parts = [f"{self.layout}/1"] if self.layout is not Crops.CENTER else []
+        parts = [f"{self.crops}/1"] if self.crops is not Crops.CENTER else []
         return "+".join([*parts, "probe/1"] if self.probe else parts)
 
     def record(self) -> dict[str, Any]:
         """For the run record, JSON-able."""
-        return {"crops": str(self.layout), "probe": self.probe, "id": self.id}
+        return {"crops": str(self.crops), "probe": self.probe, "id": self.id}
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> "ViewPlan":
@@ -89,8 +89,8 @@ class ViewPlan:
     @property
     def most(self) -> int:
         """Views of one picture, at most."""
-        crops = {Crops.CENTER: 1, Crops.FIVE: 5, Crops.GRID: MOST_A_SIDE**2 + 1}
-        return crops[self.layout] + len(self.changes)
+        most = {Crops.CENTER: 1, Crops.FIVE: 5, Crops.GRID: MOST_A_SIDE**2 + 1}
+        return most[self.crops] + len(self.changes)
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class ViewPlan:
     @property
     def reach(self) -> int | None:
         """Side of the middle that holds all that is needed; None where that is everything."""
-        if self.layout is not Crops.CENTER:
+        if self.crops is not Crops.CENTER:
             return None
         return REACH if self.probe else SIZE
 
@@ -112,9 +112,9 @@ class ViewPlan:
             height: Likewise.
         """
         centre = centre_crop(width, height, SIZE)
-        if self.layout is Crops.CENTER:
+        if self.crops is Crops.CENTER:
             return [centre]
-        most = 2 if self.layout is Crops.FIVE else MOST_A_SIDE
+        most = 2 if self.crops is Crops.FIVE else MOST_A_SIDE
         boxes = [
             CropBox(left, top, centre.width, centre.height, centre.x, centre.y, SIZE)
             for top in _along(height, most)

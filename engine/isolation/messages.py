@@ -56,7 +56,7 @@ class Request:
             "max_bytes": self.options.max_bytes,
             "timeout": self.options.timeout,
             "region": self.options.region and self.options.isolation is Isolation.ALL,
-            "layout": self.options.views.layout.value,
+            "crops": self.options.views.crops.value,
             "probe": self.options.views.probe,
             "start": self.start,
             "stop": self.stop,
@@ -71,7 +71,7 @@ class Request:
             timeout=header["timeout"],
             isolation=Isolation.NONE,
             region=header["region"],
-            views=ViewPlan(Crops(header["layout"]), header["probe"]),
+            views=ViewPlan(Crops(header["crops"]), header["probe"]),
         )
         return cls(Work(header["work"]), options, header["start"], header["stop"])
 

@@ -49,8 +49,8 @@ def limits_in_words(
     ]
     if views and views["crops"] != Crops.CENTER:
         sentences.append(
-            f"A score is the mean over {_CROPS[views['crops']]}. The rates are those of middles"
-            " alone; means stray less, so that fewer images are called real or fake."
+            f"A score is the mean over {_CROPS[views['crops']]}. The rates, and the scale of"
+            " log10_lr and p_fake, were fitted on middles alone: they are not promised for means."
         )
     if calibration["optimistic"]:
         sentences.append(

@@ -99,7 +99,9 @@ def test_a_scan_looks_at_the_crops_that_its_gallery_was_made_for(tmp_path: Path)
     shown = run("code-index", "info", "starter", *space).stdout
     assert "five" in next(line for line in shown.splitlines() if "--crops" in line)
     scanned = run("code-scan", photos, "--gallery", "starter", *space).stdout
-    assert "mean over the middle and the four corners" in " ".join(scanned.split())
+    said = " ".join(scanned.split())
+    assert "mean over the middle and the four corners" in said
+    assert "not promised for means" in said
 
 
 def test_one_own_gallery_stays_the_only_one(photos: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.index.workspace import Workspace
+from code_forensics.train.config import read_config
 from PIL import Image
 
 # a Ctrl-C test must not wait for threads that wait for each other on a busy machine
@@ -115,9 +116,15 @@ def test_shards_are_made_and_trained_on_and_a_run_keeps_its_options(tree, tmp_pa
     assert done.returncode == 0, done.stderr
     assert f"the encoder is in {run / 'model'}" in done.stderr
     assert (run / "model" / "config.json").is_file()
-    refused = code_train(tmp_path / "shards", "--out", run, "--resume", "--lr", "0.5")
+    refused = code_train(tmp_path / "shards", "--out", run, "--resume", "--seed", "5")
     assert refused.returncode == 2
     assert "keeps the options" in refused.stderr
+    slower = ("--epochs", "2", "--lr", "1e-5", "--set", "schedule.clip=1", *QUICK)
+    longer = code_train(tmp_path / "shards", "--out", run, "--resume", *slower)
+    assert longer.returncode == 0, longer.stderr
+    assert "finished after 4 steps" in longer.stderr
+    kept = read_config(run / "config.toml").schedule  # what the next --resume begins with
+    assert (kept.epochs, kept.lr, kept.clip) == (2, 1e-5, 1)
 
 
 def test_a_gallery_is_built_from_the_images_that_trained(tree, tmp_path):

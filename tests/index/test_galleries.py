@@ -164,6 +164,14 @@ def test_names(space: Workspace) -> None:
     space.galleries.create("g", "e" * 64, "p/1", references(1), "build")
 
 
+def test_a_removed_gallery_is_no_default_any_more(space: Workspace) -> None:
+    space.set_default_gallery("g")
+    space.galleries.remove("g")
+    assert space.default_gallery() is None
+    space.galleries.create("g", "e" * 64, "p/1", references(1), "build")
+    assert space.default_gallery() is None
+
+
 def test_a_newer_workspace_is_refused(space: Workspace) -> None:
     space._database.conn.execute(
         "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"

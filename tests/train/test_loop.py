@@ -124,6 +124,20 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(tree, small, tiny_encoder
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
 
+def test_a_run_killed_before_its_first_checkpoint_resumes_from_its_beginning(
+    tree, small, tiny_encoder, tmp_path
+):
+    train(str(tree), tmp_path / "whole", small, encoder=tiny_encoder())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "code_loss", _fails_at(2))
+        with pytest.raises(ZeroDivisionError):
+            train(str(tree), tmp_path / "run", small, encoder=tiny_encoder())
+    assert not (tmp_path / "run" / STATE_NAME).exists()
+    train(str(tree), tmp_path / "run", small, resume=True, encoder=tiny_encoder())
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
 def _fails_at(call):
     calls, real = [], loop.code_loss
 
@@ -342,7 +356,7 @@ def test_a_folder_is_not_overwritten_and_other_data_do_not_resume(
     train(str(tree), run, small, encoder=tiny_encoder())
     with pytest.raises(TrainingError, match="holds a run already"):
         train(str(tree), run, small, encoder=tiny_encoder())
-    with pytest.raises(TrainingError, match="to resume from"):
+    with pytest.raises(TrainingError, match="holds no run to resume"):
         train(str(tree), tmp_path / "none", small, resume=True, encoder=tiny_encoder())
     before = weights(run)
     again = train(str(tree), run, small, resume=True, encoder=tiny_encoder())

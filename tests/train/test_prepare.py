@@ -9,7 +9,7 @@ import pytest
 from code_forensics.train.dataset import open_catalogue
 from code_forensics.train.download import DownloadOptions, download
 from code_forensics.train.errors import DataError
-from code_forensics.train.prepare import prepare
+from code_forensics.train.prepare import _key, prepare
 
 QUICK = DownloadOptions(threads=4, timeout=2.0, retries=2, backoff=0.01, max_bytes=200_000)
 
@@ -136,14 +136,24 @@ def test_preparing_goes_on_with_what_is_missing(web, picture, tmp_path):
     before = {p.name: p.read_bytes() for p in out.glob("*.tar")}
     (out / "shard-000001.tar").unlink()
     (out / "shard-000001.tar.partial").write_bytes(b"cut off")
+    stale = out / "shard-000001.dead.jsonl"
+    stale.write_text('{"id": "4"}\n')  # of a call that was killed, when the address was dead
     asked.clear()
     done = prepare(str(tmp_path / "d3"), out, per_shard=3, options=QUICK)
     assert (done.shards, done.made, done.records) == (3, 1, 3)
     assert sum(asked.values()) == 3
     assert {p.name: p.read_bytes() for p in out.glob("*.tar")} == before
     assert not list(out.glob("*.partial"))
+    assert not stale.exists()
     with pytest.raises(DataError, match="was begun from"):
         prepare(str(tmp_path / "d3"), out, per_shard=4)
+
+
+def test_ids_that_cannot_be_keys_stay_apart():
+    ids = ("a.b", "a_b", "a b", "a")
+    assert len({_key(identity) for identity in ids}) == len(ids)
+    assert [_key(identity) for identity in ("a_b", "a")] == ["a_b", "a"]
+    assert all(set(_key(identity)).isdisjoint(". /") for identity in ids)
 
 
 def test_other_parquet_is_named(tmp_path):

@@ -115,7 +115,7 @@ def test_sources_and_card_say_what_is_what(made: Path) -> None:
     assert "seen-" not in judged
 
 
-@pytest.mark.parametrize("plan", [ViewPlan(), ViewPlan(Crops.FIVE)], ids=lambda p: p.layout)
+@pytest.mark.parametrize("plan", [ViewPlan(), ViewPlan(Crops.FIVE)], ids=lambda p: p.crops)
 def test_each_source_is_judged_by_a_gallery_without_it(
     data: Path, small_checkpoint: Path, plan: ViewPlan
 ) -> None:
@@ -141,7 +141,7 @@ def test_each_source_is_judged_by_a_gallery_without_it(
         for column, number in enumerate(judged.images.tolist()):
             source = catalogue.sources[catalogue.source[number]]
             queries = embedded.views[rows[number, condition]].astype(np.float64)
-            assert len(queries) == (1 if plan.layout is Crops.CENTER or condition is HALF else 5)
+            assert len(queries) == (1 if plan.crops is Crops.CENTER or condition is HALF else 5)
             scores, narrowest = [], 2.0
             for query in queries:
                 cosines: dict[int, list[float]] = {0: [], 1: []}

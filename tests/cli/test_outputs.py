@@ -1,0 +1,53 @@
+"""Reports that cannot be written: one line that says so, and what was done is kept."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.in_process import run
+from tests.conftest import draw_photo
+
+BIN = Path(sys.executable).parent
+FULL = Path("/dev/full")
+
+pytestmark = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> Path:
+    """photos/ and ws/ with a gallery of them."""
+    folder = tmp_path_factory.mktemp("outputs")
+    draw_photo(folder / "photos" / "a.png", 1)
+    run(
+        *("code-index", "build", "g", "--real", folder / "photos", "--fake", folder / "photos"),
+        *("--weights", small_checkpoint, "--workspace", folder / "ws", "-q"),
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [
+        (("--jsonl", "/dev/full"), "failed"),
+        (("--jsonl", "-"), "failed"),
+        (("--csv", "-"), "finished"),
+        ((), "finished"),
+    ],
+    ids=["lines", "lines on stdout", "a report", "the summary"],
+)
+def test_a_full_disk_is_said_in_a_line(space: Path, options: tuple[str, ...], state: str) -> None:
+    with FULL.open("w") as stdout:
+        done = subprocess.run(
+            [BIN / "code-scan", space / "photos", *options],
+            stdout=stdout, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "CODE_WORKSPACE": str(space / "ws"), "NO_COLOR": "1"},
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ") and ("space" in last or "room" in last)
+    listed = run("code-report", "list", "--workspace", space / "ws").stdout
+    assert state in listed.splitlines()[-1]
