@@ -1,6 +1,6 @@
 """What ``code-index build`` and ``add`` share: labelled folders, embedded, as references."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +42,18 @@ def embed(
     embedder: "Embedder",
     files: Files,
     cluster: "Cluster | None" = None,
+    held: Collection[tuple[str, str]] = (),
 ) -> "list[ReferenceFile]":
-    """Embed folders into the workspace and say what cannot be a reference."""
+    """Embed folders into the workspace and say what cannot be a reference.
+
+    Args:
+        space: The workspace.
+        folders: What to embed.
+        embedder: The encoder.
+        files: Which files below them, and how.
+        cluster: What reads, decodes and embeds; None is this machine.
+        held: SHA-256 and label of what the gallery holds already.
+    """
     from ..engine.build import embed_folders
     from ..engine.decoding.decode import DecodeOptions
     from ..engine.files.discover import WalkOptions, walk
@@ -78,18 +88,27 @@ def embed(
         if stopped():
             say("interrupted: what was embedded is kept; run the same command again to go on")
             raise typer.Exit(EXIT_INTERRUPTED)
-    _warn_of_conflicts(usable)
+    _warn_of_conflicts(usable, held)
     return usable
 
 
 def references(
     space: "Workspace", embedder: "Embedder", usable: "list[ReferenceFile]"
 ) -> "Iterator[NewReference]":
-    """What was embedded, with its vectors, one by one."""
+    """What was embedded, with its vectors, one by one; the same bytes once a class.
+
+    Copies would vote twice, and stand in for each other where one is left out. The first of them
+    gives the source and the generator.
+    """
     from ..index.gallery_records import NewReference
 
     store = space.contents(embedder.sha256, preprocessing())
+    seen: set[tuple[str | None, str]] = set()
     for reference in usable:
+        same = (reference.sha256, reference.label)
+        if same in seen:
+            continue
+        seen.add(same)
         content = store.known_content(reference.sha256 or "")
         assert content is not None and content.vector is not None
         yield NewReference(
@@ -102,16 +121,31 @@ def references(
         )
 
 
-def _warn_of_conflicts(usable: "list[ReferenceFile]") -> None:
+def say_copies(usable: "list[ReferenceFile]", taken: int) -> None:
+    """Say how many files became no reference, as their class holds the same bytes."""
     from .console import say
 
-    labels: dict[str | None, str] = {}
-    conflicts = [r for r in usable if labels.setdefault(r.sha256, r.label) != r.label]
+    if copies := len(usable) - taken:
+        say(f"left out {copies} of {len(usable)} files: their class holds the same bytes already")
+
+
+def _warn_of_conflicts(usable: "list[ReferenceFile]", held: Collection[tuple[str, str]]) -> None:
+    """Name files of one class whose bytes stand in the other: here, or in the gallery."""
+    from .console import say
+
+    labels: dict[str, set[str]] = {}
+    for sha256, label in held:
+        labels.setdefault(sha256, set()).add(label)
+    conflicts: dict[str, str] = {}  # first path by content
+    for reference in usable:
+        sha256 = reference.sha256 or ""
+        there = labels.setdefault(sha256, set())
+        if there - {reference.label}:
+            conflicts.setdefault(sha256, reference.path)
+        there.add(reference.label)
     if conflicts:
-        say(
-            f"warning: {len(conflicts)} files stand in both classes, first {conflicts[0].path}",
-            "yellow",
-        )
+        first = next(iter(conflicts.values()))
+        say(f"warning: {len(conflicts)} files stand in both classes, first {first}", "yellow")
 
 
 def labelled_folders(real: list[Path] | None, fake: list[str] | None) -> "list[LabelledFolder]":
@@ -128,7 +162,14 @@ def labelled_folders(real: list[Path] | None, fake: list[str] | None) -> "list[L
     for text in fake or ():
         generator, equals, path = text.partition("=")
         if equals and not Path(text).exists():
+            if not generator or not path:
+                raise InputError(
+                    f"--fake {text} lacks its {'folder' if generator else 'generator'}",
+                    "write --fake GENERATOR=DIR, or --fake DIR whose sub-folders name generators",
+                )
             folders.append(LabelledFolder(Path(path), Label.FAKE, generator))
+        elif not text:
+            raise InputError("--fake names no folder", "for this directory write .")
         else:
             folders.append(LabelledFolder(Path(text), Label.FAKE))
     if not folders:

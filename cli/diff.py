@@ -25,10 +25,10 @@ def diff(
     """List the files whose verdict, or plain vote, differs between two scans, and why."""
     from ..engine.inert import for_json
     from ..engine.report.difference import compare_runs
-    from ..index.workspace import Workspace, default_folder
+    from ..index.workspace import Workspace
     from . import render
 
-    with Workspace(workspace or default_folder()) as space, space.guarded():
+    with Workspace.existing(workspace) as space, space.guarded():
         a, b = space.scans.info(first), space.scans.info(second)
         difference = compare_runs(a.run, b.run)
         same, table = 0, []

@@ -50,14 +50,13 @@ def doctor(
     files that the gallery was built from, where they still lie there; changes nothing.
     """
     from ..engine.evaluation.doctor import examine
-    from ..index.workspace import Workspace, default_folder
     from . import outputs
     from .console import say
     from .encoders import EncoderChoice
-    from .starter import gallery_named
+    from .starter import gallery_named, workspace_of
 
     outputs.check_targets([json_file] if json_file else [])
-    with Workspace(workspace or default_folder()) as space, space.guarded():
+    with workspace_of(workspace, name) as space, space.guarded():
         info = gallery_named(space, name)
         if against:
             choice = EncoderChoice(weights, device, precision)

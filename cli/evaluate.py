@@ -40,7 +40,8 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The gallery.")],
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="DIR", help="Labelled folders.")
+        list[Path] | None,
+        typer.Argument(metavar="DIR", help="Labelled folders.", parser=opt.named_path),
     ] = None,
     layout: Annotated[
         Layout,
@@ -108,13 +109,13 @@ def evaluate(
     from ..engine.evaluation.targets import TARGETS
     from ..engine.files.discover import WalkOptions
     from ..engine.pipeline.options import PipelineOptions
-    from ..index.workspace import Workspace, default_folder
+    from ..index.workspace import default_folder
     from . import outputs
     from .console import say
     from .encoders import EncoderChoice
     from .evaluation_tables import show, warn
     from .session import assessment_of_gallery, judge_of_gallery
-    from .starter import gallery_named
+    from .starter import gallery_named, workspace_of
 
     outputs.check_targets([json_file] if json_file else [])
     if plots is not None:
@@ -127,7 +128,7 @@ def evaluate(
     folder = workspace or default_folder()
     written = [path for path in (json_file, plots) if path is not None and path != outputs.STDOUT]
     options = WalkOptions(omit=(folder, *written))
-    with Workspace(folder) as space, space.guarded():
+    with workspace_of(folder, name) as space, space.guarded():
         info = gallery_named(space, name)
         judge = judge_of_gallery(space, info, judging.judge_options(k, target_fpr, target_fnr, 0.5))
         asked = [str(path) for path in (csv_labels, *(folders or [])) if path is not None]

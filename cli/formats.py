@@ -2,10 +2,13 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from .options import require
 
 if TYPE_CHECKING:
     from ..engine.report.interface import Format
@@ -59,18 +62,19 @@ CaseUco = Annotated[
 ]
 
 
+THUMBNAIL_MB = 48
+"""Default of the budget, that of the engine's ``HtmlReport``."""
+
 ThumbnailMb = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--thumbnail-mb",
         metavar="N",
         min=0,
-        help="MiB of thumbnails in the HTML at most; fakes come first.",
+        help=f"MiB of thumbnails in the HTML at most, default: {THUMBNAIL_MB}; fakes come first.",
         rich_help_panel=PANEL,
     ),
 ]
-THUMBNAIL_MB = 48
-"""Default of the budget, that of the engine's ``HtmlReport``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,15 @@ class Wanted:
     parquet: Path | None = None
     case: Path | None = None
     thumbnails: bool = True
-    thumbnail_mb: int = THUMBNAIL_MB
+    thumbnail_mb: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a budget for a report that nobody wants.
+
+        Raises:
+            InputError: There is one.
+        """
+        require("--thumbnail-mb", self.thumbnail_mb, "--html FILE", self.html is not None)
 
     @property
     def targets(self) -> list[Path]:
@@ -102,7 +114,7 @@ class Wanted:
         from . import outputs, render
 
         with ExitStack() as stack:
-            for target, write in self._texts(space, stack):
+            for target, write in self._texts(space, scan, stack):
                 with outputs.whole(target) as stream:
                     write(render.report(space.scans, scan), stream)
         if self.parquet is not None:
@@ -111,7 +123,9 @@ class Wanted:
             with outputs.whole_bytes(self.parquet) as sink:
                 write_parquet(render.report(space.scans, scan), sink)
 
-    def _texts(self, space: "Workspace", stack: ExitStack) -> "list[tuple[Path, Format]]":
+    def _texts(
+        self, space: "Workspace", scan: "ScanInfo", stack: ExitStack
+    ) -> "list[tuple[Path, Format]]":
         from ..engine.report.as_case import write_case
         from ..engine.report.as_csv import write_csv
         from ..engine.report.as_html import HtmlReport
@@ -127,12 +141,14 @@ class Wanted:
             if target is not None:
                 writers.append((target, write))
         if self.html is not None:
-            pictures = _pictures(space, stack) if self.thumbnails else None
-            writers.append((self.html, HtmlReport(pictures, self.thumbnail_mb << 20)))
+            pictures = _pictures(space, scan, stack) if self.thumbnails else None
+            budget = THUMBNAIL_MB if self.thumbnail_mb is None else self.thumbnail_mb
+            writers.append((self.html, HtmlReport(pictures, budget << 20)))
         return writers
 
 
-def _pictures(space: "Workspace", stack: ExitStack) -> "Pictures":
+def _pictures(space: "Workspace", scan: "ScanInfo", stack: ExitStack) -> "Pictures":
+    from ..engine.arguments import located
     from ..engine.isolation.decoders import Decoders
     from ..engine.report.thumbnails import FilePictures, ReferenceFile
 
@@ -140,4 +156,5 @@ def _pictures(space: "Workspace", stack: ExitStack) -> "Pictures":
         found = space.galleries.file_of(neighbour.key)
         return None if found is None else ReferenceFile(*found)
 
-    return FilePictures(find, stack.enter_context(Decoders()))
+    where = partial(located, run=scan.run)
+    return FilePictures(find, stack.enter_context(Decoders()), where)

@@ -94,12 +94,13 @@ def export(
     from ..index.errors import FileFormatError
     from ..index.importing.ready_vectors import write_npz, write_safetensors
     from .console import say
+    from .starter import workspace_of
 
     if file.suffix not in (".npz", ".safetensors"):
         raise InputError(
             f"cannot tell the format of {str(file)!r}", "let it end in .npz or .safetensors"
         )
-    with _open(workspace) as space, space.guarded():
+    with workspace_of(workspace, name) as space, space.guarded():
         head = space.heads.named(name)
         if head is not None and name not in space.galleries.names():
             if file.suffix != ".safetensors":
@@ -119,9 +120,10 @@ def export(
 
 def heads(workspace: opt.Workspace = None) -> None:
     """List the classifiers that --classifier can name beside knn."""
+    from ..index.workspace import Workspace
     from . import render
 
-    with _open(workspace) as space, space.guarded():
+    with Workspace.existing(workspace) as space, space.guarded():
         known = space.heads.all()
     render.table(
         f"{len(known)} classifiers",

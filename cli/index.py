@@ -29,7 +29,9 @@ def _program(_version: opt.Version = False) -> None:
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The gallery.")]
 Real = Annotated[
     list[Path] | None,
-    typer.Option(metavar="DIR", help="Folder of real images; again for more."),
+    typer.Option(
+        metavar="DIR", help="Folder of real images; again for more.", parser=opt.named_path
+    ),
 ]
 Fake = Annotated[
     list[str] | None,
@@ -91,6 +93,7 @@ def build(
         steps = building.preprocessing()
         info = space.galleries.create(name, embedder.sha256, steps, references, "build")
         assessment_of_gallery(space, info)
+    building.say_copies(usable, info.reals + info.fakes)
     _say_what_is_there("built", info.name, info.reals, info.fakes)
 
 
@@ -111,25 +114,22 @@ def add(
     workspace: opt.Workspace = None,
 ) -> None:
     """Add references to a gallery: all of them, or after an error or Ctrl-C none."""
-    from .console import say
     from .encoders import EncoderChoice, embedder_of_gallery
     from .session import assessment_of_gallery
-    from .starter import gallery_named
+    from .starter import gallery_named, workspace_of
 
     folders = building.labelled_folders(real, fake)
-    with _open(workspace) as space, space.guarded():
+    with workspace_of(workspace, name) as space, space.guarded():
         info = gallery_named(space, name)
         choice = EncoderChoice(None, device, opt.PrecisionChoice.FLOAT32)
         embedder = embedder_of_gallery(space, info, choice)
         bounds = (max_pixels, max_bytes, decode_timeout)
         files = building.Files(include, exclude, follow_symlinks, bounds, workers, quiet)
-        usable = building.embed(space, folders, embedder, files)
+        usable = building.embed(space, folders, embedder, files, held=space.galleries.held(info))
         before = info.reals + info.fakes
         info = space.galleries.add(name, building.references(space, embedder, usable), "add")
         assessment_of_gallery(space, info)
-    there = len(usable) - (info.reals + info.fakes - before)
-    if there:
-        say(f"{there} of {len(usable)} files were references already")
+    building.say_copies(usable, info.reals + info.fakes - before)
     _say_what_is_there("now holds", info.name, info.reals, info.fakes)
 
 
@@ -165,9 +165,9 @@ def list_(workspace: opt.Workspace = None) -> None:
 def info(name: Name, workspace: opt.Workspace = None) -> None:
     """Describe a gallery: identity, encoder, generators and sources."""
     from . import render
-    from .starter import gallery_named, starter_facts
+    from .starter import gallery_named, starter_facts, workspace_of
 
-    with _open(workspace) as space, space.guarded():
+    with workspace_of(workspace, name) as space, space.guarded():
         found = gallery_named(space, name)
         facts = starter_facts(space, found)
         groups = space.galleries.groups(found)
@@ -219,9 +219,10 @@ def remove(
 
     What old scans show as evidence stays in the workspace.
     """
+    from ..index.workspace import Workspace
     from .console import say
 
-    with _open(workspace) as space, space.guarded():
+    with Workspace.existing(workspace) as space, space.guarded():
         if source or generator or sha256:
             count = space.galleries.withdraw(
                 name, "remove", source or (), generator or (), sha256 or ()
@@ -236,9 +237,9 @@ def remove(
 def default(name: Name, workspace: opt.Workspace = None) -> None:
     """Make a gallery the one that scans use by default."""
     from .console import say
-    from .starter import gallery_named
+    from .starter import gallery_named, workspace_of
 
-    with _open(workspace) as space, space.guarded():
+    with workspace_of(workspace, name) as space, space.guarded():
         gallery_named(space, name)
         space.set_default_gallery(name)
     say(f"scans compare with {name} by default")

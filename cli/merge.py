@@ -1,8 +1,7 @@
 """``code-index merge``: the shards of a scan become one scan."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,7 +18,10 @@ def register(app: typer.Typer) -> None:
 
 def merge(
     workspaces: Annotated[
-        list[Path], typer.Argument(metavar="WORKSPACE...", help="Of all shards, each once.")
+        list[Path],
+        typer.Argument(
+            metavar="WORKSPACE...", help="Of all shards, each once.", parser=opt.named_path
+        ),
     ],
     workspace: opt.Workspace = None,
 ) -> None:
@@ -30,19 +32,12 @@ def merge(
     command again after an interruption.
     """
     from ..engine.files.shard import place_in_walk
-    from ..engine.report.tally import Tally
-    from ..engine.results import FileResult
+    from ..engine.report.tally import summarise
     from ..index.errors import WorkspaceError
     from ..index.merge import MergePlan, Stopped
     from ..index.shard_scans import check_shards, find_shard
     from ..index.workspace import Workspace, default_folder
     from .console import say
-
-    def summarise(rows: Iterator[dict[str, Any]]) -> dict[str, Any]:
-        tally = Tally()
-        for row in rows:
-            tally.add(FileResult.from_row(row))
-        return tally.as_dict()
 
     target = workspace or default_folder()
     folders = [folder.expanduser().absolute() for folder in workspaces]
@@ -52,7 +47,7 @@ def merge(
         )
     shards = [find_shard(folder) for folder in folders]
     check_shards(shards)
-    with Workspace(target) as space, space.guarded():
+    with Workspace.existing(target) as space, space.guarded():
         merger = space.merger()
         there = merger.merged(shards)
         if there is not None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..engine.errors import InputError
+
 
 class DeviceChoice(StrEnum):
     """Where the encoder runs."""
@@ -50,11 +52,27 @@ class FramesChoice(StrEnum):
     ALL = "all"
 
 
-def finite(number: float) -> float:
+def finite(number: float | None) -> float | None:
     """Refuse what is no number, which lies in every range."""
-    if not math.isfinite(number):
+    if number is not None and not math.isfinite(number):
         raise typer.BadParameter(f"{number} is no finite number")
     return number
+
+
+def require(option: str, value: object, other: str, there: bool) -> None:
+    """Refuse an option that has no effect without another.
+
+    Args:
+        option: Its name.
+        value: What the user gave; None where it was not given.
+        other: What it is for.
+        there: Whether that was asked for.
+
+    Raises:
+        InputError: It was given, and the other was not.
+    """
+    if value is not None and not there:
+        raise InputError(f"{option} is for {other}", f"add {other}, or leave {option}")
 
 
 def _show_version(asked: bool) -> None:
@@ -71,11 +89,21 @@ Version = Annotated[
         "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
     ),
 ]
+
+
+def named_path(text: str) -> Path:
+    """A path; an empty one, as of a variable that is not set, does not mean this directory."""
+    if not text:
+        raise typer.BadParameter("it is empty (this directory is '.')")
+    return Path(text)
+
+
 Workspace = Annotated[
     Path | None,
     typer.Option(
         "--workspace",
         metavar="DIR",
+        parser=named_path,
         help="Where galleries and scans lie; default: $CODE_WORKSPACE, else the user's data.",
         rich_help_panel="Workspace",
     ),
@@ -115,12 +143,22 @@ ExactPrecision = Annotated[
 ]
 Include = Annotated[
     list[str] | None,
-    typer.Option("--include", metavar="GLOB", help="Only these files.", rich_help_panel="Files"),
+    typer.Option(
+        "--include",
+        metavar="GLOB",
+        help="Only files that match; again for more. A glob without a slash is matched against the"
+        " name, one with a slash against the whole path below the given folder; case counts, and"
+        " * spans slashes.",
+        rich_help_panel="Files",
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
-        "--exclude", metavar="GLOB", help="Not these files and folders.", rich_help_panel="Files"
+        "--exclude",
+        metavar="GLOB",
+        help="Not the files and folders that match, as for --include; again for more.",
+        rich_help_panel="Files",
     ),
 ]
 NoRecurse = Annotated[
@@ -213,7 +251,7 @@ ArchiveBounds = Annotated[
         "--archive-limits",
         metavar="NAME=N,...",
         help="Bounds on each archive: depth=3, members=100000, total (bytes unpacked), ratio=200"
-        " (unpacked to packed), nested (bytes of an archive in another).",
+        " (unpacked to packed), nested (bytes of an archive in another). Turns --archives on.",
         rich_help_panel="Files",
     ),
 ]
@@ -226,17 +264,20 @@ Frames = Annotated[
         rich_help_panel="Files",
     ),
 ]
+MAX_FRAMES = 1000
+"""Default of ``--max-frames``."""
+
 MaxFrames = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--max-frames",
         metavar="N",
         min=1,
-        help="Pictures of one file with --frames all; the others are one row (too_many_frames).",
+        help=f"Pictures of one file with --frames all; default: {MAX_FRAMES}. The others are one"
+        " row (too_many_frames).",
         rich_help_panel="Files",
     ),
 ]
-MAX_FRAMES = 1000
 
 MAX_PIXELS, MAX_BYTES, DECODE_TIMEOUT = 1 << 28, 1 << 30, 60.0
 """Defaults of the bounds, those of the engine's ``DecodeOptions``."""
@@ -246,6 +287,7 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=0,
+        max=1024,
         help="Threads; 0: one a core. With --ray the threads of each worker; 0: one.",
         rich_help_panel="Speed",
     ),

@@ -17,7 +17,8 @@ def check_targets(targets: list[Path]) -> None:
     """Refuse report files that could not be written, before hours of work.
 
     Raises:
-        InputError: A folder is missing or closed, or two reports go to one place.
+        InputError: A folder is missing or closed, two reports go to one place, or a picture lies
+            there, which may be evidence.
     """
     if len(set(targets)) != len(targets):
         raise InputError("two reports would be written to one place")
@@ -30,6 +31,19 @@ def check_targets(targets: list[Path]) -> None:
                 f"cannot write a report to {target}",
                 "name a file in a folder that exists and can be written to",
             )
+        if _is_picture(target):
+            raise InputError(f"a report to {target} would overwrite a picture", "name another file")
+
+
+def _is_picture(target: Path) -> bool:
+    """Whether what lies there begins like an image file."""
+    from ..engine.decoding.formats import claimed
+
+    try:
+        with target.open("rb") as file:
+            return claimed(file.read(16))
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -42,14 +42,14 @@ def rejudge(
     from ..engine.results import FileResult
     from ..engine.run import rejudge_record
     from ..index.contents import ANY_PRECISION, Recall
-    from ..index.workspace import Workspace, default_folder
+    from ..index.workspace import Workspace
     from . import render
     from .precision import bands_for_rejudging
     from .session import head_of_gallery, identity_of, judge_of_gallery
     from .starter import chosen_gallery
 
     with ExitStack() as stack:
-        space = stack.enter_context(Workspace(workspace or default_folder()))
+        space = stack.enter_context(Workspace.existing(workspace))
         stack.enter_context(space.guarded())
         earlier = space.scans.info(scan)
         info = chosen_gallery(space, gallery)
@@ -74,11 +74,12 @@ def rejudge(
             rows = map(FileResult.from_row, space.scans.rows(earlier))
             for result in run_rejudge(rows, opened, judge, recorder, plan, widths, stop=stopped):
                 tally.add(result)
-            state = "interrupted" if stopped() else "finished"
+            # What an interrupted scan left out is missing here too.
+            state = "interrupted" if stopped() or earlier.state != "finished" else "finished"
         finally:
             tally.summary.left_out = (earlier.summary or {}).get("left_out", 0)
             recorder.finish(state, tally.as_dict())
-    if state == "interrupted":
+    if stopped():
         render.interrupted(tally.summary, recorder.key)
         raise typer.Exit(EXIT_INTERRUPTED)
     render.summary(tally, info, recorder.key, record, False)

@@ -99,7 +99,7 @@ def _most_suspicious(worst: Sequence[FileResult], to_stderr: bool) -> None:
     table.add_column("verdict")
     table.add_column("p_fake", justify="right")
     table.add_column("score", justify="right")
-    table.add_column("generator")
+    table.add_column("attribution")
     table.add_column("nearest")
     table.add_column("file", overflow="fold")
     for result in worst:
@@ -107,7 +107,7 @@ def _most_suspicious(worst: Sequence[FileResult], to_stderr: bool) -> None:
             str(result.verdict),
             "" if result.p_fake is None else f"{result.p_fake:.3f}",
             "" if result.score is None else f"{result.score:+.4f}",
-            for_terminal(result.attribution or result.generator or "", 30),
+            for_terminal(result.attribution or "", 30),
             for_terminal(result.neighbour or "", 40),
             for_terminal(result.path),
         )

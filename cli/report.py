@@ -1,7 +1,7 @@
 """``code-report``: scans on record."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from . import options as opt
 from .console import working
 from .help import arrange
 from .running import run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,10 +34,10 @@ Scan = Annotated[
 @app.command("list", epilog="Example: [bold]code-report list[/]")
 def list_(workspace: opt.Workspace = None) -> None:
     """List the scans."""
-    from ..index.workspace import Workspace, default_folder
+    from ..index.workspace import Workspace
     from . import render
 
-    with Workspace(workspace or default_folder()) as space, space.guarded():
+    with Workspace.existing(workspace) as space, space.guarded():
         scans = space.scans.all()
     render.table(
         f"{len(scans)} scans",
@@ -48,11 +51,20 @@ def list_(workspace: opt.Workspace = None) -> None:
                 (s.summary or {}).get("by_verdict", {}).get("fake", 0),
                 s.run["gallery"]["name"],
                 s.run["arguments"].get("case", ""),
-                " ".join(s.run["arguments"]["paths"]),
+                _what(s.run),
             )
             for s in scans
         ],
     )
+
+
+def _what(run: "Mapping[str, Any]") -> str:
+    """What was scanned: paths and lists, and by what other command than code-scan."""
+    arguments = run["arguments"]
+    named = " ".join([*arguments["paths"], *(one["path"] for one in arguments.get("lists") or ())])
+    if rejudged := run.get("rejudged"):
+        return f"scan {rejudged['scan']} judged again: {named}"
+    return f"{arguments['command']}: {named}" if "command" in arguments else named
 
 
 @app.command(
@@ -71,12 +83,12 @@ def export(
     parquet: formats.Parquet = None,
     case_uco: formats.CaseUco = None,
     no_thumbnails: formats.NoThumbnails = False,
-    thumbnail_mb: formats.ThumbnailMb = formats.THUMBNAIL_MB,
+    thumbnail_mb: formats.ThumbnailMb = None,
     workspace: opt.Workspace = None,
 ) -> None:
     """Write the report of a scan on record."""
     from ..engine.errors import InputError
-    from ..index.workspace import Workspace, default_folder
+    from ..index.workspace import Workspace
     from . import outputs
 
     wanted = formats.Wanted(
@@ -87,7 +99,7 @@ def export(
             "no report is asked for", "name one, such as --csv report.csv or --html report.html"
         )
     outputs.check_targets(wanted.targets)
-    with Workspace(workspace or default_folder()) as space, space.guarded():
+    with Workspace.existing(workspace) as space, space.guarded():
         info = space.scans.info(scan)
         with working("writing the reports"):
             wanted.write(space, info)

@@ -15,6 +15,9 @@ from .running import EXIT_MATCHED, run
 
 app = typer.Typer(add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
+SETTLE = 2.0
+"""Default of ``--settle``, in seconds."""
+
 
 class FailOn(StrEnum):
     """What ``--fail-on`` can name."""
@@ -76,7 +79,7 @@ def scan(
     json_file: formats.Json = None,
     html: formats.Html = None,
     no_thumbnails: formats.NoThumbnails = False,
-    thumbnail_mb: formats.ThumbnailMb = formats.THUMBNAIL_MB,
+    thumbnail_mb: formats.ThumbnailMb = None,
     jsonl: Annotated[
         Path | None,
         typer.Option(
@@ -114,7 +117,7 @@ def scan(
     archives: opt.Archives = False,
     archive_limits: opt.ArchiveBounds = "",
     frames: opt.Frames = opt.FramesChoice.FIRST,
-    max_frames: opt.MaxFrames = opt.MAX_FRAMES,
+    max_frames: opt.MaxFrames = None,
     provenance: opt.Provenance = True,
     rehash: Annotated[
         bool,
@@ -138,15 +141,16 @@ def scan(
         ),
     ] = False,
     settle: Annotated[
-        float,
+        float | None,
         typer.Option(
             metavar="S",
             min=0.0,
             callback=opt.finite,
-            help="Seconds for which a file has to stay unchanged before it is read.",
+            help="Seconds for which a file has to stay unchanged before it is read, with --watch;"
+            f" default: {SETTLE:g}.",
             rich_help_panel="Watching",
         ),
-    ] = 2.0,
+    ] = None,
     weights: opt.Weights = None,
     device: opt.Device = opt.DeviceChoice.AUTO,
     precision: opt.Precision = opt.PrecisionChoice.AUTO,
@@ -173,6 +177,9 @@ def scan(
     interruption. Nothing under the paths is ever written to.
     """
     wanted = _fail_on(fail_on)
+    every_frame = frames is opt.FramesChoice.ALL
+    opt.require("--max-frames", max_frames, "--frames all", every_frame)
+    opt.require("--settle", settle, "--watch", watch)
     with working("starting", quiet):
         from ..engine.archives.limits import ArchiveLimits
         from ..engine.arguments import Case
@@ -189,6 +196,8 @@ def scan(
         from .encoders import EncoderChoice
         from .scanning import ScanRequest, Showing, perform
 
+    if "" in (paths or ()):
+        raise InputError("a PATH is empty", "for this directory write .")
     if not paths and not lists:
         raise InputError(
             "no PATH is given", "name files or directories, or --list FILE; see code-scan --help"
@@ -215,7 +224,7 @@ def scan(
             workers,
             decode=DecodeOptions(max_pixels, max_bytes, decode_timeout, Isolation(isolate.value)),
             archives=ArchiveLimits.parse(archive_limits) if archives or archive_limits else None,
-            frames=max_frames if frames is opt.FramesChoice.ALL else 1,
+            frames=(max_frames or opt.MAX_FRAMES) if every_frame else 1,
             provenance=provenance,
         ),
         recall=Recall(rehash, retry_failed, reembed),
@@ -225,7 +234,7 @@ def scan(
             csv, json_file, html, thumbnails=not no_thumbnails, thumbnail_mb=thumbnail_mb
         ),
         lines=jsonl or (outputs.STDOUT if watch else None),
-        watch=settle if watch else None,
+        watch=(SETTLE if settle is None else settle) if watch else None,
         showing=Showing(quiet, verbose, stats),
     )
     summary = perform(request)

@@ -55,7 +55,10 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="What to look for.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE...", help="What to look for.", parser=opt.named_path),
+    ],
     where: Annotated[
         str, typer.Option("--in", metavar="scans|GALLERY", help="Scanned images, or a gallery.")
     ] = SCANS,
@@ -78,14 +81,14 @@ def search(
     from ..engine.files.discover import walk
     from ..engine.query import embed_queries
     from ..index.errors import WorkspaceError
-    from ..index.workspace import Workspace, default_folder
     from . import outputs
     from .console import say
+    from .starter import workspace_of
 
     if json_file is not None:
         outputs.check_targets([json_file])
     files = walk(images)
-    with Workspace(workspace or default_folder()) as space, space.guarded():
+    with workspace_of(workspace, where.removeprefix("./")) as space, space.guarded():
         place = _place(space, where)
         embedder = Embedder(_checkpoint(space, place.encoder_sha256), device.value)
         queries = list(embed_queries(files, embedder))

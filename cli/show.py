@@ -34,7 +34,8 @@ def show(
     file: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE]", help="Its path, the end of it, or the beginning of its SHA-256."
+            metavar="[FILE]",
+            help="Its path, the last parts of it, or at least six digits of its SHA-256.",
         ),
     ] = None,
     workspace: opt.Workspace = None,
@@ -42,10 +43,10 @@ def show(
     """Show a scan; with a file, explain its verdict in plain sentences with the evidence."""
     from ..engine.report.explain import Judging
     from ..engine.results import FileResult
-    from ..index.workspace import Workspace, default_folder
+    from ..index.workspace import Workspace
     from .console import say
 
-    with Workspace(workspace or default_folder()) as space, space.guarded():
+    with Workspace.existing(workspace) as space, space.guarded():
         info = space.scans.info(scan)
         if file is None:
             _scan(info)
@@ -75,6 +76,7 @@ def _places(space: "Workspace", info: "ScanInfo", file: str) -> list[int]:
 
 def _scan(info: "ScanInfo") -> None:
     from ..engine.report.limits import limits
+    from ..engine.report.purges import digests_before, purges_in_words
 
     run, summary = info.run, info.summary or {}
     arguments, gallery = run["arguments"], run["gallery"]
@@ -87,6 +89,9 @@ def _scan(info: "ScanInfo") -> None:
             "examiner": arguments.get("examiner"),
             "note": arguments.get("note"),
             "paths": ", ".join(arguments["paths"]),
+            "lists": ", ".join(one["path"] for one in arguments.get("lists") or ()),
+            "directory": arguments.get("directory"),
+            "judged again": _rejudged(run),
             "started": info.started,
             "finished": info.finished,
             "gallery": f"{gallery['name']}, generation {gallery['generation']}, SHA-256"
@@ -98,12 +103,19 @@ def _scan(info: "ScanInfo") -> None:
             **{k: v for k, v in summary.get("by_status", {}).items() if k in ("skipped", "failed")},
             "reasons": ", ".join(f"{k} {v}" for k, v in summary.get("by_reason", {}).items()),
             "results": summary.get("results_sha256"),
+            "purged": "; ".join(purges_in_words(run)),
+            "results before": ", ".join(digests_before(run)),
         }
     )
     _line("")
     _line("Limits", "bold")
     for limit in limits(run):
         _line(f"- {limit}")
+
+
+def _rejudged(run: "Mapping[str, Any]") -> str | None:
+    earlier = run.get("rejudged")
+    return f"the rows of scan {earlier['scan']} ({earlier['id']})" if earlier else None
 
 
 def _file(result: "FileResult", judging: "Judging") -> None:

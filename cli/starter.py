@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from ..index.starters import NAME
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..engine.embedding.checkpoint import Checkpoint
     from ..engine.starter.read import About
     from ..index.gallery_records import GalleryInfo
@@ -27,6 +29,17 @@ def chosen_gallery(space: "Workspace", name: str | None) -> "GalleryInfo":
     if any(starter.name == info.name for starter in space.starters.all()):
         _say_what_it_is(space, info)
     return info
+
+
+def workspace_of(folder: "Path | None", name: str) -> "Workspace":
+    """The workspace that holds a gallery; only for the embedded starter a missing one is made.
+
+    Raises:
+        UnusableWorkspaceError: There is none, or it cannot be opened or made.
+    """
+    from ..index.workspace import Workspace
+
+    return Workspace(folder) if name == NAME else Workspace.existing(folder)
 
 
 def gallery_named(space: "Workspace", name: str) -> "GalleryInfo":

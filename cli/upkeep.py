@@ -73,15 +73,17 @@ def purge(
 
     What was known only through them goes too: paths, hashes, embeddings. Deleted rows are
     overwritten and the database is compacted. Backups and reports that were made before are not
-    touched, and a scan that runs keeps its rows.
+    touched, and a scan that runs keeps its rows. A scan that loses only some of its rows is counted
+    again, and says how many went and when.
     """
     from ..engine.errors import InputError
+    from ..engine.report.tally import summarise
     from ..index.upkeep.purge_plan import PurgeRequest
     from .console import say
 
     request = PurgeRequest(tuple(scan or ()), tuple(path or ()), tuple(gallery or ()))
     with _open(workspace) as space, space.guarded():
-        purger = space.purger()
+        purger = space.purger(summarise)
         plan = purger.plan(request)
         _announce(plan)
         if not yes:
@@ -140,6 +142,9 @@ def _announce(plan: "PurgePlan") -> None:
         say(f"scan {info.key} of {info.started}: {paths}")
     if plan.prefixes:
         say(f"{plan.rows} rows of other scans at or below {', '.join(plan.prefixes)}")
+    for info in plan.emptied:
+        paths = " ".join(info.run["arguments"]["paths"])
+        say(f"scan {info.key} of {info.started} goes as a whole, as all its rows do: {paths}")
     if plan.galleries:
         say(f"{len(plan.galleries)} galleries with {plan.references} references")
 
@@ -172,6 +177,6 @@ def _identify(folder: Path) -> str | None:
 
 
 def _open(folder: Path | None) -> "Workspace":
-    from ..index.workspace import Workspace, default_folder
+    from ..index.workspace import Workspace
 
-    return Workspace(folder or default_folder())
+    return Workspace.existing(folder)

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,17 +49,18 @@ def verify(
     The gallery is taken in the state in which the scan met it. Each row is then reproduced (every
     figure bit for bit), agrees (the same answer, figures within the tolerance of another
     platform, or within the band of reduced precision, for this is always float32), or differs; or
-    its file has changed or is gone. Exits with 1 if any row differs, has changed or is gone, or if
-    the rows on record are not those that the scan wrote.
+    its file has changed or is gone. Rows that were purged are counted, not looked for. Exits with 1
+    if any row differs, has changed or is gone, or if the rows on record are not those that the
+    scan wrote.
     """
     from ..engine.reproduce import Outcome
-    from ..index.workspace import Workspace, default_folder
+    from ..index.workspace import Workspace
     from . import render
     from .console import say
     from .progress import meter
 
     with ExitStack() as stack:
-        space = stack.enter_context(Workspace(workspace or default_folder()))
+        space = stack.enter_context(Workspace.existing(workspace))
         stack.enter_context(space.guarded())
         info = space.scans.info(scan)
         intact = _check_digest(space, info)
@@ -89,22 +91,32 @@ def verify(
 
 
 def _check_digest(space: "Workspace", info: "ScanInfo") -> bool:
-    """Whether the rows on record are those that the scan wrote, as far as it can be told."""
+    """Whether the rows on record are those that the scan wrote, as far as it can be told.
+
+    Where rows were purged since, those that are left are looked at; the run record keeps whether
+    all were right before.
+    """
+    from ..engine.report.purges import purges_in_words
     from ..engine.report.tally import ResultsDigest
     from ..engine.results import FileResult
     from .console import say
 
+    purges = info.run.get("purged", ())
+    intact = all(purge["intact"] is not False for purge in purges)
+    for phrase in purges_in_words(info.run):
+        say(f"note: {phrase}", "yellow" if intact else "bold red")
     stated = (info.summary or {}).get("results_sha256")
     if stated is None:
         say(f"scan {info.key} ended without a digest of its rows: they cannot be checked", "yellow")
-        return True
+        return intact
     digest = ResultsDigest()
     for row in space.scans.rows(info):
         digest.add(FileResult.from_row(row))
+    written = f"the last purge left of scan {info.key}" if purges else f"scan {info.key} wrote"
     if digest.hexdigest() == stated:
-        say(f"the rows on record are those that scan {info.key} wrote ({stated[:12]})")
-        return True
-    say(f"the rows on record are NOT those that scan {info.key} wrote ({stated[:12]})", "bold red")
+        say(f"the rows on record are those that {written} ({stated[:12]})")
+        return intact
+    say(f"the rows on record are NOT those that {written} ({stated[:12]})", "bold red")
     return False
 
 
@@ -132,7 +144,7 @@ def _reproduce(
     stopped: Any,
 ) -> "Iterator[Reproduction]":
     """Set everything up as it was for the scan, and say what is not."""
-    from ..engine.arguments import pipeline_of
+    from ..engine.arguments import located, pipeline_of
     from ..engine.embedding.precision import PrecisionBand
     from ..engine.errors import InputError
     from ..engine.judging.judge import JudgeOptions
@@ -172,7 +184,16 @@ def _reproduce(
     options = ScanOptions(pipeline=pipeline_of(info.run, workers))
     measured = info.run.get("precision_bands", {})
     bands = {precision: PrecisionBand.of(band).width for precision, band in measured.items()}
-    return reproduce(rows, opened, judge, embedder, options, bands=bands, stop=stopped)
+    return reproduce(
+        rows,
+        opened,
+        judge,
+        embedder,
+        options,
+        bands=bands,
+        stop=stopped,
+        where=partial(located, run=info.run),
+    )
 
 
 def _line(one: "Reproduction") -> dict[str, object]:

@@ -1,5 +1,6 @@
 """What a scan was asked, as its run record keeps it: to be shown, compared, and done again."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import fspath
@@ -9,6 +10,7 @@ from typing import Any
 from .archives.limits import ArchiveLimits
 from .decoding.decode import DecodeOptions
 from .decoding.views import ViewPlan
+from .files.addresses import is_address
 from .files.discover import WalkOptions
 from .pipeline.options import PipelineOptions
 
@@ -41,6 +43,7 @@ def scan_arguments(
     decode = pipeline.decode
     return {
         "paths": [fspath(path) for path in paths],
+        "directory": os.getcwd(),  # noqa: PTH109 - which relative paths start from
         "lists": [dict(one) for one in lists],
         "recurse": walking.recurse,
         "follow_symlinks": walking.follow_symlinks,
@@ -57,6 +60,17 @@ def scan_arguments(
         "examiner": case.examiner,
         "note": case.note,
     }
+
+
+def located(path: str, run: Mapping[str, Any]) -> str:
+    """Where a path of a scan on record leads from anywhere.
+
+    Args:
+        path: As found, or an address; relative to the directory that the scan was started in.
+        run: The run record; of an older one that names no directory, paths stay as they are.
+    """
+    directory = run["arguments"].get("directory")
+    return path if directory is None or is_address(path) else os.path.join(directory, path)  # noqa: PTH118
 
 
 def pipeline_of(run: Mapping[str, Any], workers: int) -> PipelineOptions:

@@ -71,6 +71,7 @@ def reproduce(
     tolerance: float = TOLERANCE,
     bands: Mapping[str, float] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    where: Callable[[str], str] = lambda path: path,
 ) -> Iterator[Reproduction]:
     """Scan the files of some rows again, as if nothing were known, and compare.
 
@@ -84,6 +85,7 @@ def reproduce(
             as that moves them.
         bands: The same for rows of each reduced precision.
         stop: Asked several times a second; once true, it ends.
+        where: Where the path of a row leads from here.
 
     Yields:
         One record a row, in order.
@@ -93,17 +95,17 @@ def reproduce(
     def files() -> Iterator[FoundFile]:
         """Each file on disk once, whose members or frames may have rows of their own."""
         for path, group in groupby(rows, lambda row: row.container or row.path):
-            wanted = _Wanted(path, {row.path: row for row in group})
+            wanted = _Wanted(where(path), {where(row.path): row for row in group})
             waiting.append(wanted)
             (first, *more) = wanted.rows.values()
             alone = first.container is None and not more
-            yield (_unread(first) if alone else None) or examine(path)
+            yield (_unread(first, wanted.path) if alone else None) or examine(wanted.path)
 
     for after in scan(files(), gallery, judge, _Amnesia(), embedder, options, stop=stop):
         while (after.container or after.path) != waiting[0].path:
             yield from waiting.popleft().gone()
         for before in waiting[0].until(after.path):
-            found = after if before.path == after.path else None
+            found = after if where(before.path) == after.path else None
             band = (bands or {}).get(before.precision or "", 0.0)
             yield compare(before, found, max(band, tolerance))
     if not stop():
@@ -117,7 +119,7 @@ class _Wanted:
 
     Attributes:
         path: Of the file on disk.
-        rows: By path, those that nothing has come of yet.
+        rows: By where their paths lead, those that nothing has come of yet.
     """
 
     path: str
@@ -128,7 +130,7 @@ class _Wanted:
         if path not in self.rows:
             return []
         taken: list[FileResult] = []
-        while not taken or taken[-1].path != path:
+        while path in self.rows:
             taken.append(self.rows.pop(next(iter(self.rows))))
         return taken
 
@@ -190,9 +192,9 @@ def _close(first: float | None, second: float | None, tolerance: float) -> bool:
     return abs(first - second) <= tolerance
 
 
-def _unread(row: FileResult) -> FoundFile | None:
+def _unread(row: FileResult, path: str) -> FoundFile | None:
     """In the place of a file that the scan did not read."""
-    return FoundFile(row.path, reason=row.reason or Reason.UNREADABLE) if not row.sha256 else None
+    return FoundFile(path, reason=row.reason or Reason.UNREADABLE) if not row.sha256 else None
 
 
 class _Amnesia:

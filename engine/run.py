@@ -125,10 +125,14 @@ def rejudge_record(
         judge: What decides.
         bands: Of the vectors that were not computed in float32.
     """
+    rejudged: dict[str, Any] = {"scan": scan, "id": uuid, "version": earlier["version"]}
+    before = earlier.get("rejudged", {}).get("purged", ())
+    if purged := [*before, *earlier.get("purged", ())]:
+        rejudged["purged"] = purged
     return {
-        **earlier,
+        **{name: value for name, value in earlier.items() if name != "purged"},
         **_bands(bands),
-        "rejudged": {"scan": scan, "id": uuid, "version": earlier["version"]},
+        "rejudged": rejudged,
         **_judged_here(gallery, judge),
     }
 

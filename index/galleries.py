@@ -113,6 +113,15 @@ class Galleries:
         )
         return [Group(*row) for row in rows]
 
+    def held(self, info: GalleryInfo) -> set[tuple[str, str]]:
+        """SHA-256 and label of every reference in force now whose file is known."""
+        rows = self._database.conn.execute(
+            'SELECT DISTINCT sha256, label FROM "references"'
+            " WHERE gallery_id = ? AND removed IS NULL AND sha256 IS NOT NULL",
+            (info.key,),
+        )
+        return {(sha256, label) for sha256, label in rows}
+
     def create(
         self,
         name: str,
@@ -144,21 +153,14 @@ class Galleries:
     def add(self, name: str, references: Iterable[NewReference], action: str) -> GalleryInfo:
         """Add references as a new generation, in one transaction.
 
-        A file that is in force already with the same label, generator and source is passed over,
-        so that a command that was killed after its commit can be run again; where nothing is
-        new the generation stays.
+        A file whose bytes are in force already with the same label is passed over: a copy would
+        vote twice, and a command that was killed after its commit can be run again. Where
+        nothing is new the generation stays.
         """
-        with writing(self._database) as connection:
+        with writing(self._database):
             info = self.info(name)
-            known = {
-                tuple(row)
-                for row in connection.execute(
-                    'SELECT sha256, label, generator, source FROM "references"'
-                    " WHERE gallery_id = ? AND removed IS NULL AND sha256 IS NOT NULL",
-                    (info.key,),
-                )
-            }
-            new = (r for r in references if (r.sha256, r.label, r.generator, r.source) not in known)
+            known = self.held(info)
+            new = (r for r in references if (r.sha256, r.label) not in known)
             if self._insert(info.key, info.generation + 1, new):
                 self._seal(info.key, info.generation + 1, action)
         return self.info(name)

@@ -177,8 +177,12 @@ class Merger:
     def _begin(self, plan: MergePlan, gallery: GalleryInfo) -> ScanInfo:
         infos = [shard.info for shard in plan.shards]
         run = {
-            **infos[0].run,
-            "arguments": {**infos[0].run["arguments"], "shard": None},
+            **{name: value for name, value in infos[0].run.items() if name != "purged"},
+            "arguments": {
+                **infos[0].run["arguments"],
+                "shard": None,
+                "directory": _directory(infos),
+            },
             "merged": {
                 "at": now(),
                 "shards": [
@@ -189,6 +193,7 @@ class Merger:
                         "finished": shard.info.finished,
                         "device": shard.info.run["encoder"].get("device"),
                         "host": shard.info.run.get("host"),
+                        "purged": shard.info.run.get("purged", []),
                     }
                     for shard in plan.shards
                 ],
@@ -304,6 +309,12 @@ class Merger:
             "UPDATE scans SET summary = ? WHERE id = ?", (json.dumps(summary), info.key)
         )
         return self._scans.info(str(info.key))
+
+
+def _directory(infos: Sequence[ScanInfo]) -> str | None:
+    """Where relative paths start from, where that is one place for all shards."""
+    every = {info.run["arguments"].get("directory") for info in infos}
+    return every.pop() if len(every) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

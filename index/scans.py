@@ -75,13 +75,15 @@ class Scans:
         return [_scan_info(row) for row in self._select("ORDER BY id")]
 
     def info(self, which: str) -> ScanInfo:
-        """One scan, by number, by the beginning of its uuid, or ``latest``.
+        """One scan, by number, by the beginning of its uuid, or ``latest``: no evaluation is.
 
         Raises:
             WorkspaceError: There is none, or several begin so.
         """
         if which == "latest":
-            rows = self._select("ORDER BY id DESC LIMIT 1")
+            rows = self._select(
+                "WHERE json_extract(run, '$.arguments.command') IS NULL ORDER BY id DESC LIMIT 1"
+            )
         elif which.isdecimal() and len(which) < 8:
             rows = self._select("WHERE id = ?", int(which))
         else:
@@ -145,6 +147,12 @@ class Scans:
             first: Position of the first row.
             last: Position of the last row.
         """
+        return (row for _, row in self.placed(info, first, last))
+
+    def placed(
+        self, info: ScanInfo, first: int = 0, last: int = _ALL
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """As :meth:`rows`, each with its position: where rows were purged, some are missing."""
         neighbours = self._neighbours(info, first, last)
         head = next(neighbours, None)
         for row in self._database.conn.execute(
@@ -160,18 +168,21 @@ class Scans:
             while head is not None and head[0] <= position:
                 mine.append(head[1])
                 head = next(neighbours, None)
-            yield {
-                "path": load_path(path),
-                "sha256": sha256,
-                "container": None if container is None else load_path(container),
-                "frame": frame if (fields["frames"] or 1) > 1 else None,
-                "duplicate_of": None if duplicate_of is None else load_path(duplicate_of),
-                "provenance": json.loads(provenance),
-                "crops": json.loads(crops),
-                "probe": json.loads(probe),
-                "neighbours": mine,
-                **fields,
-            }
+            yield (
+                position,
+                {
+                    "path": load_path(path),
+                    "sha256": sha256,
+                    "container": None if container is None else load_path(container),
+                    "frame": frame if (fields["frames"] or 1) > 1 else None,
+                    "duplicate_of": None if duplicate_of is None else load_path(duplicate_of),
+                    "provenance": json.loads(provenance),
+                    "crops": json.loads(crops),
+                    "probe": json.loads(probe),
+                    "neighbours": mine,
+                    **fields,
+                },
+            )
 
     def count(self, info: ScanInfo) -> int:
         """Number of rows of a scan."""

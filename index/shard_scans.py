@@ -121,7 +121,7 @@ def _differences(one: Any, other: Any) -> list[str]:
     ):
         if one[part].get(name) != other[part].get(name):
             found.append(f"{part} {name}")
-    mine, theirs = ({**run["arguments"], "shard": None} for run in (one, other))
+    mine, theirs = ({**run["arguments"], "shard": None, "directory": None} for run in (one, other))
     if mine != theirs:
         names = sorted(n for n in {*mine, *theirs} if mine.get(n) != theirs.get(n))
         found.append(f"their arguments ({', '.join(names)})")

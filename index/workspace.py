@@ -29,6 +29,7 @@ from .starters import CENTER, Starters
 from .upkeep.backup import DATABASE_NAME, ENCODERS_NAME, BackedUp, write_backup
 from .upkeep.findings import CheckResult
 from .upkeep.purge import BUILD_LEASE, Purger
+from .upkeep.purge_scan import Summarise
 from .upkeep.verify import Identify, Parts, Verifier
 
 
@@ -82,6 +83,24 @@ class Workspace:
         self.pulls = Pulls(self._database)
         self.starters = Starters(self._database)
         self.scanned = ScannedVectors(self._database, self._files)
+
+    @classmethod
+    def existing(cls, folder: str | Path | None = None) -> "Workspace":
+        """Open a workspace that is there; nothing is made.
+
+        Args:
+            folder: Where it lies; None for :func:`default_folder`.
+
+        Raises:
+            UnusableWorkspaceError: There is none, or it cannot be opened.
+        """
+        place = Path(folder or default_folder()).expanduser().absolute()
+        if not (place / DATABASE_NAME).exists():
+            raise UnusableWorkspaceError(
+                f"there is no workspace at {place}",
+                "name its folder with --workspace; code-scan and code-index build make a new one",
+            )
+        return cls(place)
 
     def __enter__(self) -> "Workspace":
         return self
@@ -201,9 +220,13 @@ class Workspace:
         )
         return Verifier(self._database, parts, identify).run(files)
 
-    def purger(self) -> Purger:
-        """What removes things for good."""
-        return Purger(self._database, self.scans, self._files, self._leases)
+    def purger(self, summarise: Summarise) -> Purger:
+        """What removes things for good.
+
+        Args:
+            summarise: Makes the summary of the rows that a scan keeps.
+        """
+        return Purger(self._database, self.scans, self._files, self._leases, summarise)
 
     def merger(self) -> Merger:
         """What brings the shards of a scan together here."""

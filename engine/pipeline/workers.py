@@ -5,6 +5,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
+from ..errors import EngineError
+
 T = TypeVar("T")
 
 
@@ -18,16 +20,31 @@ class Workers(Generic[T]):
     """
 
     def __init__(self, threads: int, prepare: Callable[[], None] = lambda: None) -> None:
+        """Start the threads.
+
+        Args:
+            threads: How many.
+            prepare: Makes a thread ready.
+
+        Raises:
+            EngineError: The system starts no more threads.
+        """
         self._jobs: SimpleQueue[Callable[[], T] | None] = SimpleQueue()
         self._done: SimpleQueue[T | BaseException] = SimpleQueue()
         self._prepare = prepare
         self.pending = 0
-        self._threads = [
-            threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        for number in range(threads):
+            thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self.close(wait=True)
+                raise EngineError(
+                    f"the system starts no more than {number} of {threads} threads",
+                    "ask for fewer, such as --workers 4",
+                ) from error
+            self._threads.append(thread)
 
     def submit(self, job: Callable[[], T]) -> None:
         """Queue a job."""

@@ -127,7 +127,7 @@ def _page(report: Report, counted: Summary, histogram: str) -> tuple[str, str]:
         run=run_record(report.run, report.summary),
         record=html.escape(json.dumps(report.run, indent=1)),  # ASCII, so inert but for markup
         limits=limits_list(report.run),
-        summary=summary_cards(report.summary or counted.as_dict()),
+        summary=summary_cards(report.run, report.summary or counted.as_dict()),
         counts=count_tables(report.summary or counted.as_dict()),
         histogram=histogram,
         block=CHUNK,

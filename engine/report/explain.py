@@ -66,6 +66,7 @@ class Judging:
         fpr: Bound on the share of reals called fake, in [0, 1].
         fnr: Bound on the share of fakes called real, in [0, 1].
         optimistic: Whether the bounds do not reach images from sources outside the gallery.
+        lr_bounds: Least and largest log10 likelihood ratio that the references support.
     """
 
     k: int = 1
@@ -76,12 +77,14 @@ class Judging:
     fpr: float | None = None
     fnr: float | None = None
     optimistic: bool = False
+    lr_bounds: tuple[float, float] | None = None
 
     @classmethod
     def of_run(cls, run: Mapping[str, Any]) -> "Judging":
         """Read a run record, whichever version wrote it."""
         judging: Mapping[str, Any] = run.get("judging") or {}
         thresholds: Mapping[str, Any] = judging.get("thresholds") or {}
+        calibration: Mapping[str, Any] = judging.get("calibration") or {}
         return cls(
             k=int(run.get("k") or 1),
             prior=float(judging.get("prior") or 0.5),
@@ -91,6 +94,7 @@ class Judging:
             fpr=thresholds.get("fpr"),
             fnr=thresholds.get("fnr"),
             optimistic=bool(thresholds.get("optimistic")),
+            lr_bounds=(calibration["lower"], calibration["upper"]) if calibration else None,
         )
 
 
@@ -105,7 +109,8 @@ def explain(result: FileResult, judging: Judging) -> Explanation:
         return _of_head(result, judging)
     if result.verdict is None:
         why = meaning(result.reason or "")
-        said = () if not result.detail else (_say("In the system's words: {}.", result.detail),)
+        words = "" if result.reason == "not_an_image" else result.detail  # which only says so again
+        said = () if not words else (_say("In the system's words: {}.", words),)
         outcome = "skipped" if result.status is Status.SKIPPED else "not judged"
         head = Sentence(f"The file was {outcome}. {why.sentence}")
         return Explanation(head, (*said, *_provenance(result)), Sentence(why.advice))
@@ -251,6 +256,11 @@ def _likelihood(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         f"{ratio:,.3g}",
         verbal(result.log10_lr),
     )
+    if result.log10_lr and result.log10_lr in (judging.lr_bounds or ()):
+        yield Sentence(
+            "That is the bound: the score says more, but the gallery holds too few references to"
+            " support a larger ratio."
+        )
     yield _say(
         "With a prior of {} that an image is generated, before looking at it, the probability is"
         " {}; with another prior it is another.",

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..inert import for_html
 from .limits import limits
+from .purges import digests_before, purges_in_words
 
 
 def title(run: Mapping[str, Any]) -> str:
@@ -28,7 +29,7 @@ def limits_list(run: Mapping[str, Any]) -> str:
     return f"<ul>{''.join(f'<li>{for_html(limit)}</li>' for limit in limits(run))}</ul>"
 
 
-def summary_cards(summary: Mapping[str, Any]) -> str:
+def summary_cards(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """The verdicts and how often each was reached, large."""
     verdicts = summary.get("by_verdict", {})
     cards = "".join(
@@ -40,9 +41,10 @@ def summary_cards(summary: Mapping[str, Any]) -> str:
     files = summary.get("files", 0)
     without = files - judged
     cards += f'<div class="card none"><b>{without:,}</b><span>without verdict</span></div>'
+    purged = "; ".join(purges_in_words(run))
     sentence = (
         f"{_count(files, 'file')}, {_size(summary.get('bytes', 0))}. Every file under the given"
-        " paths has a row."
+        f" paths has a row{f', up to what was purged: {purged}' if purged else ''}."
     )
     if left_out := summary.get("left_out", 0):
         sentence += f" Besides, {_count(left_out, 'file')} left out by --include and --exclude."
@@ -67,6 +69,9 @@ def _facts(run: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tuple
     yield "Started", str(run.get("started") or ""), ""
     yield "Finished", str(run.get("finished") or ""), ""
     yield "Paths", _lines(arguments.get("paths", ())), ""
+    yield "Started in", str(arguments.get("directory") or ""), ""
+    if rejudged := run.get("rejudged"):
+        yield "Judged again", f"the rows of scan {rejudged['scan']} ({rejudged['id']})", ""
     yield (
         "Gallery",
         f"{gallery.get('name')}, generation {gallery.get('generation')}:"
@@ -84,6 +89,8 @@ def _facts(run: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tuple
     views = run.get("views") or {}
     yield "Further views", str(views.get("id") or ""), ""
     yield "Results SHA-256", str(summary.get("results_sha256") or ""), "hash"
+    yield "Purged", _lines(purges_in_words(run)), ""
+    yield "Results SHA-256 before", _lines(digests_before(run)), "hash"
 
 
 def _lines(paths: Sequence[Any]) -> str:

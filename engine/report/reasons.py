@@ -56,7 +56,8 @@ WITHOUT_VERDICT = {
     ),
     "not_an_image": Meaning(
         "No decoder takes the content for an image, whatever its name says.",
-        "Nothing, unless the file ought to be an image; then get it again.",
+        "Nothing, unless it ought to be an image (then get it again), or is an archive or mail:"
+        " scan what it holds with --archives.",
     ),
     "unsupported": Meaning(
         "It is an image of a kind that is not decoded here.",

@@ -82,7 +82,8 @@ def inert_json(value: Any) -> Any:
     if isinstance(value, str):
         return inert.for_json(value)
     if isinstance(value, Mapping):
-        return {inert.for_json(str(key)): inert_json(item) for key, item in value.items()}
+        pairs = sorted(value.items(), key=lambda pair: str(pair[0]))  # as they come from the store
+        return {inert.for_json(str(key)): inert_json(item) for key, item in pairs}
     if isinstance(value, list | tuple):
         return [inert_json(item) for item in value]
     return value

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..results import FileResult, MostSuspicious, Summary
@@ -56,3 +57,11 @@ class Tally:
     def as_dict(self) -> dict[str, Any]:
         """As the report's ``summary`` object."""
         return {**self.summary.as_dict(), "results_sha256": self._digest.hexdigest()}
+
+
+def summarise(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The ``summary`` object of rows on record, mappings of the report's names in their order."""
+    tally = Tally()
+    for row in rows:
+        tally.add(FileResult.from_row(row))
+    return tally.as_dict()

@@ -47,16 +47,18 @@ class FilePictures:
     Attributes:
         find: Finds a reference's file; None where there is none, as for ready vectors.
         decoders: Draw them.
+        where: Where the path of a row leads from here.
     """
 
     find: Callable[[Neighbour], ReferenceFile | None]
     decoders: Decoders
+    where: Callable[[str], str]
 
     def of_file(self, result: FileResult) -> bytes | None:
         """A JPEG of a scanned file; None where it is not at hand or has changed since."""
         if result.sha256 is None:
             return None
-        return self._draw(ReferenceFile(result.path, result.sha256))
+        return self._draw(ReferenceFile(self.where(result.path), result.sha256))
 
     def of_reference(self, neighbour: Neighbour) -> bytes | None:
         """A JPEG of a reference; None where its file is not at hand or has changed since."""

@@ -12,8 +12,8 @@ import re
 import shutil
 import sqlite3
 import zipfile
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -36,6 +36,16 @@ _MEMBER: Final = re.compile(
 )
 _MANIFEST_LIMIT: Final = 1 << 24
 _BLOCK: Final = 1 << 20
+_OF_THE_COPY: Final = (
+    "SQLITE_CANTOPEN",
+    "SQLITE_READONLY",
+    "SQLITE_PERM",
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+)
+"""Beginnings of the names of errors that a copy's folder or disk causes: the workspace is open."""
+_OF_THE_SOURCE: Final = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ")
+"""Those of reading, which the workspace's disk causes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,11 @@ def write_backup(database: Database, encoders: Path, target: Path) -> BackedUp:
     snapshot = target.with_name(f".{target.name}.{token}.sqlite")
     temporary = target.with_name(f".{target.name}.{token}.tmp")
     try:
-        with explained(snapshot), closing(sqlite3.connect(snapshot)) as copy:
+        with (
+            explained(encoders.with_name(DATABASE_NAME)),
+            _unwritable_as(target),
+            closing(sqlite3.connect(snapshot)) as copy,
+        ):
             database.conn.backup(copy)
             said = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
             if said != "ok":
@@ -100,14 +114,34 @@ def write_backup(database: Database, encoders: Path, target: Path) -> BackedUp:
         temporary.replace(target)
         sync_folder(target.absolute().parent)
     except OSError as error:
-        raise UnusableWorkspaceError(
-            f"cannot write the backup {target}: {error.strerror}",
-            "name a file in a folder that exists, on a disk with room",
-        ) from error
+        raise _unwritable(target, str(error.strerror)) from error
     finally:
-        for path in (temporary, *(Path(f"{snapshot}{end}") for end in ("", "-wal", "-shm"))):
-            path.unlink(missing_ok=True)
+        for path in (
+            temporary,
+            *(Path(f"{snapshot}{end}") for end in ("", "-journal", "-wal", "-shm")),
+        ):
+            with suppress(OSError):  # as on a disk that cannot be written to
+                path.unlink(missing_ok=True)
     return BackedUp(target.stat().st_size, scans, galleries, found, len(kept) - found)
+
+
+@contextmanager
+def _unwritable_as(target: Path) -> Iterator[None]:
+    """Within it, SQLite's errors of writing a copy speak of the backup, not of the workspace."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorname", "")
+        if not code.startswith(_OF_THE_COPY) or code in _OF_THE_SOURCE:
+            raise
+        raise _unwritable(target, str(error)) from error
+
+
+def _unwritable(target: Path, why: str) -> UnusableWorkspaceError:
+    return UnusableWorkspaceError(
+        f"cannot write the backup {target}: {why}",
+        "name a file in a folder that can be written to, on a disk with room",
+    )
 
 
 def read_backup(source: Path, folder: Path) -> BackedUp:

@@ -8,22 +8,18 @@ from pathlib import Path
 from ..database import writing
 from ..errors import WorkspaceError
 from ..leases import Leases
-from ..scans import Scans
+from ..scans import ScanInfo, Scans
 from ..searching.faiss_files import FaissFiles
 from ..sqlite import Database
+from .purge_paths import by_scan, files_within, ids_under, rows_pointing, rows_under
 from .purge_plan import Purged, PurgePlan, PurgeRequest
+from .purge_scan import Cut, Summarise, restate, write_restated
 
 BUILD_LEASE = "build-"
 """Begins the names of the leases that a build of a gallery holds."""
 
 _CHUNK = 5000
 """Rows a transaction: a scan that runs meanwhile waits for no longer than these take."""
-
-_UNDER = "(CAST({0} AS BLOB) = ? OR substr(CAST({0} AS BLOB), 1, ?) = ?)"
-"""Whether a path is a given one, or lies below it; text and undecodable bytes alike."""
-
-_WITHIN = f"({_UNDER} OR CAST(container AS BLOB) = ?)"
-"""The same, and what lies within a file: members of an archive, further frames."""
 
 _UNUSED_FILES = (
     "SELECT f.id FROM files f JOIN contents c ON c.id = f.content_id"
@@ -42,14 +38,23 @@ class Purger:
 
     Deleted rows are overwritten (``secure_delete``), the database is compacted, and the
     write-ahead log and the FAISS files go. Backups that were made before keep what they hold.
+    A scan that loses rows and stays is counted again, and its run record says so in ``purged``.
     """
 
-    def __init__(self, database: Database, scans: Scans, files: FaissFiles, leases: Leases) -> None:
+    def __init__(
+        self,
+        database: Database,
+        scans: Scans,
+        files: FaissFiles,
+        leases: Leases,
+        summarise: Summarise,
+    ) -> None:
         self._database = database
         self._connection: sqlite3.Connection = database.conn
         self._scans = scans
         self._files = files
         self._leases = leases
+        self._summarise = summarise
 
     def plan(self, request: PurgeRequest) -> PurgePlan:
         """Look up what a request comes to; nothing is changed.
@@ -69,24 +74,31 @@ class Purger:
                 f"scan {key} is running", "interrupt it with Ctrl-C, then purge it"
             )
         prefixes = [spelling for path in request.paths for spelling in self._spellings(path)]
-        notes = []
-        rows = 0
-        for prefix in prefixes:
-            found = self._rows_under(prefix)
-            left = sorted({scan for scan, _ in found} & alive.keys())
-            notes += [f"scan {key} is running: its rows stay until a later purge" for key in left]
-            if cited := self._ids_under('"references"', prefix):
-                notes.append(
-                    f"{len(cited)} references of galleries come from {prefix}: they go only"
-                    " with their gallery"
-                )
-            rows += sum(scan not in alive and scan not in scans for scan, _ in found)
+        found = self._rows_under(prefixes)
+        notes = [
+            f"scan {key} is running: its rows stay until a later purge"
+            for key in sorted(found.keys() & alive.keys())
+        ]
+        notes += [
+            f"{len(cited)} references of galleries come from {prefix}: they go only with their"
+            " gallery"
+            for prefix in prefixes
+            if (cited := ids_under(self._connection, '"references"', prefix))
+        ]
+        others = sorted(found.keys() - alive.keys() - scans.keys())
+        emptied = [key for key in others if self._is_all_of(key, found[key])]
         galleries: list[int] = []
         for name in request.galleries:
             galleries += self._galleries(name)
         references = self._count_in('"references"', "gallery_id", galleries)
         return PurgePlan(
-            tuple(scans.values()), tuple(prefixes), rows, tuple(galleries), references, tuple(notes)
+            scans=tuple(scans.values()),
+            prefixes=tuple(prefixes),
+            rows=sum(len(found[key]) for key in others),
+            emptied=tuple(self._scans.info(str(key)) for key in emptied),
+            galleries=tuple(galleries),
+            references=references,
+            notes=tuple(notes),
         )
 
     def carry_out(self, plan: PurgePlan) -> Purged:
@@ -94,8 +106,7 @@ class Purger:
         done = Purged(notes=plan.notes)
         for info in plan.scans:
             self._remove_scan(info.key, done)
-        for prefix in plan.prefixes:
-            self._remove_paths(prefix, done)
+        self._remove_paths(plan.prefixes, done)
         for key in plan.galleries:
             self._remove_gallery(key, done)
         self._remove_unused(done)
@@ -116,7 +127,12 @@ class Purger:
         """A path as it stands on record: a scan of ``.`` writes ``./photos`` for ``photos``."""
         plain = os.path.normpath(path)
         spellings = [plain] if Path(plain).is_absolute() else [plain, f"{os.curdir}{os.sep}{plain}"]
-        found = [s for s in spellings if self._rows_under(s) or self._ids_under("files", s)]
+        found = [
+            spelling
+            for spelling in spellings
+            if rows_under(self._connection, spelling)
+            or ids_under(self._connection, "files", spelling)
+        ]
         if not found:
             raise WorkspaceError(
                 f"nothing at {plain!r} is on record",
@@ -164,27 +180,50 @@ class Purger:
         with writing(self._database) as connection:
             done.scans += connection.execute("DELETE FROM scans WHERE id = ?", (key,)).rowcount
 
-    def _remove_paths(self, prefix: str, done: Purged) -> None:
+    def _remove_paths(self, prefixes: Sequence[str], done: Purged) -> None:
+        rows = self._rows_under(prefixes)
+        pointing = by_scan(
+            row for prefix in prefixes for row in rows_pointing(self._connection, prefix)
+        )
         alive = {info.key for info in self._scans.alive()}
-        rows = [row for row in self._rows_under(prefix) if row[0] not in alive]
-        for first in range(0, len(rows), _CHUNK):
-            self._delete_rows(rows[first : first + _CHUNK], done)
-        pointing = [row for row in self._rows_pointing(prefix) if row[0] not in alive]
-        for first in range(0, len(pointing), _CHUNK):
-            with writing(self._database) as connection:
-                connection.executemany(
-                    "UPDATE verdicts SET duplicate_of = NULL WHERE scan_id = ? AND position = ?",
-                    pointing[first : first + _CHUNK],
-                )
-        self._delete_files(self._files_within(prefix), done)
-        for key in sorted({scan for scan, _ in rows}):
-            # A scan of which nothing is left still names the path that it was asked for.
-            if not self._count_in("verdicts", "scan_id", [key]):
+        for key in sorted((rows.keys() | pointing.keys()) - alive):
+            if self._is_all_of(key, rows.get(key, set())):
+                # It would still name the path that it was asked for.
                 self._remove_scan(key, done)
+            else:
+                self._cut(key, Cut(rows.get(key, set()), pointing.get(key, set())), done)
+        for prefix in prefixes:
+            self._delete_files(files_within(self._connection, prefix), done)
+
+    def _cut(self, key: int, cut: Cut, done: Purged) -> None:
+        """Take rows from a scan that stays: in one transaction, so that it never says otherwise."""
+        restated = restate(self._scans, self._scans.info(str(key)), cut, self._summarise)
+        with writing(self._database) as connection:
+            write_restated(connection, self._scans, restated)
+            connection.executemany(
+                "DELETE FROM verdicts WHERE scan_id = ? AND position = ?",
+                [(key, position) for position in sorted(cut.rows)],
+            )
+            connection.executemany(
+                "UPDATE verdicts SET duplicate_of = NULL WHERE scan_id = ? AND position = ?",
+                [(key, position) for position in sorted(cut.pointing)],
+            )
+        done.rows += len(cut.rows)
 
     def _remove_gallery(self, key: int, done: Purged) -> None:
+        compared = self._compared_with(key)
+        restated = [
+            restate(self._scans, info, Cut(gallery=True), self._summarise) for info in compared
+        ]
         with writing(self._database) as connection:
             self._refuse_used([key])
+            if self._compared_with(key) != compared:
+                raise WorkspaceError(
+                    "a scan has compared with this gallery meanwhile",
+                    "run the same command again: it goes on",
+                )
+            for new in restated:
+                write_restated(connection, self._scans, new)
             done.references += self._count_in('"references"', "gallery_id", [key])
             connection.execute(
                 "DELETE FROM settings WHERE key = 'gallery' AND value ="
@@ -240,35 +279,14 @@ class Purger:
             with writing(self._database) as connection:
                 done.files += _delete(connection, "files", "id", part)
 
-    def _rows_under(self, prefix: str) -> list[tuple[int, int]]:
-        return self._connection.execute(
-            f"SELECT scan_id, position FROM verdicts WHERE {_WITHIN.format('path')}",  # noqa: S608
-            (*_under(prefix), os.fsencode(prefix)),
-        ).fetchall()
+    def _rows_under(self, prefixes: Sequence[str]) -> dict[int, set[int]]:
+        return by_scan(row for prefix in prefixes for row in rows_under(self._connection, prefix))
 
-    def _rows_pointing(self, prefix: str) -> list[tuple[int, int]]:
-        """Rows that call something there their first copy; its members count as below a file."""
-        members = "substr(CAST(duplicate_of AS BLOB), 1, ?) = ?"
-        inside = [os.fsencode(prefix) + mark for mark in (b"!/", b"#frame=")]
-        return self._connection.execute(
-            "SELECT scan_id, position FROM verdicts"  # noqa: S608
-            f" WHERE {_UNDER.format('duplicate_of')} OR {members} OR {members}",
-            (*_under(prefix), *(value for part in inside for value in (len(part), part))),
-        ).fetchall()
+    def _is_all_of(self, key: int, positions: set[int]) -> bool:
+        return len(positions) == self._count_in("verdicts", "scan_id", [key])
 
-    def _ids_under(self, table: str, prefix: str) -> list[int]:
-        rows = self._connection.execute(
-            f"SELECT id FROM {table} WHERE {_UNDER.format('path')}",  # noqa: S608
-            _under(prefix),
-        )
-        return [key for (key,) in rows]
-
-    def _files_within(self, prefix: str) -> list[int]:
-        rows = self._connection.execute(
-            f"SELECT id FROM files WHERE {_WITHIN.format('path')}",  # noqa: S608
-            (*_under(prefix), os.fsencode(prefix)),
-        )
-        return [key for (key,) in rows]
+    def _compared_with(self, gallery: int) -> list[ScanInfo]:
+        return [info for info in self._scans.all() if info.gallery_key == gallery]
 
     def _count_in(self, table: str, column: str, keys: Sequence[int]) -> int:
         return sum(
@@ -287,9 +305,3 @@ def _delete(
         return 0
     statement = f"DELETE FROM {table} WHERE {column} = ?"  # noqa: S608
     return connection.executemany(statement, keys).rowcount
-
-
-def _under(prefix: str) -> tuple[bytes, int, bytes]:
-    exact = os.fsencode(prefix)
-    below = os.fsencode(prefix.rstrip(os.sep) + os.sep)
-    return exact, len(below), below

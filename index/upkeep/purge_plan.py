@@ -28,6 +28,7 @@ class PurgePlan:
         scans: Scans that go as a whole.
         prefixes: Paths, normalised; what lies below goes too.
         rows: Rows of other scans that lie there.
+        emptied: Those of the other scans of which nothing is left: they go as a whole too.
         galleries: Keys of galleries.
         references: References in them, withdrawn ones included.
         notes: What stays although it is touched, and why.
@@ -36,6 +37,7 @@ class PurgePlan:
     scans: tuple[ScanInfo, ...]
     prefixes: tuple[str, ...]
     rows: int
+    emptied: tuple[ScanInfo, ...]
     galleries: tuple[int, ...]
     references: int
     notes: tuple[str, ...]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from code_forensics.index.workspace import Workspace
 
 from tests.cli.in_process import run
 from tests.conftest import SHARED, draw_photo
@@ -269,3 +270,20 @@ def test_on_real_pictures_of_other_sources(tmp_path: Path, deit: Path) -> None:
     assert (overall["n_real"], overall["n_fake"], document["shared_sources"]) == (12, 12, [])
     assert overall["ci95"]["auc"][0] <= overall["auc"] <= overall["ci95"]["auc"][1]
     assert overall["cllr"] < 1.5  # ELUB keeps likelihood ratios from misleading far
+
+
+def test_an_evaluation_is_marked_and_is_not_the_latest_scan(
+    space: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = tmp_path / "ws"
+    shutil.copytree(space, workspace)
+    options = ("--workspace", workspace, "-q")
+    run("code-scan", pictures / "new" / "real", "--gallery", "desk", *options)
+    with Workspace(workspace) as opened:
+        scan = opened.scans.info("latest").key
+    run("code-index", "evaluate", "desk", pictures / "new", *options, "--resamples", "0")
+    with Workspace(workspace) as opened:
+        assert opened.scans.info("latest").key == scan != opened.scans.all()[-1].key
+    monkeypatch.setenv("COLUMNS", "240")
+    listed = run("code-report", "list", "--workspace", workspace).stdout
+    assert "code-index evaluate: " in listed.splitlines()[-1]

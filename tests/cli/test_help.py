@@ -74,6 +74,10 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (("code-scan", "x", "--decode-timeout", "1e10"), "--decode-timeout"),
         (("code-scan", "x", "--decode-timeout", "nan"), "--decode-timeout"),
         (("code-scan", "x", "--settle", "inf"), "finite"),
+        (("code-scan", "x", "--workers", "100000"), "1024"),
+        (("code-scan", "x", "--workspace", ""), "empty"),
+        (("code-index", "build", "g", "--real", "", "--fake", "f"), "empty"),
+        (("code-index", "evaluate", "g", ""), "empty"),
         (("code-scan", "x", "--fail-on", "everything"), "everything"),
         (("code-index", "frobnicate"), "frobnicate"),
         (("code-report", "show"), "SCAN"),
@@ -87,6 +91,22 @@ def test_a_usage_error_is_one_line_that_says_what_to_do(arguments, said: str) ->
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
     assert "--help" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (("code-scan", ".", "--max-frames", "5"), "--frames all"),
+        (("code-scan", ".", "--settle", "3"), "--watch"),
+        (("code-scan", ".", "--thumbnail-mb", "0"), "--html FILE"),
+        (("code-report", "export", "1", "--csv", "-", "--thumbnail-mb", "5"), "--html FILE"),
+    ],
+)
+def test_an_option_without_effect_is_refused(arguments, needed: str, tmp_path: Path) -> None:
+    done = run(*arguments, "--workspace", str(tmp_path / "ws"))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"{arguments[-2]} is for {needed}" in done.stderr
+    assert not (tmp_path / "ws").exists()
 
 
 def test_without_a_command_the_help_is_shown() -> None:

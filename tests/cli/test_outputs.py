@@ -51,3 +51,23 @@ def test_a_full_disk_is_said_in_a_line(space: Path, options: tuple[str, ...], st
     assert last.startswith("error: ") and ("space" in last or "room" in last)
     listed = run("code-report", "list", "--workspace", space / "ws").stdout
     assert state in listed.splitlines()[-1]
+
+
+@pytest.mark.parametrize("option", ["--csv", "--jsonl", "--html"])
+def test_a_report_never_takes_the_place_of_a_picture(space: Path, option: str) -> None:
+    picture = space / "photos" / "a.png"
+    before = picture.read_bytes()
+    refused = run(
+        "code-scan", space / "photos", option, picture, "--workspace", space / "ws", code=2
+    )
+    assert "would overwrite a picture" in refused.stderr
+    assert picture.read_bytes() == before
+
+
+def test_lines_of_a_scan_are_those_of_its_export(space: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    draw_photo(folder / "b.jpg", 2)
+    workspace = ("--workspace", space / "ws")
+    run("code-scan", folder, "-q", "--jsonl", tmp_path / "scan.jsonl", *workspace)
+    run("code-report", "export", "latest", "--jsonl", tmp_path / "export.jsonl", *workspace)
+    assert (tmp_path / "scan.jsonl").read_bytes() == (tmp_path / "export.jsonl").read_bytes()

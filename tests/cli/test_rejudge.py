@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from code_forensics.engine.report.difference import Cause, compare_runs
 from code_forensics.index.searching import large_class
+from code_forensics.index.workspace import Workspace
 
 from tests.cli.in_process import run
 from tests.conftest import draw_photo
@@ -138,3 +139,24 @@ def test_large_classes_are_searched_in_cells_or_exactly_as_asked(
     assert searched("code-scan", photos, "-q", "--exact-search") == exactly
     assert searched("code-report", "rejudge", "latest") == in_cells
     assert searched("code-report", "rejudge", "latest", "--exact-search") == exactly
+
+
+def test_what_is_judged_again_is_no_more_finished_than_it_was(
+    space: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = tmp_path / "ws"
+    shutil.copytree(space[1], workspace)
+    with Workspace(workspace) as opened:
+        opened._database.conn.execute("UPDATE scans SET state = 'interrupted' WHERE id = 1")
+        opened._database.conn.commit()
+    run("code-report", "rejudge", "1", "--gallery", "one", "--workspace", workspace)
+    with Workspace(workspace) as opened:
+        again = opened.scans.info("latest")
+        assert again.state == "interrupted"
+        uuid = opened.scans.info("1").uuid
+    assert f"scan 1 ({uuid})" in "".join(
+        run("code-report", "show", "latest", "--workspace", workspace).stdout.splitlines()
+    )
+    monkeypatch.setenv("COLUMNS", "240")
+    listed = run("code-report", "list", "--workspace", workspace).stdout
+    assert "scan 1 judged again" in listed.splitlines()[-1]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def test_a_file_is_found_by_path_by_its_end_and_by_digest(space: tuple[str, Path
     for name in ("rough2.jpg", f"photos{os.sep}rough2.jpg", digest[:8], digest.upper()):
         assert run("code-report", "show", "1", name, *space).stdout == first
     assert "rough2" not in run("code-report", "show", "1", "ough2.jpg", *space, code=2).stdout
+
+
+def test_a_file_that_is_no_image_points_to_archives(
+    tmp_path: Path, space: tuple[str, Path]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "album.zip", "w") as album:
+        album.writestr("a.txt", "text")
+    run("code-scan", tmp_path, "-q", *space)
+    shown = run("code-report", "show", "latest", "album.zip", *space).stdout
+    assert "--archives" in shown
+    assert "Error" not in shown
+    assert "system's words" not in shown
 
 
 def test_a_hostile_name_is_found_as_the_report_writes_it(

@@ -1,5 +1,6 @@
 """What a scan shows on a real terminal, of the width that it has, and what it shows elsewhere."""
 
+import csv
 import os
 import re
 import subprocess
@@ -68,6 +69,28 @@ def test_a_log_gets_lines_and_no_control(reported: Path, photos: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     assert len(re.findall(r"\d\.jpg", done.stderr)) == 3  # --verbose: a line a file
+
+
+def test_the_most_suspicious_are_shown_with_their_attribution(
+    reported: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [BIN / "code-scan", reported / "photos", "--csv", tmp_path / "r.csv",
+         "--target-fpr", "0.2", "--target-fnr", "0.2", "--workspace", reported / "ws"],
+        capture_output=True, text=True, env={**os.environ, "COLUMNS": "300"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    start = next(number for number, line in enumerate(lines) if "most suspicious" in line) + 1
+    assert lines[start].split() == ["verdict", "p_fake", "score", "attribution", "nearest", "file"]
+    column = slice(lines[start].index("attribution"), lines[start].index("nearest"))
+    shown = {line.split("photos/")[-1].strip(): line[column].strip() for line in lines[start + 1 :]}
+    with (tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
+        known = {
+            row["path"].split("photos/")[-1]: row["attribution"] for row in csv.DictReader(file)
+        }
+    assert shown
+    assert all(known[path] == attribution for path, attribution in shown.items())
 
 
 def test_quiet_says_nothing(reported: Path, photos: Path) -> None:

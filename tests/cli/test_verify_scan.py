@@ -8,8 +8,10 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
+import jsonschema
 import pytest
 from code_forensics.engine.embedding import embed
 from code_forensics.engine.reproduce import Outcome, compare
@@ -146,6 +148,61 @@ def test_a_row_that_was_changed_by_hand_is_found(copy: Path) -> None:
     }
 
 
+def test_a_purged_scan_is_verified_by_what_is_left(copy: Path) -> None:
+    space = ("--workspace", copy / "ws")
+    shown = run("code-report", "show", "2", *space).stdout
+    before = next(line.split()[1] for line in shown.splitlines() if line.startswith("results "))
+    gone = ("--path", copy / "photos" / "rough0.jpg", "--path", copy / "photos" / "smooth1.png")
+    run("code-index", "purge", *gone, "-y", *space)
+
+    rows = verify(copy)
+    said = rows.pop("stderr")
+    assert "2 rows were purged on 20" in said
+    assert "the rows on record are those that the last purge left of scan 2" in said
+    assert len(rows) == 11 and "rough0.jpg" not in rows
+    assert rows["rough1.jpg"]["outcome"] == "reproduced"
+
+    facts = dict(
+        line.split("  ", 1)
+        for line in run("code-report", "show", "2", *space).stdout.splitlines()
+        if "  " in line
+    )
+    facts = {name: value.strip() for name, value in facts.items()}
+    assert facts["files"] == "11"
+    assert facts["purged"].startswith("2 rows were purged on 20")
+    assert facts["results"] != before == facts["results before"]
+
+    names = [copy / f"report.{kind}" for kind in ("json", "html")]
+    run("code-report", "export", "2", "--json", names[0], "--html", names[1], *space)
+    document = json.loads(names[0].read_text(encoding="utf-8"))
+    schema = files("code_forensics.engine.report").joinpath("report.schema.json").read_text("utf-8")
+    jsonschema.Draft202012Validator(json.loads(schema)).validate(document)
+    assert document["summary"]["files"] == len(document["files"]) == 11
+    assert sum(document["summary"]["by_status"].values()) == 11
+    assert document["run"]["purged"][0]["results_sha256"] == before
+    page = names[1].read_text(encoding="utf-8")
+    assert "has a row, up to what was purged: 2 rows were purged on 20" in page
+    assert before in page and facts["results"] in page
+
+    run("code-report", "rejudge", "2", *space)
+    shown = run("code-report", "show", "3", *space).stdout
+    assert "2 rows of the scan that was judged again were purged" in shown
+    assert "results before" not in shown
+
+
+def test_a_purge_does_not_hide_that_rows_were_changed(copy: Path) -> None:
+    database = sqlite3.connect(copy / "ws" / DATABASE_NAME)
+    with database:
+        database.execute("UPDATE verdicts SET score = 0 WHERE path LIKE '%rough4%'")
+    database.close()
+    for name in ("rough4.jpg", "rough0.jpg"):
+        gone = ("--path", copy / "photos" / name)
+        run("code-index", "purge", *gone, "-y", "--workspace", copy / "ws")
+    rows = verify(copy, code=1)
+    assert "no longer those that the scan had written" in rows.pop("stderr")
+    assert {row["outcome"] for row in rows.values()} == {"reproduced", "unread"}
+
+
 def test_a_scan_of_another_score_is_judged_again_first(copy: Path) -> None:
     database = sqlite3.connect(copy / "ws" / DATABASE_NAME)
     with database:  # as scans were recorded when the score was the plain difference
@@ -214,3 +271,26 @@ def test_changes_of_the_environment_are_named() -> None:
         ("pillow", "12", "absent"),
         ("torch", "2.8", "2.9"),
     ]
+
+
+def test_relative_paths_lead_back_from_anywhere(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Verified, and drawn in a report, from another directory than the scan was started in."""
+    ws, target = tmp_path / "ws", tmp_path / "r.html"
+    monkeypatch.chdir(tmp_path)
+    run("code-scan", "photos", "-k", "3", "--workspace", ws, "-q", "--html", target)
+    drawn = target.stat().st_size
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    lines = run("code-report", "verify", "latest", "--jsonl", "-q", "--workspace", ws).stdout
+    rows = list(map(json.loads, lines.splitlines()))
+    assert {row["outcome"] for row in rows} == {"reproduced", "unread"}
+    assert "photos/rough0.jpg" in {row["path"] for row in rows}
+    export = ("code-report", "export", "latest", "--html", target, "--workspace", ws)
+    run(*export, "--no-thumbnails")
+    assert target.stat().st_size < drawn - 10_000
+    run(*export)
+    assert target.stat().st_size == pytest.approx(drawn, abs=500)
+    assert str(tmp_path) in run("code-report", "show", "latest", "--workspace", ws).stdout

@@ -192,6 +192,13 @@ def test_an_explanation_names_its_evidence() -> None:
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize(("largest", "bound"), [(1.0, True), (2.0, False)])
+def test_a_likelihood_ratio_at_its_bound_is_said_to_be_one(largest: float, bound: bool) -> None:
+    assert row(1).log10_lr == 1.0
+    said = explain(row(1), Judging(lr_bounds=(-0.4, largest)))
+    assert any("That is the bound" in str(sentence) for sentence in said.sentences) == bound
+
+
 def test_a_copy_of_a_reference_is_said_to_be_one() -> None:
     copy = replace(row(1), neighbours=(Neighbour(7, "g:7", Label.FAKE, "", "", 0.99999),))
     assert any("same picture as g:7" in str(s) for s in explain(copy, Judging()).sentences)

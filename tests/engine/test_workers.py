@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from code_forensics.engine.errors import EngineError
 from code_forensics.engine.pipeline.workers import Workers
 
 
@@ -73,6 +74,23 @@ def test_threads_are_made_ready_by_their_first_job_only() -> None:
         assert pool.next(5.0) == 7
     pool.close(wait=True)
     assert made_ready == [1]
+
+
+def test_threads_that_cannot_be_started_are_a_plain_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(EngineError, match="no more than 3 of 9 threads") as caught:
+        Workers[int](9)
+    assert "--workers" in caught.value.hint
+    assert len(started) == 3
+    assert not any(thread.is_alive() for thread in started)
 
 
 def test_python_can_end_right_after_a_close() -> None:

@@ -107,6 +107,46 @@ def test_where_it_cannot_be_written(space: Workspace, backup: Path, tmp_path: Pa
         read_backup(tmp_path / "nowhere.zip", tmp_path / "new")
 
 
+def test_a_target_that_cannot_be_written_is_not_the_workspace(
+    space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def closed(path: Path) -> sqlite3.Connection:
+        return connect(path / "no" / "folder")
+
+    def full(path: Path) -> sqlite3.Connection:
+        copy = connect(path)
+        copy.execute("PRAGMA max_page_count = 2")
+        return copy
+
+    for opening, why in ((closed, "unable to open"), (full, "full")):
+        monkeypatch.setattr(sqlite3, "connect", opening)
+        with pytest.raises(UnusableWorkspaceError) as caught, space.guarded():
+            space.backup(tmp_path / "backup.zip")
+        assert str(caught.value).startswith(f"cannot write the backup {tmp_path / 'backup.zip'}: ")
+        assert why in str(caught.value)
+        assert "folder that can be written to" in caught.value.hint
+        assert "--workspace" not in caught.value.hint
+        assert [path.name for path in tmp_path.iterdir()] == ["ws"]
+
+
+def test_a_damaged_workspace_is_not_the_targets_fault(space: Workspace, tmp_path: Path) -> None:
+    (size,) = space._database.conn.execute("PRAGMA page_size").fetchone()
+    (page,) = space._database.conn.execute(
+        "SELECT rootpage FROM sqlite_master WHERE name = 'verdicts'"
+    ).fetchone()
+    space.close()
+    with (space.folder / "workspace.sqlite").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    with (
+        Workspace(space.folder) as damaged,
+        pytest.raises(UnusableWorkspaceError, match=r"the workspace database .* damaged"),
+    ):
+        damaged.backup(tmp_path / "backup.zip")
+
+
 def _flip(data: bytes) -> bytes:
     damaged = bytearray(data)
     damaged[len(data) // 2] ^= 1

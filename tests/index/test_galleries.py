@@ -109,6 +109,17 @@ def test_an_add_that_was_killed_after_its_commit_can_be_run_again(space: Workspa
     assert space.galleries.add("g", [replace(new[0], sha256="f" * 64)], "add").reals == 44
 
 
+def test_the_same_bytes_are_added_once_a_class(space: Workspace) -> None:
+    real, fake = (replace(r, sha256="a" * 64) for r in references(1, seed=2))
+    space.galleries.add("g", [real], "add")
+    other = replace(real, source="elsewhere", generator="other")
+    after = space.galleries.add("g", [other, fake], "add")
+    assert (after.generation, after.reals, after.fakes) == (3, 41, 41)
+    assert space.galleries.held(after) == {("a" * 64, "real"), ("a" * 64, "fake")}
+    plain = replace(real, sha256=None)  # of imported vectors nothing is known
+    assert space.galleries.add("g", [plain, plain], "add").reals == 43
+
+
 def test_an_add_that_fails_changes_nothing(space: Workspace) -> None:
     def fails() -> object:
         yield from references(2)

@@ -1,12 +1,17 @@
 """Purge: what is named goes without a trace, the rest stays, and a scan that runs is not harmed."""
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from code_forensics.engine.report.tally import summarise
 from code_forensics.index.errors import WorkspaceError
+from code_forensics.index.scans import ScanInfo, Scans
+from code_forensics.index.upkeep import purge as purge_module
 from code_forensics.index.upkeep.findings import Outcome
 from code_forensics.index.upkeep.purge_plan import Purged, PurgeRequest
+from code_forensics.index.upkeep.purge_scan import Restated, restate
 from code_forensics.index.workspace import Workspace
 
 from tests.cli.test_scan import _run, run
@@ -38,7 +43,7 @@ def space(tmp_path: Path) -> Workspace:
 
 
 def purge(space: Workspace, **what: tuple[str, ...]) -> Purged:
-    purger = space.purger()
+    purger = space.purger(summarise)
     return purger.carry_out(purger.plan(PurgeRequest(**what)))
 
 
@@ -201,6 +206,91 @@ def test_nothing_is_purged_under_a_build(space: Workspace) -> None:
     assert purge(space, scans=("1",)).scans == 1
 
 
+def test_a_scan_that_loses_rows_is_counted_again_and_says_so(space: Workspace) -> None:
+    recorder = record_scan(space, "c", range(20, 24), finish=False)
+    before = {
+        **summarise(space.scans.rows(space.scans.info(str(recorder.key)))),
+        "left_out": 7,
+    }
+    recorder.finish("finished", before)
+    other = space.scans.info("1")
+    purge(space, paths=("c/21.png", "c/23.png"))
+    info = space.scans.info("3")
+    assert info.summary == {**summarise(space.scans.rows(info)), "left_out": 7}
+    assert info.summary["files"] == 2
+    assert info.summary["results_sha256"] != before["results_sha256"]
+    (purged,) = info.run["purged"]
+    assert datetime.fromisoformat(purged.pop("at")).tzinfo is not None
+    assert purged == {
+        "rows": 2,
+        "gallery": False,
+        "results_sha256": before["results_sha256"],
+        "intact": True,
+    }
+    assert space.scans.info("1") == other
+    purge(space, paths=("c/20.png",))
+    again = space.scans.info("3")
+    assert [purged["rows"] for purged in again.run["purged"]] == [2, 1]
+    assert again.run["purged"][1]["results_sha256"] == info.summary["results_sha256"]
+
+
+def test_a_purge_does_not_make_changed_rows_right(space: Workspace) -> None:
+    recorder = record_scan(space, "c", range(20, 24), finish=False)
+    recorder.finish("finished", summarise(space.scans.rows(space.scans.info("3"))))
+    space._database.conn.execute("UPDATE verdicts SET verdict = 'fake' WHERE path = 'c/20.png'")
+    purge(space, paths=("c/21.png",))
+    assert space.scans.info("3").run["purged"][0]["intact"] is False
+
+
+def test_a_scan_without_a_digest_gets_none(space: Workspace) -> None:
+    record_scan(space, "killed", [30, 31], finish=False)
+    space.close()
+    with Workspace(space.folder) as later:
+        purge(later, paths=("a/1.png", "killed/30.png"))
+        counted, killed = later.scans.info("1"), later.scans.info("3")
+        assert counted.summary["files"] == 9 and "results_sha256" not in counted.summary
+        assert killed.summary is None
+        assert [s.run["purged"][0]["intact"] for s in (counted, killed)] == [None, None]
+
+
+def test_a_scan_whose_gallery_goes_is_counted_again_too(space: Workspace) -> None:
+    recorder = record_scan(space, "c", range(20, 24), finish=False)
+    recorder.finish("finished", summarise(space.scans.rows(space.scans.info("3"))))
+    purge(space, galleries=("g",))
+    info = space.scans.info("3")
+    assert info.summary == summarise(space.scans.rows(info))
+    (purged,) = info.run["purged"]
+    assert (purged["rows"], purged["gallery"], purged["intact"]) == (0, True, True)
+
+
+def test_counts_and_rows_go_together_or_not_at_all(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = space.scans.info("1")
+
+    def change_and_restate(scans: Scans, info: ScanInfo, *rest: object) -> Restated:
+        restated = restate(scans, info, *rest)
+        space._database.conn.execute("UPDATE scans SET summary = '{}' WHERE id = 1")
+        return restated
+
+    monkeypatch.setattr(purge_module, "restate", change_and_restate)
+    with pytest.raises(WorkspaceError, match="changed scan 1 meanwhile"):
+        purge(space, paths=("a/1.png",))
+    assert space.scans.count(before) == 10
+    assert "purged" not in space.scans.info("1").run
+
+
+def test_the_plan_names_the_scans_that_go_as_a_whole(space: Workspace) -> None:
+    record_scan(space, "b/deeper", [20])
+    record_scan(space, "a", [1, 2])
+    plan = space.purger(summarise).plan(
+        PurgeRequest(scans=("2",), paths=("b", "a/1.png", "a/2.png"))
+    )
+    assert [info.key for info in plan.scans] == [2]
+    assert [info.key for info in plan.emptied] == [3, 4]
+    assert plan.rows == 5
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [
@@ -222,6 +312,8 @@ def test_the_command_asks_first(space: Workspace) -> None:
     assert refused.returncode == 2
     assert "add --yes" in refused.stderr
     assert count(space, "scans") == 2
+    refused = _run("code-index", "purge", "--path", "a", *where)
+    assert "scan 1 of" in refused.stderr and "goes as a whole" in refused.stderr
     done = _run("code-index", "purge", "--scan", "1", "--path", "b/6.png", "--yes", *where)
     assert done.returncode == 0
     assert "purged: 1 scans, 11 rows, 11 files, 6 contents, 6 embeddings" in done.stderr
