@@ -124,5 +124,6 @@ def _failing_as(target: Path, hint: str) -> Iterator[None]:
     except OSError as error:
         name = "stdout" if target == STDOUT else target
         raise InputError(
-            f"cannot write {name}: {error.strerror}", f"the scan is kept in the workspace: {hint}"
+            f"cannot write {name}: {error.strerror or error}",
+            f"the scan is kept in the workspace: {hint}",
         ) from error

@@ -13,22 +13,45 @@ BUSY_SECONDS = 60.0
 """How long a write waits for another process before it gives up."""
 
 
-def connect(path: Path) -> Database:
+def connect(path: Path, sealed: bool = False) -> Database:
     """Open the database of a workspace, making or migrating it where needed.
 
+    Args:
+        path: The file.
+        sealed: Whether it lies where nothing can be written, as on a disc: then it is read as it
+            is, and nothing beside it is touched.
+
     Raises:
-        UnusableWorkspaceError: It cannot be opened, is damaged, or is newer than this program.
+        UnusableWorkspaceError: It cannot be opened, is damaged, or is newer than this program; or
+            it is sealed and would have to be written to before it could be read.
     """
+    if sealed:
+        _refuse_unfinished(path)
+    where = f"{path.as_uri()}?immutable=1" if sealed else str(path)
     with explained(path):
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(where, timeout=BUSY_SECONDS, isolation_level=None, uri=sealed)
         try:
-            return _prepare(connection, path)
+            return _prepare(connection, path, sealed)
         except BaseException:
             connection.close()
             raise
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> Database:
+def _refuse_unfinished(path: Path) -> None:
+    """What was committed last may stand in a file beside the database."""
+    beside = path.with_name(f"{path.name}-wal")
+    if beside.exists() and beside.stat().st_size:
+        raise _sealed(path, "was not closed")
+
+
+def _sealed(path: Path, why: str) -> UnusableWorkspaceError:
+    return UnusableWorkspaceError(
+        f"the workspace {path.parent} cannot be written to, and {why}",
+        "copy it to where it can be written to, and name that with --workspace",
+    )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, sealed: bool) -> Database:
     database = Database(connection)
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")  # purged rows leave no bytes behind
@@ -41,6 +64,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> Database:
             "update code-forensics, or name another folder with --workspace",
         )
     if MIGRATIONS.pending(database):
+        if sealed:
+            raise _sealed(path, "was made by an earlier version")
         connection.execute("PRAGMA journal_mode = WAL")
         with writing(database):
             MIGRATIONS.apply(database)

@@ -4,7 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .content_keys import split_key
@@ -72,7 +72,7 @@ class Scans:
 
     def all(self) -> list[ScanInfo]:
         """Every scan, the newest last."""
-        return [_scan_info(row) for row in self._select("ORDER BY id")]
+        return [self._told(_scan_info(row)) for row in self._select("ORDER BY id")]
 
     def info(self, which: str) -> ScanInfo:
         """One scan, by number, by the beginning of its uuid, or ``latest``: no evaluation is.
@@ -91,7 +91,13 @@ class Scans:
         if len(rows) != 1:
             problem = "there is no scan" if not rows else "several scans begin with"
             raise WorkspaceError(f"{problem} {which!r}", "see them with: code-report list")
-        return _scan_info(rows[0])
+        return self._told(_scan_info(rows[0]))
+
+    def _told(self, info: ScanInfo) -> ScanInfo:
+        """A scan whose process has died without a word is interrupted, if not on record as such."""
+        if info.state == "running" and not self._leases.held(scan_lease(info.uuid)):
+            return replace(info, state="interrupted")
+        return info
 
     def alive(self) -> list[ScanInfo]:
         """The scans that a living process is writing."""

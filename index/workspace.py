@@ -55,7 +55,7 @@ class Workspace:
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        """Open a workspace, making it where it is missing.
+        """Open a workspace, making it where it is missing. One on read-only media can be read.
 
         Args:
             folder: Where it lies; None for :func:`default_folder`.
@@ -72,7 +72,8 @@ class Workspace:
                 "name another folder with --workspace",
             ) from error
         self._path = self.folder / DATABASE_NAME
-        self._database = connect(self._path)
+        sealed = self._path.exists() and not os.access(self.folder, os.W_OK)
+        self._database = connect(self._path, sealed)
         self._leases = Leases(self.folder / "leases")
         self._files = FaissFiles(self._database, self.folder / "faiss", self._leases)
         self.galleries = Galleries(self._database, self._files)

@@ -249,3 +249,13 @@ def test_files_against_their_hashes(tmp_path: Path, labelled: Path, small_checkp
     done = _run("code-index", "verify", *where)
     assert done.returncode == 1
     assert "the copy of encoder" in done.stderr
+
+
+def test_a_scan_whose_process_has_died_is_shown_as_interrupted(tmp_path: Path) -> None:
+    with make_workspace(tmp_path / "ws") as space:
+        alive = begin_scan(space, "/photos")
+        key = record_scan(space, "/photos", [1], finish=False).key
+        space._leases.give_back(f"scan-{space.scans.info(str(key)).uuid}")
+        told = {info.key: info.state for info in space.scans.all()}
+        assert told == {alive.key: "running", key: "interrupted"}
+        assert space.scans.info(str(key)).state == "interrupted"
