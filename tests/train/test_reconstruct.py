@@ -159,8 +159,33 @@ def test_reals_are_shared_out_over_the_autoencoders(tree, autoencoder, tmp_path)
     assert sorted(made.record[numbers]) == sorted(catalogue.record[reals])
     counts = np.bincount(made.generator[numbers])
     assert sorted(counts[counts > 0]) == [5, 5]
-    with pytest.raises(DataError, match="of other data or of another size"):
-        add_reconstructions(catalogue, replace(options, side=64), tmp_path / "m", ALONE, print)
+    for other in (replace(options, side=64), replace(options, precision="bfloat16")):
+        with pytest.raises(DataError, match="of another size or precision"):
+            add_reconstructions(catalogue, other, tmp_path / "m", ALONE, print)
+
+
+def test_reconstructions_in_bfloat16_are_those_in_float32_but_for_its_rounding(
+    tree, autoencoder, tmp_path
+):
+    catalogue = open_catalogue(str(tree))
+    exact, reduced = (
+        add_reconstructions(
+            catalogue,
+            ReconstructOptions((autoencoder,), side=32, precision=precision),
+            tmp_path / precision,
+            ALONE,
+            print,
+        )
+        for precision in ("float32", "bfloat16")
+    )
+    numbers = np.flatnonzero(exact.reconstructed())
+    pairs = [
+        [np.asarray(decode(made.read(int(n)))).astype(int) for made in (exact, reduced)]
+        for n in numbers
+    ]
+    differences = np.concatenate([np.abs(one - other).ravel() for one, other in pairs])
+    assert 0 < differences.max() <= 32
+    assert differences.mean() < 4
 
 
 def test_a_reconstructed_pair_goes_through_one_crop_resize_and_jpeg(tree, small, tmp_path):
