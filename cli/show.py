@@ -75,6 +75,7 @@ def _places(space: "Workspace", info: "ScanInfo", file: str) -> list[int]:
 
 
 def _scan(info: "ScanInfo") -> None:
+    from ..engine.judging.in_words import views_in_words
     from ..engine.report.limits import limits
     from ..engine.report.purges import digests_before, purges_in_words
 
@@ -98,6 +99,7 @@ def _scan(info: "ScanInfo") -> None:
             f" {gallery['sha256']}: {gallery['reals']} real and {gallery['fakes']} fake",
             "encoder": f"{run['encoder']['sha256']}, {run['encoder']['precision']}"
             f" on {run['encoder']['device']}",
+            "looked at": views_in_words(run.get("views")),
             "files": summary.get("files"),
             **summary.get("by_verdict", {}),
             **{k: v for k, v in summary.get("by_status", {}).items() if k in ("skipped", "failed")},

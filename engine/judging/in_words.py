@@ -7,6 +7,7 @@ from ..decoding.layout import Crops
 from .calibration import MIN_REFERENCES, CalibrationStatus
 
 _CROPS = {
+    Crops.CENTER: "the middle",
     Crops.FIVE: "the middle and the four corners",
     Crops.GRID: "crops all over the picture",
 }
@@ -59,6 +60,14 @@ def limits_in_words(
             " platforms and generators will give more errors."
         )
     return sentences
+
+
+def views_in_words(views: Mapping[str, Any] | None) -> str:
+    """Say what of each picture a run looked at, from its run record's ``views``."""
+    if not views:
+        return _CROPS[Crops.CENTER]
+    looked = _CROPS[views["crops"]]
+    return f"{looked}; the middle under harmless changes" if views["probe"] else looked
 
 
 def _of_head(head: Mapping[str, Any]) -> list[str]:

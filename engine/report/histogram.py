@@ -10,6 +10,7 @@ _FINE = 4000  # bins over [-2, 2], of which as many as a bar needs are joined
 _BARS = 40
 _WIDTH, _HEIGHT = 720, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 26, 34
+_WORDS = 124  # room that the words at a threshold take
 _ORDER = (Verdict.REAL, Verdict.INCONCLUSIVE, Verdict.FAKE)  # from the bottom of a bar up
 
 
@@ -123,12 +124,15 @@ def _drawn(frame: _Frame, bars: range, step: int, stacks: list[list[int]]) -> It
 
 
 def _thresholds(frame: _Frame, judging: Judging) -> Iterator[str]:
-    for score, words, anchor in (
-        (judging.real_below, "real below", "end"),
-        (judging.fake_above, "fake above", "start"),
+    for score, words in (
+        (judging.real_below, "real below"),
+        (judging.fake_above, "fake above"),
     ):
         if score is not None:
             x = frame.x(_fine_bin(score))
+            # Outside of the two thresholds, where there is room for it.
+            left = x >= _WORDS if score == judging.real_below else x > _WIDTH - _WORDS
+            anchor = "end" if left else "start"
             near = x + (4 if anchor == "start" else -4)
             yield f'<line class="threshold" x1="{x}" x2="{x}" y1="{_TOP - 6}" y2="{frame.y(0)}"/>'
             yield (

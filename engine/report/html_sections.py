@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..inert import for_html
+from ..judging.in_words import views_in_words
 from .limits import limits
 from .purges import digests_before, purges_in_words
 
@@ -86,8 +87,7 @@ def _facts(run: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tuple
     yield "Encoder SHA-256", str(encoder.get("sha256") or ""), "hash"
     yield "Arithmetic", f"{encoder.get('precision')} on {encoder.get('device')}", ""
     yield "Preprocessing", str(run.get("preprocessing") or ""), ""
-    views = run.get("views") or {}
-    yield "Further views", str(views.get("id") or ""), ""
+    yield "Looked at", views_in_words(run.get("views")), ""
     yield "Results SHA-256", str(summary.get("results_sha256") or ""), "hash"
     yield "Purged", _lines(purges_in_words(run)), ""
     yield "Results SHA-256 before", _lines(digests_before(run)), "hash"

@@ -6,6 +6,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from code_forensics.engine.decoding.layout import Crops
+from code_forensics.engine.decoding.views import ViewPlan
+from code_forensics.engine.judging.in_words import views_in_words
 
 from tests.cli.in_process import run
 
@@ -74,3 +77,11 @@ def test_a_hostile_name_is_found_as_the_report_writes_it(
     assert "\x1b" not in wrong.replace("\x1b[1;31m", "").replace("\x1b[0m", "")
     assert wrong.count("\n") == 1
     assert "code-report export" in wrong
+
+
+def test_what_was_looked_at_is_said_in_words() -> None:
+    plans = [None, *(ViewPlan(crops, probe).record() for crops in Crops for probe in (False, True))]
+    said = [views_in_words(plan) for plan in plans]
+    assert said[0] == said[1] == "the middle"
+    assert "four corners" in said[3] and "all over" in said[5]
+    assert ["harmless changes" in words for words in said] == [False, *[False, True] * 3]

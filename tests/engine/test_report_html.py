@@ -21,6 +21,7 @@ from code_forensics.engine.pipeline.frames import TOO_MANY_FRAMES
 from code_forensics.engine.rejudge import NOT_EMBEDDED
 from code_forensics.engine.report.as_html import CHUNK, HtmlReport
 from code_forensics.engine.report.explain import Judging, explain
+from code_forensics.engine.report.histogram import Histogram
 from code_forensics.engine.report.interface import Report
 from code_forensics.engine.report.reasons import INCONCLUSIVE, WITHOUT_VERDICT
 from code_forensics.engine.results import (
@@ -190,6 +191,22 @@ def test_an_explanation_names_its_evidence() -> None:
     for part in ("+0.2500", "+0.1000", "likelihood ratio is 10", "0.900", "g:7", "0.9000", "1%"):
         assert part in text
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("scores", "anchors"),
+    [((-0.24, 0.11), ["start", "end"]), ((-2.0, 2.0), ["end", "start"])],
+    ids=["at the edges", "in the middle"],
+)
+def test_the_words_at_thresholds_lie_within_the_histogram(
+    scores: tuple[float, float], anchors: list[str]
+) -> None:
+    drawn = Histogram()
+    for score in scores:
+        drawn.add(replace(row(1), score=score))
+    svg = drawn.svg(Judging(real_below=-0.25, fake_above=0.11))
+    found = re.findall(r'text-anchor="(\w+)">(?:real below|fake above)', svg)
+    assert found == anchors
 
 
 @pytest.mark.parametrize(("largest", "bound"), [(1.0, True), (2.0, False)])
