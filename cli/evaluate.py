@@ -190,6 +190,7 @@ def _scan(
     quiet: bool,
 ) -> "tuple[int, list[FileResult]]":
     """Scan the labelled files as code-scan would; gives the scan's number and its rows."""
+    from ..engine.arguments import directory
     from ..engine.decoding.decode import PREPROCESSING
     from ..engine.report.tally import Tally
     from ..engine.run import run_record
@@ -200,7 +201,12 @@ def _scan(
     from .session import identity_of
 
     embedder = embedder_of_gallery(space, info, choice)
-    arguments = {"command": "code-index evaluate", "paths": paths, "layout": str(labelled.layout)}
+    arguments = {
+        "command": "code-index evaluate",
+        "paths": paths,
+        "directory": directory(),
+        "layout": str(labelled.layout),
+    }
     opened = space.galleries.open(info.name)
     plan = pipeline.decode.views
     record = run_record(arguments, identity_of(opened), embedder, PREPROCESSING, judge, plan)

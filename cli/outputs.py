@@ -36,9 +36,11 @@ def check_targets(targets: list[Path]) -> None:
 
 
 def _is_picture(target: Path) -> bool:
-    """Whether what lies there begins like an image file."""
+    """Whether a file lies there that begins like an image; of a pipe nothing is read."""
     from ..engine.decoding.formats import claimed
 
+    if not target.is_file():
+        return False
     try:
         with target.open("rb") as file:
             return claimed(file.read(16))

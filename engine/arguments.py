@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .archives.limits import ArchiveLimits
-from .decoding.decode import DecodeOptions
+from .decoding.decode import LONGEST, DecodeOptions
 from .decoding.views import ViewPlan
 from .files.addresses import is_address
 from .files.discover import WalkOptions
@@ -43,7 +43,7 @@ def scan_arguments(
     decode = pipeline.decode
     return {
         "paths": [fspath(path) for path in paths],
-        "directory": os.getcwd(),  # noqa: PTH109 - which relative paths start from
+        "directory": directory(),
         "lists": [dict(one) for one in lists],
         "recurse": walking.recurse,
         "follow_symlinks": walking.follow_symlinks,
@@ -62,6 +62,14 @@ def scan_arguments(
     }
 
 
+def directory() -> str | None:
+    """The directory that relative paths start from; None where it was deleted."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - as text
+    except OSError:
+        return None
+
+
 def located(path: str, run: Mapping[str, Any]) -> str:
     """Where a path of a scan on record leads from anywhere.
 
@@ -69,8 +77,8 @@ def located(path: str, run: Mapping[str, Any]) -> str:
         path: As found, or an address; relative to the directory that the scan was started in.
         run: The run record; of an older one that names no directory, paths stay as they are.
     """
-    directory = run["arguments"].get("directory")
-    return path if directory is None or is_address(path) else os.path.join(directory, path)  # noqa: PTH118
+    start = run["arguments"].get("directory")
+    return path if start is None or is_address(path) else os.path.join(start, path)  # noqa: PTH118
 
 
 def pipeline_of(run: Mapping[str, Any], workers: int) -> PipelineOptions:
@@ -87,7 +95,7 @@ def pipeline_of(run: Mapping[str, Any], workers: int) -> PipelineOptions:
         decode=DecodeOptions(
             arguments.get("max_pixels", usual.max_pixels),
             arguments.get("max_bytes", usual.max_bytes),
-            arguments.get("decode_timeout", usual.timeout),
+            min(arguments.get("decode_timeout", usual.timeout), LONGEST),  # older ones had no bound
             views=ViewPlan.of(run.get("views")),
         ),
         archives=ArchiveLimits(**limits) if limits else None,

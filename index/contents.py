@@ -248,7 +248,8 @@ class ContentStore:
     def bring(self, contents: Sequence[KnownContent]) -> None:
         """Store in one transaction what another workspace knows and is not known here.
 
-        A vector takes the place of a failure, and one with the plan's views that of one without.
+        A vector takes the place of a failure, one in float32 that of one in less, and one with the
+        plan's views that of one without.
         """
         with writing(self._database):
             for content in contents:
@@ -363,8 +364,9 @@ class ContentStore:
 def _adds(theirs: KnownContent, ours: KnownContent) -> bool:
     if theirs.vector is None or ours.vector is None:
         return theirs.vector is not None
-    exact = theirs.precision in (ours.precision, "float32")
-    return exact and theirs.views is not None and ours.views is None
+    if theirs.precision != ours.precision:
+        return theirs.precision == "float32"  # the exact one stays, whatever views there are
+    return theirs.views is not None and ours.views is None
 
 
 def _matrix(blob: bytes, row: int) -> NDArray[np.float32]:

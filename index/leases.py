@@ -19,10 +19,12 @@ class Leases:
 
     Args:
         folder: Where the files lie; made with the first lease.
+        sealed: Whether nobody can write there, so that nobody holds one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sealed: bool = False) -> None:
         self._folder = folder
+        self._sealed = sealed
         self._mine: dict[str, FileLock] = {}
 
     def take(self, name: str) -> None:
@@ -56,7 +58,7 @@ class Leases:
         """Whether a living process, this one or another, holds a lease."""
         if name in self._mine:
             return True
-        if not self._path(name).exists():
+        if self._sealed or not self._path(name).exists():
             return False
         lock = self._lock(name)
         try:

@@ -39,6 +39,14 @@ def default_folder() -> Path:
     return Path(chosen) if chosen else user_data_path("code-forensics", appauthor=False)
 
 
+def _is_sealed(folder: Path) -> bool:
+    """Whether a folder lies on a file system that nobody can write to, as on a disc."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except (AttributeError, OSError):  # Windows has no such call
+        return False
+
+
 class Workspace:
     """Galleries, encoders and scans in one folder.
 
@@ -72,9 +80,9 @@ class Workspace:
                 "name another folder with --workspace",
             ) from error
         self._path = self.folder / DATABASE_NAME
-        sealed = self._path.exists() and not os.access(self.folder, os.W_OK)
+        sealed = _is_sealed(self.folder)
         self._database = connect(self._path, sealed)
-        self._leases = Leases(self.folder / "leases")
+        self._leases = Leases(self.folder / "leases", sealed)
         self._files = FaissFiles(self._database, self.folder / "faiss", self._leases)
         self.galleries = Galleries(self._database, self._files)
         self.encoders = Encoders(self._database, self.folder / ENCODERS_NAME, self._leases)
@@ -96,7 +104,7 @@ class Workspace:
             UnusableWorkspaceError: There is none, or it cannot be opened.
         """
         place = Path(folder or default_folder()).expanduser().absolute()
-        if not (place / DATABASE_NAME).exists():
+        if not os.path.exists(place / DATABASE_NAME):  # noqa: PTH110 - says no, and raises nothing
             raise UnusableWorkspaceError(
                 f"there is no workspace at {place}",
                 "name its folder with --workspace; code-scan and code-index build make a new one",

@@ -1,5 +1,6 @@
 """The state of a run on disk, enough to go on exactly, and the exported model."""
 
+import json
 import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..engine.embedding.checkpoint import CONFIG_NAME, WEIGHTS_NAME, export_checkpoint
 from ..engine.embedding.encoder import Encoder
-from .config import CONFIG_FILE
+from .config import CONFIG_FILE, RUN_FILE
 from .errors import TrainingError
 from .files import write_atomically
 from .model import Trainee, plain
@@ -85,16 +86,14 @@ def load_state(run: Path, trained: Trained, data_digest: str, device: torch.devi
     """
     path = run / STATE_NAME
     if not path.is_file():
-        if (run / CONFIG_FILE).is_file():
-            return Progress()
-        raise TrainingError(f"{run} holds no run to resume", "leave --resume out")
+        if not (run / CONFIG_FILE).is_file():
+            raise TrainingError(f"{run} holds no run to resume", "leave --resume out")
+        _require_same_data(run, json.loads((run / RUN_FILE).read_bytes())["digest"], data_digest)
+        return Progress()
     try:
         # tensors and plain values only: a checkpoint is data, it never runs code
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        if state["data_digest"] != data_digest:
-            raise TrainingError(
-                f"{run} was trained on other data", "resume it on the same, or choose another --out"
-            )
+        _require_same_data(run, state["data_digest"], data_digest)
         trained.model.load_state_dict(state["model"])
         trained.optimiser.load_state_dict(state["optimiser"])
         trained.scaler.load_state_dict(state["scaler"])
@@ -104,6 +103,13 @@ def load_state(run: Path, trained: Trained, data_digest: str, device: torch.devi
     except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.PickleError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TrainingError(f"{path} cannot be resumed: {reason}") from error
+
+
+def _require_same_data(run: Path, begun_with: str, given: str) -> None:
+    if begun_with != given:
+        raise TrainingError(
+            f"{run} was trained on other data", "resume it on the same, or choose another --out"
+        )
 
 
 def export_model(run: Path, encoder: Encoder) -> Path:

@@ -18,6 +18,9 @@ CROP = 224  # the encoder's, stated again: reading options must not load torch
 CONFIG_FILE = "config.toml"
 """Name of a run's configuration in its folder."""
 
+RUN_FILE = "run.json"
+"""Name of what a run records of its data and its machine."""
+
 
 def _option(default: Any, note: str, *choices: str, many: bool = False) -> Any:
     """An option; one that is ``many`` is a list of any length."""

@@ -95,6 +95,8 @@ def train(
         folder, progress = RunFolder(out), Progress()
         if resume:
             progress = load_state(out, trained, found.facts.digest, group.device)
+            # Earlier versions marked every run that had come to its end, also without a stop.
+            progress.finished &= 0 < config.probe.patience <= progress.stale
             if group.first:
                 folder.go_on(config, progress.step)
         elif group.first:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .config import CONFIG_FILE, TrainConfig, to_toml
+from .config import CONFIG_FILE, RUN_FILE, TrainConfig, to_toml
 from .errors import TrainingError
 from .files import write_atomically
 from .loader import BadImage
@@ -73,8 +73,8 @@ class RunFolder:
             raise TrainingError(
                 f"{self.path} holds a run already", "go on with --resume, or choose another --out"
             )
-        self._write(CONFIG_FILE, to_toml(config))
-        self._write("run.json", json.dumps({**asdict(facts), **_machine()}, indent=1) + "\n")
+        self._write(RUN_FILE, json.dumps({**asdict(facts), **_machine()}, indent=1) + "\n")
+        self._write(CONFIG_FILE, to_toml(config))  # the last: with it there is a run
 
     def go_on(self, config: TrainConfig, step: int) -> None:
         """Take a run up again, by what may have changed of its options.

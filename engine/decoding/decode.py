@@ -50,6 +50,10 @@ class Isolation(enum.StrEnum):
     ALL = "all"  # every file
 
 
+LONGEST = 86_400.0
+"""Seconds that a decoder may be given, at most: a day."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
     """Bounds on what is decoded.
@@ -77,8 +81,8 @@ class DecodeOptions:
     views: ViewPlan = field(default_factory=ViewPlan)
 
     def __post_init__(self) -> None:
-        if not 0 < self.timeout <= 86_400:
-            raise ValueError(f"a timeout lies between 0 and 86400 seconds, not {self.timeout}")
+        if not 0 < self.timeout <= LONGEST:
+            raise ValueError(f"a timeout lies between 0 and {LONGEST} seconds, not {self.timeout}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -189,7 +190,8 @@ class FaissFiles:
             _LOG.warning("cannot keep the FAISS file %s (%s): it stays in memory", name, error)
             return None
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # as on read-only media
+                temporary.unlink(missing_ok=True)
             self._leases.give_back(file_lease(token))
         return Located(target, watermark)
 

@@ -52,6 +52,11 @@ def test_a_command_that_needs_a_workspace_makes_none(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_name_that_no_folder_can_have_is_one_of_no_workspace(tmp_path: Path) -> None:
+    with pytest.raises(UnusableWorkspaceError, match="there is no workspace"):
+        Workspace.existing(tmp_path / ("a" * 300))
+
+
 def test_shards_are_not_merged_into_a_mistyped_workspace(
     small_checkpoint: Path, tmp_path: Path
 ) -> None:

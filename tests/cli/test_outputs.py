@@ -64,6 +64,14 @@ def test_a_report_never_takes_the_place_of_a_picture(space: Path, option: str) -
     assert picture.read_bytes() == before
 
 
+def test_a_pipe_is_written_to_and_not_read(space: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        run("code-scan", space / "photos", "-q", "--jsonl", pipe, "--workspace", space / "ws")
+        assert '"verdict"' in reader.communicate(timeout=30)[0]
+
+
 def test_lines_of_a_scan_are_those_of_its_export(space: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     draw_photo(folder / "b.jpg", 2)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from code_forensics.engine.arguments import pipeline_of
+from code_forensics.engine.decoding.decode import LONGEST
 from code_forensics.engine.embedding import embed
 from code_forensics.engine.reproduce import Outcome, compare
 from code_forensics.engine.results import FileResult, Status, Verdict
@@ -294,3 +296,9 @@ def test_relative_paths_lead_back_from_anywhere(
     run(*export)
     assert target.stat().st_size == pytest.approx(drawn, abs=500)
     assert str(tmp_path) in run("code-report", "show", "latest", "--workspace", ws).stdout
+
+
+def test_a_scan_of_a_version_without_a_bound_for_decoders_can_be_done_again() -> None:
+    arguments = {"decode_timeout": 1e10, "max_pixels": 5}
+    options = pipeline_of({"arguments": arguments}, 1).decode
+    assert (options.timeout, options.max_pixels) == (LONGEST, 5)

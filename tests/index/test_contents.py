@@ -71,9 +71,10 @@ def test_further_views_go_with_the_vector_that_they_were_made_beside(stores: Sto
         (replace(PICTURE, vector=None, reason="decode_timeout"), PICTURE, None),
         (PICTURE, replace(PICTURE, views=VIEWS), 4),
         (PICTURE, replace(PICTURE, views=VIEWS, precision="bfloat16"), None),  # stays exact
+        (replace(PICTURE, vector=vector_of(8), precision="bfloat16"), PICTURE, None),
         (replace(PICTURE, views=VIEWS), replace(PICTURE, vector=vector_of(8)), 4),
     ],
-    ids=["unknown", "failed", "the middle alone", "the middle, exact", "all"],
+    ids=["unknown", "failed", "the middle alone", "the middle, exact", "less exact", "all"],
 )
 def test_another_workspace_brings_what_is_missing(
     stores: Stores, here: Content | None, there: Content, views: int | None, tmp_path: Path

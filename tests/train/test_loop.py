@@ -133,6 +133,10 @@ def test_a_run_killed_before_its_first_checkpoint_resumes_from_its_beginning(
         with pytest.raises(ZeroDivisionError):
             train(str(tree), tmp_path / "run", small, encoder=tiny_encoder())
     assert not (tmp_path / "run" / STATE_NAME).exists()
+    (tree / "real" / "one" / "0.jpg").rename(tmp_path / "kept.jpg")
+    with pytest.raises(TrainingError, match="other data"):
+        train(str(tree), tmp_path / "run", small, resume=True, encoder=tiny_encoder())
+    (tmp_path / "kept.jpg").rename(tree / "real" / "one" / "0.jpg")
     train(str(tree), tmp_path / "run", small, resume=True, encoder=tiny_encoder())
     assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..catalogue import Catalogue, Label
-from ..config import CONFIG_FILE
+from ..config import CONFIG_FILE, RUN_FILE
 from ..errors import DataError
 
 
@@ -72,7 +72,7 @@ def patterns_of_run(run: Path) -> Patterns:
         DataError: The folder holds no record of a run.
     """
     try:
-        facts = json.loads((run / "run.json").read_bytes())
+        facts = json.loads((run / RUN_FILE).read_bytes())
         settings = tomllib.loads((run / CONFIG_FILE).read_text(encoding="utf-8"))
         held_out = tuple(str(name) for name in facts["held_out_sources"])
         left_out = tuple(str(name) for name in settings.get("data", {}).get("exclude", ()))
