@@ -9,6 +9,7 @@ import torch
 from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
 from code_forensics.train.config import TrainConfig, from_toml
 from code_forensics.train.model import initialise
+from code_forensics.train.record import RunFolder
 from PIL import Image
 
 TINY = EncoderConfig(
@@ -80,3 +81,10 @@ def small() -> TrainConfig:
 @pytest.fixture
 def tiny_encoder() -> Callable[[], Encoder]:
     return lambda: initialise(Encoder(TINY), seed=5)
+
+
+@pytest.fixture(autouse=True)
+def _curves_once(request, monkeypatch):
+    """Drawing takes longer than training here: one test does it for all."""
+    if "run_folder" not in request.node.name:
+        monkeypatch.setattr(RunFolder, "draw_curves", lambda _: None)

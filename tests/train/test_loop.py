@@ -1,8 +1,7 @@
-"""Whole runs with a small encoder: resume, interruption, distribution, and what is left behind."""
+"""Whole runs with a small encoder: distribution, precision, and what is left behind."""
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,83 +18,11 @@ from code_forensics.train.config import to_toml
 from code_forensics.train.errors import TrainingError
 from code_forensics.train.loop import Outcome, train
 from code_forensics.train.prepare import prepare
-from code_forensics.train.record import StepFigures
-from safetensors.torch import load_file
+
+from tests.train.runs import in_memory, metrics, same, schedule, weights
 
 # torch's TensorBoard writer and matplotlib bring remarks of their own packages
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def _curves_once(request, monkeypatch):
-    """Drawing takes longer than training here: one test does it for all."""
-    if "run_folder" not in request.node.name:
-        monkeypatch.setattr(loop.RunFolder, "draw_curves", lambda _: None)
-
-
-def metrics(run, name="loss"):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [(line["step"], line[name]) for line in lines if name in line]
-
-
-def weights(run):
-    return load_file(run / "model" / "model.safetensors")
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
-
-
-def schedule(config, **changes):
-    return replace(config, schedule=replace(config.schedule, **changes))
-
-
-def stop_after(monkeypatch, step):
-    """Press Ctrl-C while the figures of a step are recorded."""
-    add = loop.RunFolder.add
-
-    def pressed(self, figures):
-        add(self, figures)
-        if isinstance(figures, StepFigures) and figures.step == step:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(loop.RunFolder, "add", pressed)
-
-
-def in_memory(config, **loss):
-    """Small views of images in the device's memory, with an auxiliary head."""
-    return replace(
-        config,
-        whiten=True,
-        data=replace(config.data, resident=240, group=2, balance="root"),
-        views=replace(config.views, sides=(32,)),
-        loss=replace(config.loss, objective="supervised", head=1.0, **loss),
-    )
-
-
-@pytest.mark.parametrize("resident", [False, True])
-@pytest.mark.parametrize("step", [1, 2, 5])  # seen within an epoch, at its end, at the run's
-def test_an_interrupted_run_resumes_exactly(
-    step, resident, tree, small, tiny_encoder, tmp_path, monkeypatch
-):
-    """Same loss curve and same weights, to the bit, as a run that was never interrupted."""
-    config = replace(schedule(small, ema=0.5, accumulate=2, clip=1.0), seed=3)
-    config = in_memory(config) if resident else config
-    whole = train(str(tree), tmp_path / "whole", config, encoder=tiny_encoder())
-    assert whole.outcome is Outcome.FINISHED
-    assert whole.steps == 6
-
-    with monkeypatch.context() as patch:
-        stop_after(patch, step)
-        broken = train(str(tree), tmp_path / "run", config, encoder=tiny_encoder())
-    assert broken.steps == step + 1  # the step in flight is finished
-    assert broken.outcome is (Outcome.FINISHED if step == 5 else Outcome.INTERRUPTED)
-    resumed = train(str(tree), tmp_path / "run", config, resume=True, encoder=tiny_encoder())
-    assert resumed.outcome is Outcome.FINISHED
-    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
-    assert metrics(tmp_path / "run", "probes") == metrics(tmp_path / "whole", "probes")
-    assert metrics(tmp_path / "run", "epoch_loss") == metrics(tmp_path / "whole", "epoch_loss")
-    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("resident", [False, True])
@@ -107,51 +34,6 @@ def test_shards_train_as_folders_do(resident, tree, small, tiny_encoder, tmp_pat
         train(str(data), tmp_path / name, config, encoder=tiny_encoder())
     assert metrics(tmp_path / "shards") == metrics(tmp_path / "folders")
     assert same(weights(tmp_path / "shards"), weights(tmp_path / "folders"))
-
-
-def test_a_killed_run_resumes_from_its_last_checkpoint(tree, small, tiny_encoder, tmp_path):
-    """As after kill -9: lines and weights past the checkpoint are dropped, then made again."""
-    config = replace(small, runtime=replace(small.runtime, save_every=1))
-    train(str(tree), tmp_path / "whole", config, encoder=tiny_encoder())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "code_loss", _fails_at(4))
-        with pytest.raises(ZeroDivisionError):
-            train(str(tree), tmp_path / "run", config, encoder=tiny_encoder())
-    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 99, "loss": 1}\n{"cut off')
-    train(str(tree), tmp_path / "run", config, resume=True, encoder=tiny_encoder())
-    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
-    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
-
-
-def test_a_run_killed_before_its_first_checkpoint_resumes_from_its_beginning(
-    tree, small, tiny_encoder, tmp_path
-):
-    train(str(tree), tmp_path / "whole", small, encoder=tiny_encoder())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "code_loss", _fails_at(2))
-        with pytest.raises(ZeroDivisionError):
-            train(str(tree), tmp_path / "run", small, encoder=tiny_encoder())
-    assert not (tmp_path / "run" / STATE_NAME).exists()
-    (tree / "real" / "one" / "0.jpg").rename(tmp_path / "kept.jpg")
-    with pytest.raises(TrainingError, match="other data"):
-        train(str(tree), tmp_path / "run", small, resume=True, encoder=tiny_encoder())
-    (tmp_path / "kept.jpg").rename(tree / "real" / "one" / "0.jpg")
-    train(str(tree), tmp_path / "run", small, resume=True, encoder=tiny_encoder())
-    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
-    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
-
-
-def _fails_at(call):
-    calls, real = [], loop.code_loss
-
-    def failing(*args):
-        calls.append(1)
-        if len(calls) == call:
-            raise ZeroDivisionError
-        return real(*args)
-
-    return failing
 
 
 def test_worker_processes_change_nothing(tree, small, tiny_encoder, tmp_path):
@@ -351,42 +233,6 @@ def test_tensorboard_gets_the_same_figures(tree, small, tiny_encoder, tmp_path):
     assert [(e.step, pytest.approx(e.value)) for e in board.Scalars("loss")] == metrics(
         tmp_path / "run"
     )
-
-
-def test_a_folder_is_not_overwritten_and_other_data_do_not_resume(
-    tree, small, tiny_encoder, tmp_path
-):
-    run = tmp_path / "run"
-    train(str(tree), run, small, encoder=tiny_encoder())
-    with pytest.raises(TrainingError, match="holds a run already"):
-        train(str(tree), run, small, encoder=tiny_encoder())
-    with pytest.raises(TrainingError, match="holds no run to resume"):
-        train(str(tree), tmp_path / "none", small, resume=True, encoder=tiny_encoder())
-    before = weights(run)
-    again = train(str(tree), run, small, resume=True, encoder=tiny_encoder())
-    assert again.steps == 6  # a finished run stays as it is
-    assert same(weights(run), before)
-    (tree / "real" / "one" / "0.jpg").unlink()
-    with pytest.raises(TrainingError, match="other data"):
-        train(str(tree), run, small, resume=True, encoder=tiny_encoder())
-    (run / STATE_NAME).write_bytes(b"PK\x03\x04 not a checkpoint")
-    with pytest.raises(TrainingError, match="cannot be resumed"):
-        train(str(tree), run, small, resume=True, encoder=tiny_encoder())
-
-
-def test_a_checkpoint_never_runs_code(tree, small, tiny_encoder, tmp_path):
-    """A pickle that would create a file is refused, not executed."""
-    run = tmp_path / "run"
-    train(str(tree), run, small, encoder=tiny_encoder())
-
-    class Hostile:
-        def __reduce__(self):
-            return (Path.touch, (tmp_path / "executed",))
-
-    torch.save({"model": Hostile()}, run / STATE_NAME)
-    with pytest.raises(TrainingError, match="cannot be resumed"):
-        train(str(tree), run, small, resume=True, encoder=tiny_encoder())
-    assert not (tmp_path / "executed").exists()
 
 
 def test_transformers_loads_the_trained_encoder(tree, small, tmp_path):
