@@ -12,6 +12,9 @@ from ..engine.errors import InputError
 
 STDOUT = Path("-")
 
+_REPORTS = (b"path,", b"{", b"<!doctype html", b"par1")
+"""How reports begin, in small letters."""
+
 
 def check_targets(targets: list[Path]) -> None:
     """Refuse report files that could not be written, before hours of work.
@@ -37,15 +40,18 @@ def check_targets(targets: list[Path]) -> None:
 
 def _is_picture(target: Path) -> bool:
     """Whether a file lies there that begins like an image; of a pipe nothing is read."""
-    from ..engine.decoding.formats import claimed
-
     if not target.is_file():
         return False
     try:
         with target.open("rb") as file:
-            return claimed(file.read(16))
+            begin = file.read(16)
     except OSError:
         return False
+    if begin.lower().startswith(_REPORTS):  # an earlier one: no decoder has to be asked
+        return False
+    from ..engine.decoding.formats import claimed
+
+    return claimed(begin)
 
 
 @contextmanager

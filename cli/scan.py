@@ -174,7 +174,7 @@ def scan(
 
     Every file under the paths gets one row: a verdict, or the reason why there is none. Results
     are kept in the workspace as they come; run the same command again to go on after an
-    interruption. Nothing under the paths is ever written to.
+    interruption. Nothing under the paths is ever written to, but for reports that you name there.
     """
     wanted = _fail_on(fail_on)
     every_frame = frames is opt.FramesChoice.ALL

@@ -75,7 +75,7 @@ def _places(space: "Workspace", info: "ScanInfo", file: str) -> list[int]:
 
 
 def _scan(info: "ScanInfo") -> None:
-    from ..engine.judging.in_words import views_in_words
+    from ..engine.judging.in_words import origin_in_words, views_in_words
     from ..engine.report.limits import limits
     from ..engine.report.purges import digests_before, purges_in_words
 
@@ -92,7 +92,7 @@ def _scan(info: "ScanInfo") -> None:
             "paths": ", ".join(arguments["paths"]),
             "lists": ", ".join(one["path"] for one in arguments.get("lists") or ()),
             "directory": arguments.get("directory"),
-            "judged again": _rejudged(run),
+            "judged again": origin_in_words(run),
             "started": info.started,
             "finished": info.finished,
             "gallery": f"{gallery['name']}, generation {gallery['generation']}, SHA-256"
@@ -113,11 +113,6 @@ def _scan(info: "ScanInfo") -> None:
     _line("Limits", "bold")
     for limit in limits(run):
         _line(f"- {limit}")
-
-
-def _rejudged(run: "Mapping[str, Any]") -> str | None:
-    earlier = run.get("rejudged")
-    return f"the rows of scan {earlier['scan']} ({earlier['id']})" if earlier else None
 
 
 def _file(result: "FileResult", judging: "Judging") -> None:

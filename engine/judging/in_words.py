@@ -70,6 +70,12 @@ def views_in_words(views: Mapping[str, Any] | None) -> str:
     return f"{looked}; the middle under harmless changes" if views["probe"] else looked
 
 
+def origin_in_words(run: Mapping[str, Any]) -> str:
+    """Say which scan a run judged again; nothing of one that read files."""
+    earlier = run.get("rejudged")
+    return f"the rows of scan {earlier['scan']} ({earlier['id']})" if earlier else ""
+
+
 def _of_head(head: Mapping[str, Any]) -> list[str]:
     kind = {"linear": "logistic regression", "svm": "one-class support vector machine"}
     return [

@@ -230,14 +230,16 @@ class Judge:
         centre = Hits(
             every.real_keys[first], every.real[first], every.fake_keys[first], every.fake[first]
         )
-        alone = self._decide(seen.scores, seen.nearest, seen.score_bands, seen.cosine_bands)
-        probes = self._probe(queries, seen.scores, alone.verdicts, first + crops)
-        middles = alone.verdicts[first]  # which the probe's changes are changes of
-        unstable = [
-            any(p.verdict is not middle for p in probe)
-            for probe, middle in zip(probes, middles, strict=True)
-        ]
-        _overrule(decisions, np.array(unstable), Inconclusive.UNSTABLE)
+        probes: list[tuple[ProbeScore, ...]] = [()] * len(queries)
+        if any(query.changes for query in queries):
+            alone = self._decide(seen.scores, seen.nearest, seen.score_bands, seen.cosine_bands)
+            probes = self._probe(queries, seen.scores, alone.verdicts, first + crops)
+            middles = alone.verdicts[first]  # which the probe's changes are changes of
+            unstable = [
+                any(p.verdict is not middle for p in probe)
+                for probe, middle in zip(probes, middles, strict=True)
+            ]
+            _overrule(decisions, np.array(unstable), Inconclusive.UNSTABLE)
         votes = vote(centre, k)
         unsteady = vote(centre, k, -bands) != vote(centre, k, bands)
         _overrule(decisions, unsteady, Inconclusive.PRECISION)

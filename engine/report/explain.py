@@ -8,7 +8,7 @@ from ..inert import path_text
 from ..judging.leave_one_out import NEAR_DUPLICATE_SIMILARITY
 from ..judging.thresholds import Inconclusive
 from ..results import FileResult, Label, Neighbour, Status, Verdict
-from .reasons import meaning
+from .reasons import PROVENANCE, meaning
 
 _VERBAL = (
     (0.301, "no support for either side"),
@@ -370,23 +370,12 @@ def _probe(result: FileResult) -> Iterator[Sentence]:
         )
 
 
-_STRENGTHS = {
-    "signed": "The file carries a signed manifest that fits it: the statements in it come from"
-    " its signer, whose trust is yours to judge.",
-    "broken": "The file carries a manifest that does not fit it: it was changed after signing,"
-    " or the manifest was moved here from another file.",
-    "asserted": "The file says something of its origin without proof; anyone can write that.",
-    "stripped": "The file says nothing of its origin; many services remove such information, so"
-    " that this means little.",
-}
-
-
 def _provenance(result: FileResult) -> Iterator[Sentence]:
     if result.sha256 is None:
         return
     provenance = result.provenance
     strength = str(provenance.get("strength", "stripped"))
-    yield Sentence(_STRENGTHS.get(strength, _STRENGTHS["asserted"]))
+    yield Sentence(PROVENANCE.get(strength, PROVENANCE["asserted"]))
     if provenance.get("claims_generated"):
         yield Sentence("It names a generator as its maker. The verdict does not depend on that.")
 

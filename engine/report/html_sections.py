@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..inert import for_html
-from ..judging.in_words import views_in_words
+from ..judging.in_words import origin_in_words, views_in_words
 from .limits import limits
 from .purges import digests_before, purges_in_words
 
@@ -71,8 +71,7 @@ def _facts(run: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tuple
     yield "Finished", str(run.get("finished") or ""), ""
     yield "Paths", _lines(arguments.get("paths", ())), ""
     yield "Started in", str(arguments.get("directory") or ""), ""
-    if rejudged := run.get("rejudged"):
-        yield "Judged again", f"the rows of scan {rejudged['scan']} ({rejudged['id']})", ""
+    yield "Judged again", origin_in_words(run), ""
     yield (
         "Gallery",
         f"{gallery.get('name')}, generation {gallery.get('generation')}:"

@@ -151,6 +151,17 @@ WITHOUT_VERDICT = {
 }
 """Of rows that carry none."""
 
+PROVENANCE = {
+    "signed": "The file carries a signed manifest that fits it: the statements in it come from"
+    " its signer, whose trust is yours to judge.",
+    "broken": "The file carries a manifest that does not fit it: it was changed after signing,"
+    " or the manifest was moved here from another file.",
+    "asserted": "The file says something of its origin without proof; anyone can write that.",
+    "stripped": "The file says nothing of its origin; many services remove such information, so"
+    " that this means little.",
+}
+"""What the strength of a file's provenance means."""
+
 _OTHER = Meaning(
     "The reason is one that this version has no words for.", "See the detail beside it."
 )
