@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .ahead import made_ahead
 from .config import TrainConfig
 from .dataset import open_catalogue
 from .distributed import Processes
@@ -101,6 +102,7 @@ def batches_of(
 ) -> Iterator[Batch]:
     """This process's batches from micro-batch ``first`` up to, not including, ``last``."""
     if data.resident is not None:
-        return resident_batches(*data.resident, config, first, last, group)
+        batches_here = resident_batches(*data.resident, config, first, last, group)
+        return made_ahead(batches_here, group.device)
     assert data.pairs is not None
     return batches(data.pairs, config, first, last, group)

@@ -127,8 +127,7 @@ class GroupSampler:
         made = bool(rng.random() < share) or not len(self._fakes.numbers)
         if made:
             real = self._remade.draw(rng, size)
-            choices = [self._made.of(int(self._record[number])) for number in real]
-            fake = np.array([rng.choice(choice) for choice in choices], dtype=np.int64)
+            fake = self._made.draw(self._record[real], rng)
         else:
             real, fake = self._reals.draw(rng, size), self._fakes.draw(rng, size)
         low, high = np.log(options.scale)

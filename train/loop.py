@@ -290,7 +290,9 @@ class _Run:
             figures = run_probes(self.trained.exported(), self.data.probes, self.group.device)
             reached: float = getattr(figures, probe.stop_on)
             progress.stale += 1
-            if reached > progress.best:
+            # Once pictures meet all that they are to, figures of gentler epochs count no more.
+            ramped = math.ceil(self.config.equalise.ramp * self.config.schedule.epochs)
+            if reached > progress.best or epoch == ramped > 0:
                 progress.best, progress.best_epoch, progress.stale = reached, epoch, 0
                 export_model(self.folder.path, self.trained.exported())
             progress.finished = 0 < probe.patience <= progress.stale

@@ -58,7 +58,7 @@ def add_reconstructions(
     for autoencoder, share in zip(autoencoders, shares, strict=True):
         target = folder / autoencoder.name
         missing = [
-            int(n) for n in share[group.rank :: group.world] if not (target / f"{n}.png").is_file()
+            int(n) for n in share[group.rank :: group.world] if not _is_there(target / f"{n}.png")
         ]
         if missing:
             say(f"reconstructing {len(missing)} images with {autoencoder.name}")
@@ -68,7 +68,7 @@ def add_reconstructions(
     for autoencoder, share in zip(autoencoders, shares, strict=True):
         for number in share:
             file = folder / autoencoder.name / f"{number}.png"
-            if file.is_file():
+            if _is_there(file):
                 source = catalogue.sources[catalogue.source[number]]
                 record = int(catalogue.record[number])
                 builder.add(
@@ -77,6 +77,14 @@ def add_reconstructions(
                 )  # fmt: skip
                 records.append(record)
     return catalogue.extended(builder.build(), np.array(records, dtype=np.int32))
+
+
+def _is_there(file: Path) -> bool:
+    """Whether a reconstruction was made; an empty one was lost with the power."""
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _claim(folder: Path, digest: str, options: ReconstructOptions) -> None:
@@ -111,7 +119,7 @@ def _reconstruct(
 
     def save(number: int, pixels: NDArray[np.uint8]) -> None:
         write = partial(Image.fromarray(pixels).save, format="PNG", compress_level=1)
-        write_atomically(target / f"{number}.png", write)
+        write_atomically(target / f"{number}.png", write, durable=False)
 
     def flush(group: list[tuple[int, Image.Image]]) -> None:
         pixels = torch.from_numpy(np.stack([np.asarray(image) for _, image in group]))

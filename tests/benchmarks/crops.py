@@ -3,41 +3,52 @@
     python tests/benchmarks/crops.py UNPACKED [--reconstruct TAE/taesd,TAE/taef1] [--count 80]
 
 UNPACKED holds the packages of ``train/recipes/pictures.csv`` (see
-``code_forensics.train.starter.pictures``). First its whole pictures, each once: the photographs as
-their files are, those of the list made small as web sites show them, and the generated covers. Each
-source is judged by the starter without its references, so thresholds are fitted again without
-them. Then, with ``--reconstruct``, photographs against themselves: large ones of three sources, cut
-to 768 x 768, and each passed through one of the autoencoders; all JPEG of quality 90. Intervals are
-a bootstrap over pictures. Not a test: it prints.
+``code_forensics.train.starter.pictures``). First the whole pictures of sources that did not train
+the starter, each once: the photographs as their files are, those of the list made small as web
+sites show them, and the generated covers. Each source is judged by the starter without its
+references, so thresholds are fitted again without them. Then, with ``--reconstruct``, photographs
+against themselves: large ones of such sources, cut to 768 x 768, and each passed through one of the
+autoencoders; all JPEG of quality 90. Intervals are a bootstrap over pictures. Not a test: it prints.
 """
 
 import argparse
 import csv
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
+from code_forensics.engine.starter.read import SOURCES_NAME
 from code_forensics.train.reconstruct import load_autoencoder
 from code_forensics.train.starter.pictures import LIST, as_web_site, file_of
 from PIL import Image
 
 SIDE = 768
 CROPS = ("center", "five", "grid")
-SOURCES = ("web-demos", "debian-photos", "debian-snapshots")
+
+
+def unseen() -> list[dict[str, str]]:
+    """Rows of the list whose sources did not train the starter."""
+    told = json.loads(
+        (files("code_forensics.engine.starter") / "assets" / SOURCES_NAME).read_text()
+    )
+    held_out = {source["source"] for source in told if source["role"] == "held out"}
+    with LIST.open(newline="", encoding="utf-8") as stream:
+        return [row for row in csv.DictReader(stream) if row["file"].split("/")[1] in held_out]
 
 
 def photographs(unpacked: Path, count: int) -> Iterator[Image.Image]:
     """Middles of large photographs, each picture once, drawn evenly from the list."""
-    with LIST.open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["file"].split("/")[1] in SOURCES]
-    files = dict.fromkeys(file_of(row, unpacked) for row in rows)
-    large = [file for file in files if min(Image.open(file).size) >= SIDE]
+    real = [row for row in unseen() if not row["generator"]]
+    pictures = dict.fromkeys(file_of(row, unpacked) for row in real)
+    large = [file for file in pictures if min(Image.open(file).size) >= SIDE]
     for place in np.linspace(0, len(large) - 1, min(count, len(large))).astype(int):
         with Image.open(large[place]) as picture:
             left, top = (picture.width - SIDE) // 2, (picture.height - SIDE) // 2
@@ -61,9 +72,8 @@ def make(unpacked: Path, autoencoders: list[str], count: int, folder: Path) -> i
 
 
 def write_whole(unpacked: Path, folder: Path) -> list[str]:
-    """Write every picture of the list once, ``SOURCE/KIND-NUMBER``; returns the sources."""
-    with LIST.open(newline="", encoding="utf-8") as stream:
-        rows = {(row["sha256"], row["shorter"]): row for row in csv.DictReader(stream)}
+    """Write every such picture once, ``SOURCE/KIND-NUMBER``; returns the sources."""
+    rows = {(row["sha256"], row["shorter"]): row for row in unseen()}
     for number, row in enumerate(rows.values()):
         label, source, _ = row["file"].split("/")
         picture, shorter = file_of(row, unpacked), int(row["shorter"])
@@ -148,7 +158,8 @@ def print_pairs(unpacked: Path, autoencoders: list[str], count: int, folder: Pat
     """Photographs against themselves, reconstructed."""
     pictures, rng = folder / "pictures", np.random.default_rng(0)
     count = make(unpacked, autoencoders, count, pictures)
-    starter_without(SOURCES, folder / "for-pairs", pictures / "real-000.jpg")
+    sources = sorted({row["file"].split("/")[1] for row in unseen() if not row["generator"]})
+    starter_without(sources, folder / "for-pairs", pictures / "real-000.jpg")
     print(f"\n{count} photographs and their reconstructions, {SIDE} x {SIDE}\n")
     print("| crops | AUC [95 %] |\n| --- | --- |")
     for crops in CROPS:

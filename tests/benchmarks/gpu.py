@@ -1,9 +1,11 @@
-"""Throughput on a GPU: the encoder and the decoders alone, and whole scans.
+"""Throughput on a GPU: the encoder and the decoders alone, whole scans, and FAISS's search.
 
     python -m tests.benchmarks.gpu [--sets 512px,12mp] [--scale 1.0] [--repeats 2] [--write FILE]
 
 Makes its own photos and gallery. `whole` is a process from start to exit; `steady` leaves out what
-a scan of one image takes; efficiency is steady / min(decode, encode).
+a scan of one image takes; efficiency is steady / min(decode, encode). Searches are by as many
+threads as there are cores; `--sets ''` leaves the scans out. Where faiss-gpu is installed, scans
+search on the GPU too.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +23,12 @@ from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder, Precision
 from code_forensics.engine.embedding.precision import calibration_crops
 from code_forensics.engine.files.discover import WalkOptions, walk
+from code_forensics.index.searching.vectors import VectorIndex, faiss_module
+from numpy.typing import NDArray
 
 from . import photos
 from .contest import REFERENCES, Contest, median, prepare
+from .knn import draw, rate_in_threads
 from .throughput import decode_rate, encode_alone, make
 
 COUNTS = {"512px": 12_000, "12mp": 800, "png": 1200, "mixed": 1600}
@@ -54,35 +60,20 @@ def seconds(
     return median([contest.ours(images, options).seconds for _ in range(repeats)])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Make, run, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--sets", default="512px,12mp", help="which, separated by commas")
-    parser.add_argument("--scale", type=float, default=1.0, help="shrinks the sets")
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--precisions", default=",".join(PRECISIONS))
-    parser.add_argument("--folder", type=Path, help="keep what is made here")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page here")
-    options = parser.parse_args(arguments)
-    if not torch.cuda.is_available():
-        parser.exit(2, "no CUDA device is available\n")
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = threads or 1
-    precisions = [one for one in PRECISIONS if one in options.precisions.split(",")]
-    page = Page(options.write)
-    for line in (
-        "# Throughput on a GPU",
-        "",
-        f"- {datetime.now(UTC):%Y-%m-%d}, {torch.cuda.get_device_name()}, {threads} cores,"
-        f" torch {torch.__version__}, a gallery of {REFERENCES:,} searched by FAISS on the CPU",
-        "",
+def scans(
+    page: Page,
+    sets: Sequence[str],
+    precisions: Sequence[Precision],
+    threads: int,
+    options: argparse.Namespace,
+) -> None:
+    """Encoder and decoders alone, and whole scans."""
+    page.add("")
+    page.add(
         "| photos | precision | isolated | decode alone | encode alone | whole | steady"
-        " | efficiency |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ):
-        page.add(line)
+        " | efficiency |"
+    )
+    page.add("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         first = photos.jpegs(folder / "first", photos.SMALL, 1, 9, 90)
@@ -101,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"| one image | {precision} | auto | | {encode[precision]:.0f} | {idle[precision]:.1f} s"
                 " | | |"
             )
-        for name in options.sets.split(","):
+        for name in sets:
             images = make(name, folder, max(int(COUNTS[name] * options.scale), 4))
             files = [file for file in walk([images], WalkOptions()) if file.reason is None]
             for isolation in (Isolation.AUTO, Isolation.ALL):
@@ -114,6 +105,75 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         f" | {encode[precision]:.0f} | {len(files) / took:.0f} | {steady:.0f}"
                         f" | {steady / min(decode, encode[precision]):.2f} |"
                     )
+
+
+def searches(page: Page, references: Sequence[int], threads: int) -> None:
+    """FAISS on the CPU and on the GPU: queries a second of all threads, and the same answers."""
+    page.add("")
+    page.add("| references | a call | nearest | CPU, queries/s | GPU | ratio | the same |")
+    page.add("| ---: | ---: | ---: | ---: | ---: | ---: | --- |")
+    for count in references:
+        vectors, queries = draw(count, 192, 2048)
+        index = VectorIndex(vectors.shape[1])
+        index.add(np.arange(len(vectors)), vectors)
+        rates: dict[bool, dict[tuple[int, int], float]] = {}
+        answers = {}
+        ways = [(many, nearest) for many in (64, 512) for nearest in (1, 15)]
+        for on_gpu in (False, True):
+            if on_gpu and not index.use_gpu():
+                page.add("\nno FAISS for GPUs is installed")
+                return
+            answers[on_gpu] = index.search(queries[:512], 15)
+            rates[on_gpu] = {
+                (many, nearest): rate_in_threads(
+                    partial(_search, index, nearest), queries, many, 1.5, threads
+                )
+                for many, nearest in ways
+            }
+        same = all(np.array_equal(a, b) for a, b in zip(*answers.values(), strict=True))
+        for way in ways:
+            cpu, gpu = rates[False][way], rates[True][way]
+            page.add(
+                f"| {count:,} | {way[0]} | {way[1]} | {cpu:,.0f} | {gpu:,.0f} | {gpu / cpu:.1f}"
+                f" | {'yes' if same else 'NO'} |"
+            )
+
+
+def _search(index: VectorIndex, nearest: int, queries: NDArray[np.float32]) -> object:
+    return index.search(queries, nearest)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make, run, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--sets", default="512px,12mp", help="which, separated by commas")
+    parser.add_argument("--scale", type=float, default=1.0, help="shrinks the sets")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--precisions", default=",".join(PRECISIONS))
+    parser.add_argument("--references", default="48000,1000000", help="to search among")
+    parser.add_argument("--folder", type=Path, help="keep what is made here")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page here")
+    options = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        parser.exit(2, "no CUDA device is available\n")
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = threads or 1
+    precisions = [one for one in PRECISIONS if one in options.precisions.split(",")]
+    page = Page(options.write)
+    where = "GPU" if hasattr(faiss_module(), "StandardGpuResources") else "CPU"
+    for line in (
+        "# Throughput on a GPU",
+        "",
+        f"- {datetime.now(UTC):%Y-%m-%d}, {torch.cuda.get_device_name()}, {threads} cores,"
+        f" torch {torch.__version__}, a gallery of {REFERENCES:,} searched by FAISS on the {where}",
+    ):
+        page.add(line)
+    sets = [name for name in options.sets.split(",") if name]
+    if sets:
+        scans(page, sets, precisions, threads, options)
+    searches(page, [int(count) for count in options.references.split(",") if count], threads)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 MODEL is a folder in the published layout, DATA and the configuration are those of ``code-train``:
 sources that it holds out are judged by nearest neighbours among images of those that trained, as
 they are, after JPEG at quality 70, and after resizing to one half; beside the score that verdicts
-are based on stands the plain difference of the mean cosines. Last comes the classifier that sees
+are based on stands the plain difference of the mean cosines. ``--centre`` does to the embeddings what
+``code-train starter`` does to an encoder. Last comes the classifier that sees
 files' metadata only. Prints Markdown tables; intervals are bootstraps over sources.
 Not a test: it prints.
 """
@@ -106,6 +107,7 @@ def main() -> None:
     parser.add_argument("--per-source", type=int, default=60, help="images of a source")
     parser.add_argument("-k", type=int, nargs="+", default=[9], help="the last for the tables")
     parser.add_argument("--short", action="store_true", help="no tables by source")
+    parser.add_argument("--centre", action="store_true", help="subtract the references' mean")
     parser.add_argument("--drop", nargs="*", default=[], help="sources not to judge by")
     chosen = parser.parse_args()
 
@@ -119,10 +121,12 @@ def main() -> None:
     encoder = build_encoder(read_checkpoint(chosen.model))
     device = torch.device("cpu")
 
-    def vectors(numbers: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-        return unit_vectors(embed(encoder, crops(catalogue, numbers, change), device))
+    def raw(numbers: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+        return embed(encoder, crops(catalogue, numbers, change), device)
 
-    references = vectors(known, CHANGES["as it is"])
+    embedded = raw(known, CHANGES["as it is"])
+    mean = embedded.mean(axis=0) if chosen.centre else np.float32(0)
+    references = unit_vectors(embedded - mean)
     reference_labels = catalogue.label[known]
     labels = catalogue.label[asked].astype(np.int64)
     sources = catalogue.source[asked].astype(np.int64)
@@ -136,7 +140,7 @@ def main() -> None:
     print("| --- | ---: | --- | --- | --- |")
     scores = {}
     for name, change in CHANGES.items():
-        cosines = vectors(asked, change) @ references.T
+        cosines = unit_vectors(raw(asked, change) - mean) @ references.T
         nearest = [-np.sort(-cosines[:, reference_labels == label], axis=1) for label in Label]
         for k in chosen.k:
             part = nearest[0][:, :k], nearest[1][:, :k]

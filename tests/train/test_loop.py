@@ -202,6 +202,25 @@ def test_it_stops_early_and_keeps_the_best_encoder(tree, small, tiny_encoder, tm
     assert not same(best, kept[3])
 
 
+def test_epochs_of_gentler_pictures_are_not_the_best(tree, small, tiny_encoder, tmp_path):
+    figures = iter([0.9, 0.8, 0.6, 0.7, 0.5])
+    config = schedule(in_memory(small), epochs=5, steps=1)
+    config = replace(config, equalise=replace(config.equalise, ramp=0.3))  # of 1.5 epochs
+    said = []
+    with pytest.MonkeyPatch.context() as patch:
+        run_probes = loop.run_probes
+
+        def scripted(encoder, *args):
+            return replace(run_probes(encoder, *args), logistic_accuracy=next(figures))
+
+        patch.setattr(loop, "run_probes", scripted)
+        train(str(tree), tmp_path / "run", config, encoder=tiny_encoder(), say=said.append)
+    assert [line.split("best ")[1] for line in said if "best " in line] == [
+        "0.900 in epoch 0", "0.900 in epoch 0", "0.600 in epoch 2", "0.700 in epoch 3",
+        "0.700 in epoch 3",
+    ]  # fmt: skip
+
+
 def test_the_run_folder_tells_what_was_run(tree, small, tiny_encoder, tmp_path):
     (tree / "real" / "one" / "0.jpg").write_bytes(b"broken")
     run, config = tmp_path / "run", schedule(small, epochs=3, steps=8)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from code_forensics.train.errors import DataError
-from code_forensics.train.starter.pictures import LIST, SMALL_QUALITY, cut
+from code_forensics.train.starter.pictures import LIST, SMALL_QUALITY, cut, listed
 from PIL import Image
 
 from tests.conftest import draw_photo
@@ -56,3 +56,15 @@ def test_the_list_is_whole_and_leads_nowhere_else() -> None:
         assert row["file"].startswith("fake/" if row["generator"] else "real/")
         for name in (row["file"], row["member"]):
             assert ".." not in Path(name).parts and not Path(name).is_absolute()
+
+
+def test_the_further_squares_are_others_of_the_same_photographs() -> None:
+    rows = listed()
+    assert len({row["file"] for row in rows}) == len(rows) == 2932 + 1393
+    places = {tuple(row[k] for k in ("sha256", "divide", "shorter", "left", "top")) for row in rows}
+    assert len(places) == len(rows)
+    for row in rows[2932:]:
+        assert row["divide"] in {"1", "2", "4"}
+        assert row["shorter"] == "0" and not row["generator"]
+        assert row["file"].split("/")[:2] == row["of"].split("/")[:2]
+        assert ".." not in Path(row["file"]).parts

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from code_forensics.train.catalogue import RECONSTRUCTION, CatalogueBuilder, Label
 from code_forensics.train.errors import DataError
-from code_forensics.train.sampling import PairSampler
+from code_forensics.train.sampling import ByRecord, PairSampler
 from code_forensics.train.split import split, spread
 
 
@@ -154,3 +154,13 @@ def test_spread_takes_evenly_from_each_source():
     picked = spread(np.arange(100), groups, 22, seed=0)
     assert np.bincount(groups[picked]).tolist() == [12, 8, 2]
     assert np.array_equal(picked, spread(np.arange(100), groups, 22, seed=0))
+
+
+def test_each_image_of_a_record_is_drawn_as_often():
+    images = ByRecord(np.array([10, 11, 12, 20]), np.array([3, 3, 3, 7], dtype=np.int32))
+    rng = np.random.default_rng(0)
+    drawn = images.draw(np.array([3] * 3000 + [7] * 5, dtype=np.int32), rng)
+    assert set(drawn[3000:]) == {20}
+    counts = Counter(drawn[:3000].tolist())
+    assert sorted(counts) == [10, 11, 12]
+    assert min(counts.values()) > 900

@@ -70,6 +70,24 @@ def made(data: Path, small_checkpoint: Path, tmp_path_factory: pytest.TempPathFa
     return out
 
 
+def test_the_encoder_is_centred_and_else_as_it_was(
+    made: Path, data: Path, small_checkpoint: Path
+) -> None:
+    catalogue = open_catalogue(str(data))
+    items = [(int(n), Condition.NATIVE) for n in usable_images(catalogue)]
+    before, after = (
+        np.concatenate(
+            embed_items(
+                catalogue, items, Embedder(read_checkpoint(where), "cpu", "float32"), lambda _: None
+            ).views
+        )
+        for where in (small_checkpoint, made)
+    )
+    shift = after - before
+    assert np.ptp(shift, axis=0).max() < 0.02  # one for all, but for float16's rounding
+    assert np.linalg.norm(after.mean(0)) < 0.3 * np.linalg.norm(before.mean(0))
+
+
 def test_the_same_input_gives_the_same_files(
     made: Path, data: Path, small_checkpoint: Path, tmp_path: Path
 ) -> None:

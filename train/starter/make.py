@@ -10,7 +10,6 @@ from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ...engine.decoding.decode import PREPROCESSING
 from ...engine.decoding.layout import Crops
@@ -19,8 +18,6 @@ from ...engine.embedding.checkpoint import (
     CONFIG_NAME,
     WEIGHTS_NAME,
     Checkpoint,
-    build_encoder,
-    export_checkpoint,
     parse_config,
     read_checkpoint,
 )
@@ -37,6 +34,7 @@ from ..config import CONFIG_FILE
 from ..dataset import open_catalogue
 from ..files import write_atomically
 from .card import Facts, write_card
+from .centre import centred
 from .conditions import Condition
 from .embedding import embed_items, usable_images
 from .gallery import References, as_references, choose_items
@@ -46,6 +44,9 @@ from .licences import licence_text
 from .roles import Patterns, as_json, describe_sources, patterns_of_run
 
 Say = Callable[[str], None]
+_PART = 4
+"""Of so many references one counts for the mean."""
+
 _FOLDERS = re.compile(r'"(?:/|[A-Za-z]:)[^"\n]*[/\\](?=[^"/\\\n]+")')
 
 
@@ -107,15 +108,19 @@ def make_starter(
     patterns = options.patterns or patterns_of_run(run)
     catalogue = open_catalogue(data)
     sources = describe_sources(catalogue, patterns, Path(data))
-    checkpoint = _halved(read_checkpoint(folder))
-    embedder = Embedder(checkpoint, options.device, "float32")
+    checkpoint = read_checkpoint(folder)
     usable = usable_images(catalogue)
     chosen = choose_items(
         catalogue, usable, patterns, options.conditions, options.per_class, options.seed
     )
     images = unseen_images(catalogue, usable, patterns, options.judged, options.seed)
     judged_items = [(number, condition) for condition in Condition for number in images.tolist()]
-    say(f"embedding {len(chosen)} references")
+    say(f"embedding {len(chosen)} references, a part of them first to centre the encoder")
+    part = embed_items(
+        catalogue, chosen[::_PART], Embedder(checkpoint, options.device, "float32"), say
+    )
+    checkpoint = centred(checkpoint, part.views)
+    embedder = Embedder(checkpoint, options.device, "float32")
     of_gallery = embed_items(catalogue, chosen, embedder, say)
     references = as_references(catalogue, of_gallery, chosen, patterns)
     say(f"embedding {len(images)} images to judge by")
@@ -184,17 +189,12 @@ def _run_and_model(path: Path) -> tuple[Path, Path]:
     return path.parent, path
 
 
-def _halved(checkpoint: Checkpoint) -> Checkpoint:
-    """The encoder with its numbers stored in float16; it is computed in float32 all the same."""
-    return export_checkpoint(build_encoder(checkpoint), torch.float16)
-
-
 def _in_words(checkpoint: Checkpoint) -> str:
     config = parse_config(checkpoint.config, checkpoint.origin)
     return (
         f"vision transformer, patches of {config.patch_size}, {config.image_size} px,"
         f" {config.num_hidden_layers} blocks, width {config.hidden_size},"
-        f" {config.num_attention_heads} heads, stored in float16"
+        f" {config.num_attention_heads} heads, stored in float16, centred on the references"
     )
 
 

@@ -1,4 +1,4 @@
-"""Cuts the pictures that became references of the starter beside the collected ones.
+"""Cuts the pictures that train the starter, and are its references, beside the collected ones.
 
     python -m code_forensics.train.starter.pictures UNPACKED OUT
 
@@ -6,7 +6,8 @@
 in packages of PyPI. Photographs were chosen by eye (no drawings, renderings or screenshots), and by
 eye alone it was judged that none is generated; what made the generated ones is what their files'
 names say. Of each a few squares of 248 pixels, some of the picture halved, and of large photographs
-one more of the whole made small, as web sites show it and as the generated ones came. UNPACKED
+one more of the whole made small, as web sites show it and as the generated ones came.
+`recipes/more_squares.csv` names further squares of the same photographs, for training. UNPACKED
 holds for each package a folder ``PACKAGE-VERSION`` with its contents, slashes in its name as
 hyphens; every picture is checked by its hash. OUT gets PNG files and ``pictures.csv``, whose rows
 go behind those of the data's own table.
@@ -16,7 +17,7 @@ import argparse
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -24,11 +25,21 @@ from PIL import Image
 from ..errors import DataError
 
 LIST = Path(__file__).parents[1] / "recipes" / "pictures.csv"
+MORE = LIST.with_name("more_squares.csv")
 SIDE = 248
 SMALL_QUALITY = 85
 """WebP's, of a picture made small: their sizes are those of the generated ones then."""
 
-Row = Mapping[str, str]
+Row = dict[str, str]
+
+
+def listed() -> list[Row]:
+    """Rows of both lists; those of one picture may lie apart."""
+    with LIST.open(newline="", encoding="utf-8") as stream:
+        rows: list[Row] = list(csv.DictReader(stream))
+    known = {row["file"]: row for row in rows}
+    with MORE.open(newline="", encoding="utf-8") as stream:
+        return rows + [known[row["of"]] | row | {"shorter": "0"} for row in csv.DictReader(stream)]
 
 
 def cut(rows: Iterable[Row], unpacked: Path) -> Iterator[tuple[Row, Image.Image]]:
@@ -93,15 +104,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("unpacked", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--list", type=Path, default=LIST)
     options = parser.parse_args()
-    with options.list.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
     options.out.mkdir(parents=True, exist_ok=True)
     with (options.out / "pictures.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(("path", "label", "generator", "source"))
-        for row, square in cut(rows, options.unpacked):
+        for row, square in cut(listed(), options.unpacked):
             target = options.out / row["file"]
             target.parent.mkdir(parents=True, exist_ok=True)
             square.save(target)
