@@ -1,7 +1,11 @@
 """Proposes the nearest rows of a FAISS flat index on a GPU, where faiss-gpu is installed."""
 
+import functools
 import logging
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,16 @@ MAX_K = 2048
 
 SCRATCH = 256 << 20
 """Bytes of GPU memory that FAISS may keep for itself; its own default is 1.5 GB."""
+
+_TRIAL = """
+import faiss, numpy
+few = numpy.eye(8, dtype="float32")
+flat = faiss.IndexFlatIP(8)
+flat.add(few)
+for number in range(faiss.get_num_gpus()):
+    faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), number, flat).search(few, 1)
+"""
+_TRIAL_SECONDS = 120.0  # a new driver may compile the kernels first
 
 
 class GpuSearch:
@@ -58,17 +72,49 @@ class GpuSearch:
         return found if (found >= 0).all() else None
 
 
-def gpu_search(faiss: Any, flat: Any) -> GpuSearch | None:
+@functools.cache
+def try_elsewhere() -> str:
+    """Search on every GPU in a process that may be lost: what FAISS cannot do there ends it.
+
+    (1.14.1 of faiss-gpu-cu12 on an H100: "no kernel image is available", and an abort.)
+
+    Returns:
+        Why it cannot; empty where it can. Asked once in a process.
+    """
+    command = [sys.executable, "-P", "-c", _TRIAL]
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TRIAL_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if not done.returncode:
+        return ""
+    said = [line for line in done.stderr.splitlines() if "CUDA" in line or "Error" in line]
+    return said[0][-200:] if said else f"a trial ended with {done.returncode}"
+
+
+def gpu_search(faiss: Any, flat: Any, trial: Callable[[], str] = try_elsewhere) -> GpuSearch | None:
     """Copy a flat index to the GPU, or spread it over all that there are.
 
     Args:
         faiss: The module, faiss-cpu's or faiss-gpu's.
         flat: An ``IndexFlatIP``.
+        trial: Says why FAISS cannot search on the GPUs; nothing if it can.
 
     Returns:
-        None where the module has no GPU part, there is no GPU, or its memory does not suffice.
+        None where the module has no GPU part, there is no GPU, FAISS has no kernels for it, or its
+        memory does not suffice.
     """
     if not hasattr(faiss, "StandardGpuResources") or not faiss.get_num_gpus():
+        return None
+    if reason := trial():
+        _LOG.warning("FAISS cannot search on this GPU (%s): searching on the CPU", reason)
         return None
     try:
         return GpuSearch(faiss, flat)

@@ -8,9 +8,16 @@ from types import SimpleNamespace
 import faiss
 import numpy as np
 import pytest
+from code_forensics.index.searching import gpu_search as gpu_search_module
 from code_forensics.index.searching import vectors
-from code_forensics.index.searching.gpu_search import MAX_K, GpuSearch, gpu_search
+from code_forensics.index.searching.gpu_search import MAX_K, GpuSearch, try_elsewhere
+from code_forensics.index.searching.gpu_search import gpu_search as searching
 from code_forensics.index.searching.vectors import VectorIndex
+
+
+def gpu_search(module: object, flat: object) -> GpuSearch | None:
+    """With a trial that went well."""
+    return searching(module, flat, lambda: "")
 
 
 class StandIn:
@@ -105,6 +112,39 @@ def test_no_gpu_no_search(module: object, flat: faiss.IndexFlatIP) -> None:
     assert gpu_search(module, flat) is None
 
 
+def test_faiss_without_kernels_for_the_gpu_searches_on_the_cpu(
+    flat: faiss.IndexFlatIP, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert searching(StandIn(), flat, lambda: "CUDA error 209 no kernel image") is None
+    assert "FAISS cannot search on this GPU (CUDA error 209 no kernel image)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("trial", "reason"),
+    [
+        ("pass", ""),
+        ("import os, sys; sys.stderr.write('x\\nCUDA error 209\\n'); os.abort()", "CUDA error 209"),
+        ("import os; os._exit(3)", "a trial ended with 3"),
+        ("import time; time.sleep(60)", "timed out"),
+    ],
+)
+def test_a_trial_in_another_process_may_be_lost(
+    trial: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_search_module, "_TRIAL", trial)
+    monkeypatch.setattr(gpu_search_module, "_TRIAL_SECONDS", 2.0)
+    found = try_elsewhere.__wrapped__()
+    assert reason in found if reason else not found
+
+
+def test_the_trial_itself_runs() -> None:
+    """Without a GPU it has none to search on; what it calls before is FAISS's own."""
+    if getattr(faiss, "get_num_gpus", lambda: 0)():
+        pytest.skip("there is a GPU")
+    found = try_elsewhere.__wrapped__()
+    assert not found or "get_num_gpus" in found  # faiss-cpu may not know the word
+
+
 def test_what_a_gpu_cannot_do_is_left_to_the_cpu(flat: faiss.IndexFlatIP) -> None:
     module = StandIn()
     search = gpu_search(module, flat)
@@ -137,7 +177,7 @@ def test_an_index_answers_the_same_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.cuda
 def test_a_real_gpu_gives_the_cpu_s_rows(flat: faiss.IndexFlatIP) -> None:
-    search = gpu_search(faiss, flat)
+    search = searching(faiss, flat)
     if search is None:
         pytest.skip("needs faiss-gpu and a GPU")
     queries = _units(20, 4)
