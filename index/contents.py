@@ -2,7 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .content_keys import content_key, split_key
-from .database import writing
+from .database import insert_rows, writing
 from .paths import store_path
 from .sqlite import Database
 
@@ -166,6 +167,13 @@ _BY_FILE = (
 )
 _BY_CONTENT = f"SELECT {_COLUMNS} FROM contents c {_JOINS} WHERE c.sha256 = :sha256"  # noqa: S608
 
+_FILES = "INSERT INTO files (path, bytes, mtime_ns, inode, device, container, content_id)"
+_FILES_KNOWN = (
+    " ON CONFLICT (path) DO UPDATE SET bytes = excluded.bytes, mtime_ns = excluded.mtime_ns,"
+    " inode = excluded.inode, device = excluded.device, container = excluded.container,"
+    " content_id = excluded.content_id"
+)
+
 
 class ContentStore:
     """Memory of contents under one encoder and one preprocessing."""
@@ -182,6 +190,21 @@ class ContentStore:
         self._connection: sqlite3.Connection = database.conn
         self._scope = {"encoder": encoder_key, "preprocessing": preprocessing, "plan": plan}
         self._recall = recall
+        self._newest: int | None = None  # content in a transaction; None outside
+        self._placed: list[tuple[object, ...]] = []  # rows of files, of a transaction
+
+    @contextmanager
+    def _learning(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that can tell contents that it brings from those that were there."""
+        with writing(self._database) as connection:
+            newest = connection.execute("SELECT COALESCE(MAX(id), 0) FROM contents").fetchone()
+            self._newest = int(newest[0])
+            try:
+                yield connection
+                insert_rows(connection, _FILES, self._placed, _FILES_KNOWN)
+            finally:
+                self._newest = None
+                self._placed.clear()
 
     def known_file(self, file: FileIdentity) -> KnownContent | None:
         """What is known of a file that has not changed."""
@@ -232,12 +255,12 @@ class ContentStore:
 
     def remember(self, learnt: Sequence[tuple[FileIdentity, ContentLike]]) -> None:
         """Store files and contents in one transaction."""
-        with writing(self._database):
+        with self._learning():
             for file, content in learnt:
                 self.learn(file, content)
 
     def learn(self, file: FileIdentity, content: ContentLike) -> None:
-        """Remember a file and its content; the caller holds a transaction."""
+        """Remember a file and its content; within :meth:`_learning`."""
         name = content_key(content.sha256, content.frame)
         known = self._key(name) if isinstance(content, KnownContent) else None
         # What was known may have been purged since it was looked up: then it is stored again.
@@ -251,7 +274,7 @@ class ContentStore:
         A vector takes the place of a failure, one in float32 that of one in less, and one with the
         plan's views that of one without.
         """
-        with writing(self._database):
+        with self._learning():
             for content in contents:
                 ours = self.known_content(content.sha256, content.frame)
                 if ours is None or _adds(content, ours):
@@ -259,19 +282,15 @@ class ContentStore:
 
     def bring_files(self, files: Sequence[tuple[FileIdentity, str]]) -> None:
         """Store in one transaction which files hold contents, by SHA-256, that are known here."""
-        with writing(self._database):
+        with self._learning():
             for file, sha256 in files:
                 key = self._key(sha256)
                 if key is not None:
                     self._place(file, key)
 
     def _place(self, file: FileIdentity, key: int) -> None:
-        self._connection.execute(
-            "INSERT INTO files (path, bytes, mtime_ns, inode, device, container, content_id)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET"
-            " bytes = excluded.bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode,"
-            " device = excluded.device, container = excluded.container,"
-            " content_id = excluded.content_id",
+        """Say at the end of the transaction that a file holds a content."""
+        self._placed.append(
             (
                 store_path(file.path),
                 file.bytes,
@@ -314,6 +333,9 @@ class ContentStore:
             ),
         ).fetchone()
         preprocessing = self._scope["preprocessing"]
+        fresh = self._newest is not None and key > self._newest  # nothing hangs on it yet
+        if fresh:
+            self._newest = int(key)
         if content.vector is not None:
             # A copy of the file brings the same vector again: it keeps its id, for FAISS's sake.
             stored = self._connection.execute(
@@ -330,7 +352,8 @@ class ContentStore:
                     "vector": content.vector.astype("<f4").tobytes(),
                 },
             )
-            if stored.rowcount > 0:  # further views go with the centre that they were made beside
+            stale = stored.rowcount > 0 and not fresh
+            if stale:  # further views go with the centre that they were made beside
                 self._connection.execute(
                     "DELETE FROM views WHERE content_id = :content AND encoder_id = :encoder"
                     " AND preprocessing = :preprocessing",
@@ -348,10 +371,11 @@ class ContentStore:
                         "vectors": vectors,
                     },
                 )
-            self._connection.execute(
-                "DELETE FROM failures WHERE content_id = ? AND preprocessing = ?",
-                (key, preprocessing),
-            )
+            if not fresh:
+                self._connection.execute(
+                    "DELETE FROM failures WHERE content_id = ? AND preprocessing = ?",
+                    (key, preprocessing),
+                )
         elif content.reason is not None:
             self._connection.execute(
                 "INSERT OR REPLACE INTO failures (content_id, preprocessing, reason, detail)"

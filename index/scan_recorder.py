@@ -9,7 +9,7 @@ from uuid import uuid4
 from .clock import now
 from .content_keys import content_key
 from .contents import ContentLike, ContentStore, FileIdentity, Recall
-from .database import writing
+from .database import insert_rows, writing
 from .gallery_records import GalleryInfo
 from .leases import Leases
 from .paths import load_path, store_path
@@ -98,11 +98,11 @@ PLAIN = (
 )
 """Columns stored as they are."""
 
-_INSERT = (
-    "INSERT OR REPLACE INTO verdicts"  # noqa: S608
-    " (scan_id, position, path, sha256, container, duplicate_of, provenance, crops, probe,"
-    f" {', '.join(PLAIN)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?{', ?' * len(PLAIN)})"
+_VERDICTS = (
+    "INSERT OR REPLACE INTO verdicts (scan_id, position, path, sha256, container,"
+    f" duplicate_of, provenance, crops, probe, {', '.join(PLAIN)})"
 )
+_NEIGHBOURS = "INSERT OR REPLACE INTO neighbours"
 
 
 class ScanRecorder(ContentStore):
@@ -144,12 +144,12 @@ class ScanRecorder(ContentStore):
         self, rows: Sequence[tuple[FileIdentity | None, ContentLike | None, RowLike]]
     ) -> None:
         """Store rows, and what was learnt of files that have one, in one transaction."""
-        with writing(self._database) as connection:
+        verdicts, neighbours = [], []
+        with self._learning() as connection:
             for position, (file, content, row) in enumerate(rows, self._position):
                 if file is not None and content is not None:
                     self.learn(file, content)
-                connection.execute(
-                    _INSERT,
+                verdicts.append(
                     (
                         self.key,
                         position,
@@ -161,15 +161,14 @@ class ScanRecorder(ContentStore):
                         _json_list(row.crops),
                         _json_list(row.probe),
                         *(getattr(row, column) for column in PLAIN),
-                    ),
+                    )
                 )
-                connection.executemany(
-                    "INSERT OR REPLACE INTO neighbours VALUES (?, ?, ?, ?, ?)",
-                    [
-                        (self.key, position, rank, n.key, n.similarity)
-                        for rank, n in enumerate(row.neighbours)
-                    ],
-                )
+                neighbours += [
+                    (self.key, position, rank, n.key, n.similarity)
+                    for rank, n in enumerate(row.neighbours)
+                ]
+            insert_rows(connection, _VERDICTS, verdicts)
+            insert_rows(connection, _NEIGHBOURS, neighbours)
         self._position += len(rows)
 
     def finish(self, state: str, summary: Mapping[str, Any]) -> None:

@@ -46,6 +46,24 @@ def test_a_later_failure_leaves_what_is_known_of_a_picture(stores: Stores) -> No
     assert np.array_equal(known.vector, PICTURE.vector)
 
 
+def test_what_is_learnt_twice_at_once_is_as_if_learnt_in_turn(stores: Stores) -> None:
+    """Contents that a transaction brings have nothing yet that would have to go, but once."""
+    failed = Content(
+        PICTURE.sha256, None, None, format=None, width=None, height=None, decoder=None,
+        reason="decode_timeout", detail="it took too long",
+    )  # fmt: skip
+    reduced = replace(PICTURE, precision="bfloat16", views=VIEWS)
+    other = Content(sha256_of(2), vector_of(2))
+    store = stores("five/1", Recall(precisions=ANY_PRECISION))
+    store.remember([(FILE, failed), (File("/b.png"), other), (FILE, reduced), (FILE, PICTURE)])
+    known = store.known_file(FILE)
+    assert known.reason is None and known.precision == "float32"
+    assert known.views is None  # they were made beside the vector before
+    connection = store._connection
+    assert connection.execute("SELECT COUNT(*) FROM failures").fetchone() == (0,)
+    assert connection.execute("SELECT COUNT(*) FROM views").fetchone() == (0,)
+
+
 def test_a_scan_without_provenance_leaves_the_known_one(stores: Stores) -> None:
     stores().remember([(FILE, PICTURE)])
     stores("five/1").remember([(FILE, replace(PICTURE, provenance={}, views=VIEWS))])
