@@ -4,8 +4,6 @@ Draws are numbered over the whole run and over all processes, so that a run that
 has other worker processes, or is spread over several machines sees the same pairs.
 """
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +11,6 @@ from .catalogue import Catalogue, Label
 from .errors import DataError
 
 Numbers = NDArray[np.int64]
-_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 
 class PairSampler:
@@ -118,7 +115,8 @@ class ByRecord:
 
     def draw(self, records: NDArray[np.int32], rng: np.random.Generator) -> Numbers:
         """One image of each record, uniformly; each record has some."""
-        first, last = (np.searchsorted(self._records, records, side=side) for side in _SIDES)
+        first = np.searchsorted(self._records, records)
+        last = np.searchsorted(self._records, records, side="right")
         return self._numbers[first + (rng.random(len(records)) * (last - first)).astype(np.int64)]
 
 

@@ -23,7 +23,7 @@ from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder, Precision
 from code_forensics.engine.embedding.precision import calibration_crops
 from code_forensics.engine.files.discover import WalkOptions, walk
-from code_forensics.index.searching.vectors import VectorIndex, faiss_module
+from code_forensics.index.searching.vectors import VectorIndex
 from numpy.typing import NDArray
 
 from . import photos
@@ -162,7 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threads = threads or 1
     precisions = [one for one in PRECISIONS if one in options.precisions.split(",")]
     page = Page(options.write)
-    where = "GPU" if hasattr(faiss_module(), "StandardGpuResources") else "CPU"
+    few = VectorIndex(8)
+    few.add(np.arange(8), np.eye(8, dtype=np.float32))
+    where = "GPU" if few.use_gpu() else "CPU"
     for line in (
         "# Throughput on a GPU",
         "",
