@@ -1,8 +1,11 @@
-"""A cluster in the place of this machine, as the options of a command say it."""
+"""What reads, decodes and embeds in the place of this process, as a command's options say it."""
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from ..engine.cluster.on_ray import RayOptions
+from ..engine.cluster.on_processes import Processes, ProcessOptions
+from ..engine.cluster.on_ray import RayCluster, RayOptions
+from ..engine.embedding.embed import resolve_device
 from ..engine.errors import InputError
 from .encoders import EncoderChoice
 from .options import DeviceChoice
@@ -32,17 +35,45 @@ def ray_options(address: str, workers: str, gpus: float, device: DeviceChoice) -
     return RayOptions(address, RayOptions.parse_workers(workers) if workers else None, gpus)
 
 
-def encoder_beside(ray: RayOptions | None, choice: EncoderChoice) -> EncoderChoice:
-    """The encoder of this machine, which beside a cluster embeds nothing, and needs no GPU.
+def helpers(
+    processes: int, device: DeviceChoice, ray: RayOptions | None
+) -> RayOptions | ProcessOptions | None:
+    """Who reads, decodes and embeds; None where this process does.
 
     Raises:
-        InputError: Vectors of reduced precision are wanted of a cluster.
+        InputError: Both are wanted.
     """
-    if ray is None:
+    if processes and ray is not None:
+        raise InputError(
+            "--processes and --ray go another way each",
+            "leave one: a cluster has processes of its own, see --ray-workers",
+        )
+    if not processes:
+        return ray
+    where = resolve_device(device.value).type
+    return ProcessOptions(processes, "cuda" if where == "cuda" else "cpu")
+
+
+def started(options: RayOptions | ProcessOptions) -> AbstractContextManager[RayCluster | Processes]:
+    """The helpers themselves: a context manager."""
+    return RayCluster(options) if isinstance(options, RayOptions) else Processes(options)
+
+
+def encoder_beside(
+    options: RayOptions | ProcessOptions | None, choice: EncoderChoice
+) -> EncoderChoice:
+    """The encoder of this process, which beside helpers embeds nothing, and needs no GPU.
+
+    Raises:
+        InputError: Vectors of reduced precision are wanted of helpers.
+    """
+    if options is None:
         return choice
     if choice.precision.reduced:
+        option = "--ray" if isinstance(options, RayOptions) else "--processes"
         raise InputError(
-            f"--ray computes in float32, not in {choice.precision}",
-            "what lies near a threshold is embedded again here alone: leave --precision or --ray",
+            f"{option} computes in float32, not in {choice.precision}",
+            "what lies near a threshold is embedded again here alone: leave --precision or"
+            f" {option}",
         )
     return replace(choice, device=DeviceChoice.CPU)

@@ -60,6 +60,7 @@ def build(
     max_bytes: opt.MaxBytes = opt.MAX_BYTES,
     decode_timeout: opt.DecodeTimeout = opt.DECODE_TIMEOUT,
     workers: opt.Workers = 0,
+    processes: opt.Processes = 0,
     ray: opt.Ray = "",
     ray_workers: opt.RayWorkers = "",
     ray_gpus: opt.RayGpus = 0.0,
@@ -71,14 +72,13 @@ def build(
     An interrupted build goes on where it stopped when the command is run again; the gallery
     appears when it is complete. Vectors of references are always float32.
     """
-    from ..engine.cluster.on_ray import RayCluster
-    from .clusters import encoder_beside, ray_options
+    from .clusters import encoder_beside, helpers, ray_options, started
     from .encoders import EncoderChoice, keep_encoder
     from .session import assessment_of_gallery, encoder_for_build
 
     folders = building.labelled_folders(real, fake)
-    cluster = ray_options(ray, ray_workers, ray_gpus, device)
-    choice = encoder_beside(cluster, EncoderChoice(weights, device, precision))
+    others = helpers(processes, device, ray_options(ray, ray_workers, ray_gpus, device))
+    choice = encoder_beside(others, EncoderChoice(weights, device, precision))
     with _open(workspace) as space, space.guarded(), ExitStack() as stack:
         space.galleries.check_new(name)
         embedder, checkpoint = encoder_for_build(space, choice)
@@ -86,8 +86,8 @@ def build(
         bounds = (max_pixels, max_bytes, decode_timeout)
         files = building.Files(include, exclude, follow_symlinks, bounds, workers, quiet)
         elsewhere = None
-        if cluster is not None:
-            elsewhere = stack.enter_context(RayCluster(cluster)).workers(checkpoint)
+        if others is not None:
+            elsewhere = stack.enter_context(started(others)).workers(checkpoint)
         usable = building.embed(space, folders, embedder, files, elsewhere)
         references = building.references(space, embedder, usable)
         steps = building.preprocessing()

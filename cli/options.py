@@ -288,7 +288,20 @@ Workers = Annotated[
         "--workers",
         min=0,
         max=1024,
-        help="Threads; 0: one a core. With --ray the threads of each worker; 0: one.",
+        help="Threads; 0: one a core. With --processes those of each process, 0: its share of the"
+        " cores; with --ray those of each worker, 0: one.",
+        rich_help_panel="Speed",
+    ),
+]
+Processes = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        metavar="N",
+        min=0,
+        max=256,
+        help="Further processes that read, decode and embed: on many cores, where the one lock of"
+        " one process holds a scan back; 0: none.",
         rich_help_panel="Speed",
     ),
 ]

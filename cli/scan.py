@@ -155,6 +155,7 @@ def scan(
     device: opt.Device = opt.DeviceChoice.AUTO,
     precision: opt.Precision = opt.PrecisionChoice.AUTO,
     workers: opt.Workers = 0,
+    processes: opt.Processes = 0,
     ray: opt.Ray = "",
     ray_workers: opt.RayWorkers = "",
     ray_gpus: opt.RayGpus = 0.0,
@@ -192,7 +193,7 @@ def scan(
         from ..engine.pipeline.options import PipelineOptions
         from ..index.contents import Recall
         from ..index.workspace import default_folder
-        from .clusters import ray_options
+        from .clusters import helpers, ray_options
         from .encoders import EncoderChoice
         from .scanning import ScanRequest, Showing, perform
 
@@ -228,7 +229,7 @@ def scan(
             provenance=provenance,
         ),
         recall=Recall(rehash, retry_failed, reembed),
-        ray=ray_options(ray, ray_workers, ray_gpus, device),
+        helpers=helpers(processes, device, ray_options(ray, ray_workers, ray_gpus, device)),
         case=Case(case, examiner, note),
         reports=formats.Wanted(
             csv, json_file, html, thumbnails=not no_thumbnails, thumbnail_mb=thumbnail_mb

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from ..engine.arguments import Case, scan_arguments
+from ..engine.cluster.on_processes import Processes, ProcessOptions
 from ..engine.cluster.on_ray import RayCluster, RayOptions
 from ..engine.contracts import Gallery
 from ..engine.decoding.decode import PREPROCESSING
@@ -32,7 +33,7 @@ from ..index.gallery_records import GalleryInfo
 from ..index.scan_recorder import ScanRecorder
 from ..index.workspace import Workspace
 from . import outputs, render
-from .clusters import encoder_beside
+from .clusters import encoder_beside, started
 from .console import say, working
 from .encoders import EncoderChoice, checkpoint_of_gallery
 from .formats import Wanted
@@ -77,7 +78,7 @@ class ScanRequest:
         probe: Whether the middle is judged under harmless changes too.
         pipeline: Threads, bounds, and what of a file's inside counts; its views are those above.
         recall: How much of what is known may be used.
-        ray: The cluster that reads, decodes and embeds; None is this machine.
+        helpers: The cluster, or the processes, that read, decode and embed; None is this process.
         case: What the examiner says.
         reports: Written once the scan is complete.
         lines: JSON lines, written while it runs; None for none.
@@ -99,7 +100,7 @@ class ScanRequest:
     probe: bool = False
     pipeline: PipelineOptions = field(default_factory=PipelineOptions)
     recall: Recall = field(default_factory=Recall)
-    ray: RayOptions | None = None
+    helpers: RayOptions | ProcessOptions | None = None
     case: Case = field(default_factory=Case)
     reports: Wanted = field(default_factory=Wanted)
     lines: Path | None = None
@@ -157,14 +158,17 @@ class ScanSession:
 
     @classmethod
     def begin(
-        cls, request: ScanRequest, space: Workspace, cluster: RayCluster | None = None
+        cls,
+        request: ScanRequest,
+        space: Workspace,
+        helpers: RayCluster | Processes | None = None,
     ) -> "ScanSession":
         """Choose the gallery, load its encoder, and begin the scan's record.
 
         Args:
             request: What the user asked for.
             space: The workspace.
-            cluster: What reads, decodes and embeds, where the request says so.
+            helpers: What reads, decodes and embeds, where the request says so.
 
         Raises:
             WorkspaceError: There is no such gallery, or none to be preferred.
@@ -173,7 +177,7 @@ class ScanSession:
         info = chosen_gallery(space, request.gallery)
         k = request.judging.k or space.k_of_gallery(info.name)
         head = head_of_gallery(space, info, request.classifier)
-        encoder = encoder_beside(request.ray, request.encoder)
+        encoder = encoder_beside(request.helpers, request.encoder)
         if head is not None:  # how far less precision moves its answers is not known
             encoder = replace(encoder, precision=PrecisionChoice.FLOAT32)
         embedder, safeguard = embedders_of_gallery(space, info, encoder, k)
@@ -185,10 +189,10 @@ class ScanSession:
         bands = [safeguard.audit.band] if safeguard else []
         run = run_record(request.arguments(), identity, embedder, PREPROCESSING, judge, plan, bands)
         workers = None
-        if cluster is not None:
-            workers = cluster.workers(checkpoint_of_gallery(space, info, encoder))
-            run["encoder"]["device"] = cluster.options.device
-            run["ray"] = cluster.record()
+        if helpers is not None:
+            workers = helpers.workers(checkpoint_of_gallery(space, info, encoder))
+            run["encoder"]["device"] = helpers.options.device
+            run[helpers.name] = helpers.record()
         enough = tuple(dict.fromkeys(("float32", embedder.precision)))
         recall = replace(request.recall, precisions=enough)
         recorder = space.recorder(info, run, recall, plan.id)
@@ -241,7 +245,7 @@ def perform(request: ScanRequest) -> Summary:
         EngineError: The request cannot be met.
     """
     outputs.check_targets(request.targets)
-    if request.ray is not None and request.watch is not None:
+    if isinstance(request.helpers, RayOptions) and request.watch is not None:
         raise InputError("--watch works on this machine alone", "leave --ray or --watch")
     if request.walking.shard and request.lists and not request.walking.recurse:
         raise InputError(
@@ -249,18 +253,18 @@ def perform(request: ScanRequest) -> Summary:
             "leave --no-recurse, or list the files themselves: the merge of such shards would"
             " not know in which order a single run walks",
         )
-    encoder_beside(request.ray, request.encoder)  # before anything is started
+    encoder_beside(request.helpers, request.encoder)  # before anything is started
     files = request.files()
     with ExitStack() as stack:
         space = stack.enter_context(Workspace(request.workspace))
         stack.enter_context(space.guarded())
         quiet = request.showing.quiet
-        cluster = None
-        if request.ray is not None:
-            with working("starting Ray", quiet):
-                cluster = stack.enter_context(RayCluster(request.ray))
+        helpers = None
+        if request.helpers is not None:
+            with working("starting helpers", quiet):
+                helpers = stack.enter_context(started(request.helpers))
         with working("loading the gallery and its encoder", quiet):
-            session = ScanSession.begin(request, space, cluster)
+            session = ScanSession.begin(request, space, helpers)
         stopped = stack.enter_context(interruptible())
         state = "failed"
         try:

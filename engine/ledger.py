@@ -73,9 +73,7 @@ class Ledger:
             else:
                 status = Status.DUPLICATE if item.opened else Status.CACHED
             facts = _facts(file, content, status, None)
-            result = judged(
-                replace(facts, duplicate_of=first, precision=content.precision), judgement
-            )
+            result = judged(facts, judgement, duplicate_of=first, precision=content.precision)
         self._rows.append((file, content, result))
 
     def copy(self, result: FileResult) -> None:
@@ -98,10 +96,11 @@ class Ledger:
         return [result for _, _, result in rows]
 
 
-def judged(facts: FileResult, judgement: Judgement) -> FileResult:
-    """A row with another judgement."""
+def judged(facts: FileResult, judgement: Judgement, **others: Any) -> FileResult:
+    """A row with another judgement, and perhaps other values of further attributes."""
     return replace(
         facts,
+        **others,
         reason=judgement.reason,
         knn=judgement.knn,
         verdict=judgement.verdict,

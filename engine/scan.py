@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -114,7 +115,8 @@ def _scan(
 ) -> Iterator[FileResult]:
     pipeline: Source
     if options.cluster is not None:
-        pipeline = options.cluster.pipeline(recorder, options.pipeline, times)
+        search = partial(search_both, gallery, k=judge.depth)
+        pipeline = options.cluster.pipeline(recorder, options.pipeline, times, search)
     else:
         identify = EmbedAndSearch(embedder, gallery, judge, options.safeguard)
         pipeline = Pipeline(recorder, identify, options.pipeline, times)

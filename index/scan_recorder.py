@@ -187,4 +187,4 @@ def scan_lease(uuid: str) -> str:
 
 
 def _json_list(items: "Sequence[DataclassInstance]") -> str:
-    return json.dumps([asdict(item) for item in items])
+    return json.dumps([asdict(item) for item in items]) if items else "[]"

@@ -1,1 +1,1 @@
-"""Reading, decoding and embedding on the workers of a cluster; all else stays where it was."""
+"""Reading, decoding and embedding by other processes, here or elsewhere; all else stays here."""

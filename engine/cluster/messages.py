@@ -106,9 +106,23 @@ def _unpack(message: bytes) -> tuple[dict[str, Any], NDArray[np.float32]]:
 
 def _of(kind: type[T], said: Mapping[str, Any]) -> T:
     """A record whose every field is of its type."""
-    hints = get_type_hints(kind)
+    wanted = _WANTED[kind]
     for name, value in said.items():
-        wanted = Mapping if get_origin(hints[name]) is Mapping else hints[name]
-        if name in _ARRAYS or not isinstance(value, wanted):
+        if not isinstance(value, wanted[name]):
             raise TypeError(f"{name} of a {kind.__name__}")
     return kind(**said)
+
+
+def _types(kind: type) -> dict[str, Any]:
+    """What :func:`isinstance` takes for each field of a record but arrays."""
+    hints = get_type_hints(kind)
+    return {
+        name: Mapping if get_origin(hint) is Mapping else hint
+        for name, hint in hints.items()
+        if name not in _ARRAYS
+    }
+
+
+_WANTED: dict[type, dict[str, Any]] = {
+    kind: _types(kind) for kind in (FoundFile, FreshContent, StageTimes)
+}

@@ -1,4 +1,4 @@
-"""The pipeline whose reading, decoding and embedding is done by a cluster.
+"""The pipeline that has others read, decode and embed: a cluster, or further processes.
 
 What comes out is what :class:`code_forensics.engine.pipeline.Pipeline` gives: the same files with
 the same contents in the same order, known ones from the store and all others from the workers.
@@ -6,60 +6,140 @@ the same contents in the same order, known ones from the store and all others fr
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+import numpy as np
 
 from ..contracts import Content, Store
 from ..files.found import FoundFile, FreshContent
+from ..judging.hits import Hits
+from ..judging.judge import vectors_of
 from ..pipeline import members
+from ..pipeline.contracts import Search
 from ..pipeline.frames import frame_file, frames_left_out
 from ..pipeline.items import Item
 from ..pipeline.options import PipelineOptions, StageTimes
+from ..pipeline.pipeline import HEARTBEAT
 from .worker import Part
 
-ROUND = 100_000
-"""Files that are handed to the cluster at once, at most."""
-
-COLLECTING = 10.0
-"""Seconds for which files are collected before the cluster is given what is there."""
+MOST_WAITING = 100_000
+"""Files in flight, known ones included, at most."""
 
 _BURST = 256
+_GATHERING = 1.0  # seconds after which a part is handed over though it is not full
 
 _log = logging.getLogger(__name__)
 
-_Waiting = deque[tuple[FoundFile, list[Item] | None]]
-"""Files in order, with what is known of them; None is what the workers are asked for."""
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker found in some files, and what the gallery's search did with it.
+
+    Attributes:
+        part: The worker's own words.
+        hits: For each file one row a view; None where there is no vector, or no search.
+        seconds: That the search took.
+    """
+
+    part: Part
+    hits: tuple[Hits | None, ...]
+    seconds: float = 0.0
 
 
-class EmbedsParts(Protocol):
-    """A cluster, as far as the pipeline knows one."""
+Finish = Callable[[Part], Answer]
+"""What is done with a worker's words, by whoever hears them: perhaps several threads at once."""
+
+
+class Session(Protocol):
+    """Parts on their way to workers, and answers on their way back, for one run."""
 
     @property
+    def room(self) -> bool:
+        """Whether more files are wanted."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next answer is there."""
+
+    def submit(self, part: Sequence[FoundFile]) -> None:
+        """Have some files read, decoded and embedded; does not wait."""
+
+    def next(self, seconds: float) -> Answer | None:
+        """The next answer, in the order of the parts; None after so long without one.
+
+        Raises:
+            EngineError: Workers cannot start, or are lost again and again over the same files.
+        """
+
+    def close(self) -> None:
+        """Drop what has not come back."""
+
+
+class Workers(ABC):
+    """Who reads, decodes and embeds; fulfils the scan's ``Cluster``."""
+
+    @property
+    @abstractmethod
     def part(self) -> int:
         """Files that a worker takes well at a time."""
 
-    def embed(
-        self, parts: Sequence[Sequence[FoundFile]], options: PipelineOptions
-    ) -> Iterator[Part | None]:
-        """Have workers read, decode and embed files.
+    @abstractmethod
+    def session(self, options: PipelineOptions, finish: Finish) -> Session:
+        """Begin a run."""
 
-        Yields:
-            The answers in order, and None several times a second while there are none.
-        """
+    def pipeline(
+        self,
+        store: Store,
+        options: PipelineOptions,
+        times: StageTimes,
+        search: Search | None = None,
+    ) -> "ClusterPipeline":
+        """What scans and builds run instead of this process's own pipeline."""
+        return ClusterPipeline(store, self, options, times, search)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A file in its place, with its rows where they are known; None where a worker is asked."""
+
+    file: FoundFile
+    items: list[Item] | None
 
 
 class ClusterPipeline:
-    """Asks the store what is known, and a cluster for the rest; use it once."""
+    """Asks the store what is known, and workers for the rest; use it once."""
 
     def __init__(
-        self, store: Store, cluster: EmbedsParts, options: PipelineOptions, times: StageTimes
+        self,
+        store: Store,
+        workers: Workers,
+        options: PipelineOptions,
+        times: StageTimes,
+        search: Search | None = None,
     ) -> None:
+        """Prepare.
+
+        Args:
+            store: What is known.
+            workers: What reads, decodes and embeds.
+            options: See there.
+            times: Added to.
+            search: Searches a gallery with fresh vectors; None where nothing is searched.
+        """
         self._memory = options.memory(store)
-        self._cluster = cluster
+        self._workers = workers
         self._options = options
         self._times = times
+        self._search = search
+        self._waiting: deque[_Waiting] = deque()
+        self._part: list[FoundFile] = []  # that no worker has been asked for yet
+        self._gathering = 0.0  # when its first file came
+        self._asked: deque[int] = deque()  # files of the parts that are with workers
         self._opened = False  # whether the last file that may hold frames was
         self._arithmetic: set[str] = set()
 
@@ -67,34 +147,65 @@ class ClusterPipeline:
         """Yield the files in order, in bursts, as they become ready; a burst may be empty.
 
         Args:
-            files: What to work on; taken by rounds.
+            files: What to work on; taken as room allows.
             stop: Asked several times a second; once true, what is not ready is dropped.
         """
         source = iter(files)
-        while (waiting := (yield from self._collect(source, stop))) and not stop():
-            yield from self._embed(waiting, stop)
+        exhausted = False
+        with closing(self._workers.session(self._options, self._finish)) as session:
+            while not stop():
+                for _ in range(_BURST):
+                    if exhausted or session.ready or not self._has_room(session):
+                        break
+                    file = next(source, None)
+                    if file is None:
+                        exhausted = True
+                    else:
+                        self._admit(file, session)
+                if exhausted:
+                    self._hand_over(session)
+                if burst := self._known_ones():
+                    yield burst
+                    continue
+                if exhausted and not self._waiting:
+                    return
+                if not exhausted and not session.ready and self._has_room(session):
+                    continue
+                if not self._asked:
+                    self._hand_over(session)
+                started = time.perf_counter()
+                answer = session.next(HEARTBEAT)
+                self._times.wait += time.perf_counter() - started
+                yield [] if answer is None else list(self._answered(answer))
 
-    def _collect(
-        self, source: Iterator[FoundFile], stop: Callable[[], bool]
-    ) -> Generator[list[Item], None, _Waiting]:
-        """Take files until there are enough for a round; known ones come out at once."""
-        waiting: _Waiting = deque()
+    def _has_room(self, session: Session) -> bool:
+        return session.room and len(self._waiting) < MOST_WAITING
+
+    def _admit(self, file: FoundFile, session: Session) -> None:
+        items = self._known(file)
+        self._waiting.append(_Waiting(file, items))
+        if items is None:
+            if not self._part:
+                self._gathering = time.monotonic()
+            self._part.append(file)
+        if len(self._part) >= self._workers.part or (
+            self._part and time.monotonic() - self._gathering > _GATHERING
+        ):
+            self._hand_over(session)
+
+    def _hand_over(self, session: Session) -> None:
+        if self._part:
+            session.submit(self._part)
+            self._asked.append(len(self._part))
+            self._part = []
+
+    def _known_ones(self) -> list[Item]:
+        """What is known at the front, and so can go."""
         ready: list[Item] = []
-        started = time.monotonic()
-        for file in source:
-            items = self._known(file)
-            if items is not None and not waiting:
-                ready += items
-                if len(ready) >= _BURST:
-                    yield ready
-                    ready = []
-            else:
-                waiting.append((file, items))
-            late = waiting and time.monotonic() - started >= COLLECTING
-            if len(waiting) >= ROUND or late or stop():
-                break
-        yield ready
-        return waiting
+        while self._waiting and (items := self._waiting[0].items) is not None:
+            self._waiting.popleft()
+            ready += items
+        return ready
 
     def _known(self, file: FoundFile) -> list[Item] | None:
         """A file and its frames, where nothing has to be read for them."""
@@ -118,26 +229,42 @@ class ClusterPipeline:
             if frames > last:
                 yield Item(frames_left_out(file, last + 1, frames))
 
-    def _embed(self, waiting: _Waiting, stop: Callable[[], bool]) -> Iterator[list[Item]]:
-        wanted = [file for file, items in waiting if items is None]
-        size = self._cluster.part
-        parts = [wanted[first : first + size] for first in range(0, len(wanted), size)]
-        for part in self._cluster.embed(parts, self._options):
-            yield [] if part is None else list(self._answered(waiting, part))
-            if stop():
-                return
-        yield [item for _, items in waiting for item in items or ()]
+    def _finish(self, part: Part) -> Answer:
+        """Search with what came, in the thread that heard it."""
+        started = time.perf_counter()
+        views = [
+            None if content is None or content.vector is None else vectors_of(content)
+            for _, content in part.found
+        ]
+        fresh = [one for one in views if one is not None]
+        if self._search is None or not fresh:
+            return Answer(part, (None,) * len(views))
+        found = self._search(np.concatenate(fresh))
+        hits: list[Hits | None] = []
+        first = 0
+        for one in views:
+            count = 0 if one is None else len(one)
+            hits.append(found[first : first + count] if count else None)
+            first += count
+        return Answer(part, tuple(hits), time.perf_counter() - started)
 
-    def _answered(self, waiting: _Waiting, part: Part) -> Iterator[Item]:
-        """What a worker found, and the known files before it."""
-        self._times.add(part.times)
-        self._compare(part.arithmetic)
-        for file, content in part.found:
-            while waiting[0][0].path != (file.container or file.path):
-                yield from waiting.popleft()[1] or ()
-            yield self._settled(_as_seen_here(file, waiting[0][0]), content)
+    def _answered(self, answer: Answer) -> Iterator[Item]:
+        """What a worker found, and the known files in between."""
+        self._times.add(answer.part.times)
+        self._times.embed += answer.seconds
+        self._compare(answer.part.arithmetic)
+        asked = self._asked.popleft()
+        for (file, content), hits in zip(answer.part.found, answer.hits, strict=True):
+            own = file.container or file.path
+            while self._waiting[0].file.path != own:
+                asked -= self._waiting[0].items is None
+                yield from self._waiting.popleft().items or ()
+            yield self._settled(_as_seen_here(file, self._waiting[0].file), content, hits)
+        while asked:
+            asked -= self._waiting[0].items is None
+            yield from self._waiting.popleft().items or ()
 
-    def _settled(self, file: FoundFile, content: FreshContent | None) -> Item:
+    def _settled(self, file: FoundFile, content: FreshContent | None, hits: Hits | None) -> Item:
         """A file as it would be here: the worker did not know what is known."""
         if content is None or content.format in members.KINDS:
             return Item(file, content, opened=content is not None)
@@ -148,7 +275,9 @@ class ClusterPipeline:
                 return Item(file, member)
             self._opened = True
         known = self._memory.content(content.sha256, content.frame)
-        return Item.fresh(file, content) if known is None else Item(file, known, self._opened)
+        if known is None:
+            return Item.fresh(file, content, hits)
+        return Item(file, known, self._opened)
 
     def _compare(self, arithmetic: str) -> None:
         """Say once what the workers' vectors may differ by."""
@@ -164,4 +293,4 @@ class ClusterPipeline:
 def _as_seen_here(file: FoundFile, found: FoundFile) -> FoundFile:
     """A file under the number that its device has here: each node counts its own."""
     same = (file.mtime_ns, file.inode) == (found.mtime_ns, found.inode)
-    return replace(file, device=found.device) if same else file
+    return replace(file, device=found.device) if same and file.device != found.device else file

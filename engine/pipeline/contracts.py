@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ..contracts import Content, Store
 from ..decoding.views import ViewPlan
 from ..files.found import FoundFile
+from ..judging.hits import Hits
 from .items import Identified, Item
 from .options import PipelineOptions, StageTimes
 
@@ -37,8 +38,18 @@ class Source(Protocol):
         """Yield the files in order, in bursts, as they become ready; a burst may be empty."""
 
 
-class Cluster(Protocol):
-    """Other machines that read, decode and embed."""
+Search = Callable[[NDArray[np.float32]], Hits]
+"""Searches a gallery with vectors, (Q, D); may be called by several threads at once."""
 
-    def pipeline(self, store: Store, options: PipelineOptions, times: StageTimes) -> Source:
+
+class Cluster(Protocol):
+    """Other machines, or other processes, that read, decode and embed."""
+
+    def pipeline(
+        self,
+        store: Store,
+        options: PipelineOptions,
+        times: StageTimes,
+        search: Search | None = None,
+    ) -> Source:
         """What runs in the place of :class:`Pipeline`, with the same answers."""

@@ -85,9 +85,9 @@ class Item:
     data: bytes | None = None
 
     @classmethod
-    def fresh(cls, file: FoundFile, content: FreshContent) -> "Item":
+    def fresh(cls, file: FoundFile, content: FreshContent, hits: Hits | None) -> "Item":
         """A file that was opened, and whose content was learnt, elsewhere in this run."""
-        return cls(file, content, opened=True, work=Work(content, done=True))
+        return cls(file, content, opened=True, work=Work(content, hits=hits, done=True))
 
     @property
     def ready(self) -> bool:

@@ -3,9 +3,11 @@
     python -m tests.benchmarks.gpu [--sets 512px,12mp] [--scale 1.0] [--repeats 2] [--write FILE]
 
 Makes its own photos and gallery. `whole` is a process from start to exit; `steady` leaves out what
-a scan of one image takes; efficiency is steady / min(decode, encode). Searches are by as many
-threads as there are cores; `--sets ''` leaves the scans out. Where faiss-gpu is installed, scans
-search on the GPU too.
+a scan of one image takes; efficiency is steady / min(decode, encode). Each set is scanned by one
+process, with its decoders in threads and in processes, and with further processes that read, decode
+and embed (`--processes`, in float32; `--numbers` says how many). Searches are by as many threads as
+there are cores; `--sets ''` leaves the scans out. Where faiss-gpu is installed, scans search on the
+GPU too.
 """
 
 import argparse
@@ -53,10 +55,10 @@ class Page:
 
 
 def seconds(
-    contest: Contest, images: Path, precision: str, repeats: int, isolate: str = "auto"
+    contest: Contest, images: Path, precision: str, repeats: int, way: Sequence[str] = ()
 ) -> float:
     """Median of whole scans."""
-    options = ["--device", "cuda", "--precision", precision, "--isolate", isolate]
+    options = ["--device", "cuda", "--precision", precision, *way]
     return median([contest.ours(images, options).seconds for _ in range(repeats)])
 
 
@@ -70,8 +72,7 @@ def scans(
     """Encoder and decoders alone, and whole scans."""
     page.add("")
     page.add(
-        "| photos | precision | isolated | decode alone | encode alone | whole | steady"
-        " | efficiency |"
+        "| photos | precision | way | decode alone | encode alone | whole | steady | efficiency |"
     )
     page.add("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as temporary:
@@ -89,22 +90,32 @@ def scans(
                 contest.settle(first, precision, "cuda")
             idle[precision] = seconds(contest, one, precision, options.repeats)
             page.add(
-                f"| one image | {precision} | auto | | {encode[precision]:.0f} | {idle[precision]:.1f} s"
+                f"| one image | {precision} | | | {encode[precision]:.0f} | {idle[precision]:.1f} s"
                 " | | |"
             )
+        numbers = [number for number in options.numbers.split(",") if number]
+        started: dict[tuple[str, ...], float] = {
+            way: seconds(contest, one, "float32", options.repeats, way)
+            for way in (("--processes", number) for number in numbers)
+        }
         for name in sets:
             images = make(name, folder, max(int(COUNTS[name] * options.scale), 4))
             files = [file for file in walk([images], WalkOptions()) if file.reason is None]
-            for isolation in (Isolation.AUTO, Isolation.ALL):
-                decode = decode_rate(files, isolation, threads)
-                for precision in precisions:
-                    took = seconds(contest, images, precision, options.repeats, isolation)
-                    steady = len(files) / max(took - idle[precision], 1e-9)
-                    page.add(
-                        f"| {name}, {len(files)} | {precision} | {isolation} | {decode:.0f}"
-                        f" | {encode[precision]:.0f} | {len(files) / took:.0f} | {steady:.0f}"
-                        f" | {steady / min(decode, encode[precision]):.2f} |"
-                    )
+            decode = {
+                ("--isolate", way): decode_rate(files, way, threads)
+                for way in (Isolation.AUTO, Isolation.ALL)
+            }
+            ways = [(precision, way) for way in decode for precision in precisions]
+            ways += [("float32", way) for way in started]
+            for precision, way in ways:
+                took = seconds(contest, images, precision, options.repeats, way)
+                steady = len(files) / max(took - started.get(way, idle[precision]), 1e-9)
+                alone = decode.get(way, max(decode.values()))
+                page.add(
+                    f"| {name}, {len(files)} | {precision} | {' '.join(way)} | {alone:.0f}"
+                    f" | {encode[precision]:.0f} | {len(files) / took:.0f} | {steady:.0f}"
+                    f" | {steady / min(alone, encode[precision]):.2f} |"
+                )
 
 
 def searches(page: Page, references: Sequence[int], threads: int) -> None:
@@ -152,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="shrinks the sets")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--precisions", default=",".join(PRECISIONS))
+    parser.add_argument("--numbers", default="4,8,16", help="of processes, separated by commas")
     parser.add_argument("--references", default="48000,1000000", help="to search among")
     parser.add_argument("--folder", type=Path, help="keep what is made here")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page here")

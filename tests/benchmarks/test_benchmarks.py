@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.benchmarks import photos, startup, throughput
+from tests.benchmarks import photos, processes, startup, throughput
 
 
 @pytest.mark.slow
@@ -25,6 +25,13 @@ def test_the_benchmarks_run_with_minimal_counts(
     assert page.read_text() == printed.removesuffix("\n")
     startup.main(common)
     assert "labels identical: True" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_a_scan_s_own_process_does_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    processes.main(["--files", "40", "--rounds", "1", "--processes", "1"])
+    ways = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert ways == ["one process", "--isolate all", "--processes 1"]
 
 
 def test_drawn_photos_differ_and_are_kept(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
-"""A scan that several tests of reports look at."""
+"""Scans that several tests look at."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.cli.in_process import run
+from tests.cli.whole_scans import build, rows, wanted
 from tests.conftest import draw_photo
+from tests.engine.test_archives import zip_of
 
 HOSTILE = "<img src=x onerror=document.title='owned'>.png"
 
@@ -33,3 +35,30 @@ def reported(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -
         *("--html", folder / "report.html", "--case", "<b>17</b>", *space),
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> Path:
+    """rough/, smooth/, and photos/ with copies, broken files, an archive and a GIF; ws/."""
+    folder = tmp_path_factory.mktemp("mixed")
+    for number in range(24):
+        draw_photo(folder / "rough" / f"s{number % 3}" / f"{number}.png", number, smooth=1)
+        draw_photo(folder / "smooth" / f"s{number % 3}" / f"{number}.png", 99 + number, smooth=16)
+    photos = folder / "photos"
+    for number in range(200):
+        draw_photo(photos / f"{number:03}.jpg", 300 + number, smooth=1 + 15 * (number % 2))
+    (photos / "copy.jpg").write_bytes((photos / "199.jpg").read_bytes())
+    (photos / "cut.jpg").write_bytes((photos / "000.jpg").read_bytes()[:700])
+    (photos / "empty.jpg").touch()
+    (photos / "album.zip").write_bytes(zip_of({"a.jpg": (photos / "001.jpg").read_bytes()}))
+    (folder / "encoder").symlink_to(small_checkpoint)
+    build(folder, "ws")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain_rows(mixed: Path) -> list[dict]:
+    """Rows of a scan by one process alone."""
+    command = wanted(mixed, mixed / "ws", mixed / "plain.jsonl")
+    run("code-scan", *command[1:])
+    return rows(mixed / "plain.jsonl")

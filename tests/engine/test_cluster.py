@@ -3,8 +3,8 @@
 import io
 import os
 import pickle
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from code_forensics.engine.archives.limits import ArchiveLimits
+from code_forensics.engine.cluster import pipeline
 from code_forensics.engine.cluster.messages import (
     pack_answer,
     pack_files,
@@ -19,7 +20,7 @@ from code_forensics.engine.cluster.messages import (
     unpack_files,
 )
 from code_forensics.engine.cluster.on_ray import RayOptions, RayWorkers
-from code_forensics.engine.cluster.pipeline import ClusterPipeline
+from code_forensics.engine.cluster.pipeline import Answer, ClusterPipeline, Finish, Session
 from code_forensics.engine.cluster.worker import FileWorker, Part, Setup, versions
 from code_forensics.engine.contracts import Content
 from code_forensics.engine.decoding.decode import DecodeOptions
@@ -81,18 +82,41 @@ class Workers:
         self.checkpoint = checkpoint
         self.asked: list[str] = []
 
-    def embed(
-        self, parts: Sequence[Sequence[FoundFile]], options: PipelineOptions
-    ) -> Iterator[Part | None]:
-        setup = Setup(self.checkpoint, "cpu", options, versions())
-        work = FileWorker(setup)
-        with closing(work):
-            for part in parts:
-                yield None
-                self.asked += [file.path for file in part]
-                answer = unpack_answer(pack_answer(work(unpack_files(pack_files(part)))))
-                assert isinstance(answer, Part)
-                yield answer
+    def session(self, options: PipelineOptions, finish: Finish) -> Session:
+        return Exchange(self, options, finish)
+
+
+class Exchange:
+    """A session of such a cluster, which takes two parts at a time."""
+
+    def __init__(self, workers: Workers, options: PipelineOptions, finish: Finish) -> None:
+        self.asked = workers.asked
+        self.finish = finish
+        self.parts: deque[Sequence[FoundFile]] = deque()
+        self.work = FileWorker(Setup(workers.checkpoint, "cpu", options, versions()))
+        self.tired = False
+
+    @property
+    def room(self) -> bool:
+        return len(self.parts) < 2
+
+    ready = False
+
+    def submit(self, part: Sequence[FoundFile]) -> None:
+        self.parts.append(part)
+
+    def next(self, seconds: float) -> Answer | None:
+        self.tired = not self.tired
+        if self.tired:
+            return None
+        part = self.parts.popleft()
+        self.asked += [file.path for file in part]
+        answer = unpack_answer(pack_answer(self.work(unpack_files(pack_files(part)))))
+        assert isinstance(answer, Part)
+        return self.finish(answer)
+
+    def close(self) -> None:
+        self.work.close()
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +204,19 @@ def test_a_cluster_gives_what_one_machine_gives(
         if round_ == 1:  # between two runs a file changes, and one that is a copy arrives
             draw_photo(tree / "07.jpg", 1234)
             (tree / "new.jpg").write_bytes((tree / "00.jpg").read_bytes())
+
+
+def test_one_new_file_before_many_known_ones_is_not_waited_for(
+    tree: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MOST_WAITING", 4)
+    store, workers = Store(), Workers(checkpoint)
+    run(ClusterPipeline(store, workers, PipelineOptions(), StageTimes()), list(walk([tree])), store)
+    draw_photo(tree / "00.jpg", 4321)
+    files, asked = list(walk([tree])), len(workers.asked)
+    there = ClusterPipeline(store, workers, PipelineOptions(), StageTimes())
+    assert [row[0].path for row in run(there, files)] == [file.path for file in files]
+    assert [Path(path).name for path in workers.asked[asked:]] == ["00.jpg", "empty.png"]
 
 
 def test_a_file_that_vanishes_is_a_row(tree: Path, checkpoint: Checkpoint) -> None:

@@ -1,0 +1,95 @@
+"""What a scan's own process has to do for a file, alone and with ``--processes``.
+
+    python -m tests.benchmarks.processes [--files 2000] [--rounds 3] [--processes 2]
+
+Whole scans of small JPEGs by a small encoder, so that little but the own process's work is left:
+processor seconds of that process and of those that it starts, a scan of one image taken off. The
+own process's are what Python's lock lets one core alone spend, so they bound a scan on many cores.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from code_forensics.engine.embedding.checkpoint import write_checkpoint
+
+from tests.conftest import SMALL, draw_checkpoint
+
+from . import photos
+from .contest import median
+
+_SCAN = """
+import resource, sys
+from code_forensics.cli.scan import main
+try:
+    main()
+finally:
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        used = resource.getrusage(who)
+        print(used.ru_utime + used.ru_stime, file=sys.stderr)
+"""
+
+
+def workspace(folder: Path, first: Path) -> Path:
+    """One with a small gallery, whose assessment has been fitted."""
+    encoder, gallery, space = folder / "encoder", folder / "gallery.npz", folder / "workspace"
+    write_checkpoint(draw_checkpoint(SMALL), encoder)
+    vectors = np.random.default_rng(0).normal(size=(2000, SMALL.hidden_size)).astype(np.float32)
+    np.savez(gallery, vectors=vectors, labels=np.arange(2000) % 2)
+    where = ["--workspace", str(space)]
+    for command in (
+        ["code-index", "import", "bench", str(gallery), "--weights", str(encoder), *where],
+        ["code-scan", str(first), "-q", *where],
+    ):
+        program = str(Path(sys.executable).parent / command[0])
+        subprocess.run([program, *command[1:]], check=True, capture_output=True)
+    return space
+
+
+def spent(images: Path, space: Path, options: Sequence[str]) -> tuple[float, float]:
+    """Processor seconds of a scan's own process, and of those that it started."""
+    copy = space.with_name("scanned")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(space, copy)
+    command = [sys.executable, "-c", _SCAN, str(images), "-q", "--workspace", str(copy), *options]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    own, others = map(float, ran.stderr.splitlines()[-2:])
+    return own, others
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make, run in turns, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args(arguments)
+    ways = ((), ("--isolate", "all"), ("--processes", str(options.processes)))
+    took: dict[Sequence[str], list[tuple[float, float]]] = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        one = photos.jpegs(folder / "one", photos.SMALL, 1, 1, 90)
+        images = photos.jpegs(folder / "images", photos.SMALL, options.files, 2, 90)
+        space = workspace(folder, one)
+        for _ in range(options.rounds):
+            for way in ways:
+                idle, busy = spent(one, space, way), spent(images, space, way)
+                took[way].append((busy[0] - idle[0], busy[1] - idle[1]))
+    for way in ways:
+        own, others = (1000 * median(each) / options.files for each in zip(*took[way], strict=True))
+        print(
+            f"{' '.join(way) or 'one process':<16} {own:.2f} ms of the own process a file,"
+            f" {others:.2f} ms of others; at most {1000 / max(own, 1e-9):.0f} files/s"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Order, loss and end of the processes that embed; those here are threads that answer by plan."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from code_forensics.engine.cluster.messages import pack_answer
+from code_forensics.engine.cluster.on_processes import (
+    TRIES,
+    LostError,
+    ProcessOptions,
+    ProcessWorkers,
+)
+from code_forensics.engine.cluster.pipeline import Answer, Session
+from code_forensics.engine.cluster.worker import Part, Setup
+from code_forensics.engine.decoding.decode import Isolation
+from code_forensics.engine.errors import EngineError
+from code_forensics.engine.files.found import FoundFile
+from code_forensics.engine.pipeline.options import PipelineOptions, StageTimes
+
+from tests.conftest import SMALL, draw_checkpoint
+
+
+class Child:
+    """A process in this one: names the files that it is given, unless the plan loses it."""
+
+    def __init__(self, setup: Setup, plan: Callable[[str, Setup], None]) -> None:
+        self.setup = setup
+        self._plan = plan
+        self.killed = threading.Event()
+        self.ended = False
+
+    def ask(self, files: Sequence[FoundFile]) -> bytes:
+        for file in files:
+            self._plan(file.path, self.setup)
+            if self.killed.is_set():
+                raise LostError
+        return pack_answer(Part(tuple((file, None) for file in files), StageTimes(), "here"))
+
+    def kill(self) -> None:
+        self.killed.set()
+
+    def end(self) -> None:
+        self.ended = True
+
+
+class Workers(ProcessWorkers):
+    """Hands out such children, and remembers them."""
+
+    def __init__(self, number: int, plan: Callable[[str, Setup], None]) -> None:
+        super().__init__(ProcessOptions(number), draw_checkpoint(SMALL))
+        self.children: list[Child] = []
+        self.plan = plan
+
+    def take(self, setup: Setup) -> Child:  # type: ignore[override]
+        self.children.append(Child(setup, self.plan))
+        return self.children[-1]
+
+
+def begin(workers: Workers) -> Session:
+    return workers.session(PipelineOptions(), lambda part: Answer(part, (None,) * len(part.found)))
+
+
+def paths(answer: Answer | None) -> list[str]:
+    assert answer is not None
+    return [file.path for file, _ in answer.part.found]
+
+
+def test_answers_come_in_the_order_of_the_parts_however_long_each_takes() -> None:
+    workers = Workers(3, lambda path, _: time.sleep(0.002 * (int(path) % 7)))
+    session = begin(workers)
+    told, most = [], 0
+    for number in range(40):
+        while not session.room:
+            answer = session.next(5)
+            told += paths(answer) if answer else []
+        session.submit([FoundFile(str(2 * number)), FoundFile(str(2 * number + 1))])
+        most = max(most, 2 * (number + 1) - len(told))
+    while len(told) < 80:
+        answer = session.next(5)
+        told += paths(answer) if answer else []
+    assert told == [str(number) for number in range(80)]
+    assert most <= 2 * 9  # three parts for each
+    assert len(workers.children) == 3  # each for all of its parts
+    assert not session.ready and session.next(0) is None
+    session.close()
+
+
+def test_a_lost_process_is_replaced_by_one_that_decodes_with_care() -> None:
+    def plan(path: str, setup: Setup) -> None:
+        if path == "bad" and setup.options.decode.isolation is not Isolation.ALL:
+            raise LostError
+
+    workers = Workers(1, plan)
+    session = begin(workers)
+    for path in ("good", "bad", "last"):
+        session.submit([FoundFile(path)])
+    assert [paths(session.next(5)) for _ in range(3)] == [["good"], ["bad"], ["last"]]
+    session.close()
+    first, second = workers.children
+    assert first.ended and not second.ended
+    assert second.setup.options == replace(
+        first.setup.options,
+        decode=replace(first.setup.options.decode, isolation=Isolation.ALL),
+    )
+
+
+def test_files_that_bring_down_each_process_end_the_run_after_what_came_before() -> None:
+    def plan(path: str, _: Setup) -> None:
+        if path == "bad":
+            raise LostError
+
+    workers = Workers(2, plan)
+    session = begin(workers)
+    for path in ("good", "bad"):
+        session.submit([FoundFile(path)])
+    assert paths(session.next(5)) == ["good"]
+    with pytest.raises(EngineError, match=f"{TRIES} processes .* from 'bad' on"):
+        session.next(5)
+    session.close()
+    assert sum(child.ended for child in workers.children) == TRIES
+
+
+def test_what_a_process_cannot_do_and_a_fault_of_our_own_are_told() -> None:
+    session = begin(Workers(1, lambda _path, _setup: None))
+    session.close()
+    for said, kind in ((EngineError("no", "do"), EngineError), (ValueError("bug"), ValueError)):
+
+        def plan(_: str, __: Setup, said: Exception = said) -> None:
+            raise said
+
+        session = begin(Workers(1, plan))
+        session.submit([FoundFile("a")])
+        with pytest.raises(kind):
+            session.next(5)
+        session.close()
+
+
+def test_closing_kills_what_is_at_work_and_starts_nothing_more() -> None:
+    begun = threading.Event()
+
+    def plan(path: str, _: Setup) -> None:
+        begun.set()
+        deadline = time.monotonic() + 20
+        while not workers.children[0].killed.is_set() and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    workers = Workers(1, plan)
+    session = begin(workers)
+    session.submit([FoundFile("a")])
+    session.submit([FoundFile("b")])
+    assert begun.wait(5)
+    session.close()
+    assert [child.killed.is_set() for child in workers.children] == [True]
+
+
+def test_threads_and_memory_are_shared_out() -> None:
+    workers = Workers(4, lambda _path, _setup: None)
+    session = workers.session(PipelineOptions(workers=3, budget=1 << 30), lambda p: Answer(p, ()))
+    session.submit([])
+    assert session.next(5) is not None
+    session.close()
+    assert workers.children[0].setup.options == PipelineOptions(workers=3, budget=1 << 28)
