@@ -1,7 +1,6 @@
 """A row as the plain objects that JSON knows, every text inert."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from .. import inert
@@ -57,8 +56,20 @@ def file_object(result: FileResult) -> dict[str, Any]:
         "log10_lr": result.log10_lr,
         "attribution": _value(result.attribution),
         "attribution_certainty": result.attribution_certainty,
-        "crops": [asdict(crop) for crop in result.crops],
-        "probe": [asdict(probe) for probe in result.probe],
+        "crops": [
+            {
+                "left": crop.left,
+                "top": crop.top,
+                "size": crop.size,
+                "score": crop.score,
+                "p_fake": crop.p_fake,
+            }
+            for crop in result.crops
+        ],
+        "probe": [
+            {"change": probe.change, "score": probe.score, "verdict": probe.verdict}
+            for probe in result.probe
+        ],
     }
     return row | {name: value for name, value in _further(result) if value is not None}
 
