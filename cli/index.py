@@ -135,14 +135,21 @@ def add(
 
 @app.command("list", epilog="Example: [bold]code-index list[/]")
 def list_(workspace: opt.Workspace = None) -> None:
-    """List the galleries."""
+    """List the galleries, the embedded starter among them."""
+    from ..index.errors import NoWorkspaceError
+    from ..index.workspace import Workspace
     from . import render
+    from .console import say
     from .starter import embedded_row
 
-    with _open(workspace) as space, space.guarded():
-        chosen = space.default_gallery()
-        infos = [space.galleries.info(name) for name in space.galleries.names()]
-        embedded = embedded_row(space)
+    chosen, infos, embedded = None, [], embedded_row(None)
+    try:
+        with Workspace.existing(workspace) as space, space.guarded():
+            chosen = space.default_gallery()
+            infos = [space.galleries.info(name) for name in space.galleries.names()]
+            embedded = embedded_row(space)
+    except NoWorkspaceError as error:
+        say(f"{error} yet")
     render.table(
         f"{len(infos)} galleries",
         ("name", "real", "fake", "encoder", "created", ""),

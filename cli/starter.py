@@ -112,14 +112,15 @@ def starter_encoder(space: "Workspace") -> "Checkpoint":
     return read_checkpoint(encoder.folder)
 
 
-def embedded_row(space: "Workspace") -> list[tuple[str, int, int, str, str, str]]:
+def embedded_row(space: "Workspace | None") -> list[tuple[str, int, int, str, str, str]]:
     """The embedded starter as a row of the list of galleries, as long as it is not installed."""
     from ..engine.starter.read import read_about
 
-    if space.starters.current() is not None:
+    if space is not None and space.starters.current() is not None:
         return []
     about = read_about()
-    name = NAME if NAME not in space.galleries.names() else _other_name(about)
+    taken = space is not None and NAME in space.galleries.names()
+    name = _other_name(about) if taken else NAME
     return [(name, about.reals, about.fakes, about.encoder_sha256[:12], "", "embedded")]
 
 

@@ -6,6 +6,7 @@ WorkspaceError
 ├── HubError            the hub cannot be reached, or gives other bytes than it states
 ├── NoGalleryError      nothing says which gallery to use
 └── UnusableWorkspaceError  the folder or its database cannot be opened, read or written
+    └── NoWorkspaceError    there is none in the folder
 """
 
 
@@ -39,3 +40,7 @@ class NoGalleryError(GalleryError):
 
 class UnusableWorkspaceError(WorkspaceError):
     """The folder or its database cannot be opened, read or written."""
+
+
+class NoWorkspaceError(UnusableWorkspaceError):
+    """There is none in the folder."""

@@ -14,7 +14,7 @@ from .bands import PrecisionBands
 from .contents import ContentStore, Recall
 from .database import connect, explained, writing
 from .encoders import Encoders
-from .errors import NoGalleryError, UnusableWorkspaceError
+from .errors import NoGalleryError, NoWorkspaceError, UnusableWorkspaceError
 from .galleries import Galleries
 from .gallery_records import GalleryInfo
 from .heads import Heads
@@ -101,11 +101,12 @@ class Workspace:
             folder: Where it lies; None for :func:`default_folder`.
 
         Raises:
-            UnusableWorkspaceError: There is none, or it cannot be opened.
+            NoWorkspaceError: There is none.
+            UnusableWorkspaceError: It cannot be opened.
         """
         place = Path(folder or default_folder()).expanduser().absolute()
         if not os.path.exists(place / DATABASE_NAME):  # noqa: PTH110 - says no, and raises nothing
-            raise UnusableWorkspaceError(
+            raise NoWorkspaceError(
                 f"there is no workspace at {place}",
                 "name its folder with --workspace; code-scan and code-index build make a new one",
             )

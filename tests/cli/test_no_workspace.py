@@ -52,6 +52,13 @@ def test_a_command_that_needs_a_workspace_makes_none(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_the_list_of_galleries_makes_none_either(tmp_path: Path) -> None:
+    listed = run("code-index", "list", "--workspace", tmp_path / "typo")
+    assert listed.stderr == f"there is no workspace at {tmp_path / 'typo'} yet\n"
+    assert "starter" in listed.stdout and "embedded" in listed.stdout
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_name_that_no_folder_can_have_is_one_of_no_workspace(tmp_path: Path) -> None:
     with pytest.raises(UnusableWorkspaceError, match="there is no workspace"):
         Workspace.existing(tmp_path / ("a" * 300))
