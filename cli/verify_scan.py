@@ -145,6 +145,7 @@ def _reproduce(
 ) -> "Iterator[Reproduction]":
     """Set everything up as it was for the scan, and say what is not."""
     from ..engine.arguments import located, pipeline_of
+    from ..engine.decoding.layout import Crops
     from ..engine.embedding.precision import PrecisionBand
     from ..engine.errors import InputError
     from ..engine.judging.judge import JudgeOptions
@@ -172,7 +173,8 @@ def _reproduce(
             f" code-report rejudge {info.key} --gallery {gallery.name}",
         )
     head = head_of_record(space, judging)
-    judge = judge_of_gallery(space, gallery, JudgeOptions.of(judging), head)
+    crops = Crops(judging.get("fitted_on", Crops.CENTER))
+    judge = judge_of_gallery(space, gallery, JudgeOptions.of(judging), head, crops)
     for name, before, now in environment_changes(info.run, environment(embedder)):
         say(f"{name} was {before} then and is {now} now", "yellow")
     current = space.galleries.is_current(gallery)

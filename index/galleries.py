@@ -23,6 +23,7 @@ from .gallery_records import (
 )
 from .open_gallery import OpenGallery, class_at, faiss_name, load_class
 from .paths import load_path, store_path
+from .reference_views import KnownViews, known_views
 from .seals import seal
 from .searching.faiss_files import FaissFiles
 from .searching.inverted_lists import Trained
@@ -37,7 +38,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 _INFO = (
     "SELECT g.id, g.name, h.generation, h.sha256, e.sha256, e.origin, e.dimension,"
-    " g.preprocessing, h.reals, h.fakes, g.created FROM galleries g"
+    " g.preprocessing, h.reals, h.fakes, g.created, g.crops FROM galleries g"
     " JOIN encoders e ON e.id = g.encoder_id"
     " JOIN gallery_generations h ON h.gallery_id = g.id"
     " AND h.generation = COALESCE(?, g.generation)"
@@ -129,8 +130,19 @@ class Galleries:
         preprocessing: str,
         references: Iterable[NewReference],
         action: str,
+        crops: str = "center",
+        plan: str = "",
     ) -> GalleryInfo:
         """Make a gallery with its first references, in one transaction.
+
+        Args:
+            name: As the user calls it.
+            encoder_sha256: Of the encoder, which the workspace keeps.
+            preprocessing: Identity of the steps before the encoder.
+            references: Of both classes.
+            action: What the user did, for the record.
+            crops: Name of the layout of crops that scans take, by default.
+            plan: Identity of the plan behind the references' further views.
 
         Raises:
             GalleryError: The name is taken or unusable, or a class has no reference.
@@ -142,15 +154,18 @@ class Galleries:
                 "SELECT id FROM encoders WHERE sha256 = ?", (encoder_sha256,)
             ).fetchone()
             key = connection.execute(
-                "INSERT INTO galleries (name, encoder_id, preprocessing, generation, created)"
-                " VALUES (?, ?, ?, 0, ?) RETURNING id",
-                (name, encoder, preprocessing, now()),
+                "INSERT INTO galleries"
+                " (name, encoder_id, preprocessing, generation, created, crops)"
+                " VALUES (?, ?, ?, 0, ?, ?) RETURNING id",
+                (name, encoder, preprocessing, now(), crops),
             ).fetchone()[0]
-            self._insert(key, 1, references)
+            self._insert(key, 1, references, plan)
             self._seal(key, 1, action)
         return self.info(name)
 
-    def add(self, name: str, references: Iterable[NewReference], action: str) -> GalleryInfo:
+    def add(
+        self, name: str, references: Iterable[NewReference], action: str, plan: str = ""
+    ) -> GalleryInfo:
         """Add references as a new generation, in one transaction.
 
         A file whose bytes are in force already with the same label is passed over: a copy would
@@ -161,7 +176,7 @@ class Galleries:
             info = self.info(name)
             known = self.held(info)
             new = (r for r in references if (r.sha256, r.label) not in known)
-            if self._insert(info.key, info.generation + 1, new):
+            if self._insert(info.key, info.generation + 1, new, plan):
                 self._seal(info.key, info.generation + 1, action)
         return self.info(name)
 
@@ -306,15 +321,20 @@ class Galleries:
             for path, key, cosine in rows
         ]
 
-    def assessment(self, info: GalleryInfo, k: int) -> bytes | None:
-        """What was kept with :meth:`keep_assessment` for this generation and k, if anything."""
+    def further_views(self, info: GalleryInfo, plan: str) -> KnownViews | None:
+        """What else a plan looks at of the references' pictures; None where nothing is known."""
+        return known_views(self._database, info, plan)
+
+    def assessment(self, info: GalleryInfo, k: int, plan: str = "") -> bytes | None:
+        """What :meth:`keep_assessment` kept for this generation, k and plan, if anything."""
         row = self._database.conn.execute(
-            "SELECT document FROM assessments WHERE gallery_id = ? AND generation = ? AND k = ?",
-            (info.key, info.generation, k),
+            "SELECT document FROM fits"
+            " WHERE gallery_id = ? AND generation = ? AND k = ? AND plan = ?",
+            (info.key, info.generation, k, plan),
         ).fetchone()
         return None if row is None else bytes(row[0])
 
-    def keep_assessment(self, info: GalleryInfo, k: int, document: bytes) -> None:
+    def keep_assessment(self, info: GalleryInfo, k: int, document: bytes, plan: str = "") -> None:
         """Keep what was fitted on a gallery; what was fitted on earlier generations goes.
 
         A workspace that cannot be written to is no error: it is fitted again next time.
@@ -322,12 +342,12 @@ class Galleries:
         try:
             with writing(self._database) as connection:
                 connection.execute(
-                    "DELETE FROM assessments WHERE gallery_id = ? AND generation < ?",
+                    "DELETE FROM fits WHERE gallery_id = ? AND generation < ?",
                     (info.key, info.generation),
                 )
                 connection.execute(
-                    "INSERT OR REPLACE INTO assessments VALUES (?, ?, ?, ?)",
-                    (info.key, info.generation, k, document),
+                    "INSERT OR REPLACE INTO fits VALUES (?, ?, ?, ?, ?)",
+                    (info.key, info.generation, k, plan, document),
                 )
         except sqlite3.OperationalError as error:
             _LOG.warning("cannot keep the calibration of %s (%s)", info.name, error)
@@ -349,8 +369,17 @@ class Galleries:
                 f"choose another name, or first: code-index remove {name}",
             )
 
-    def _insert(self, key: int, generation: int, references: Iterable[NewReference]) -> int:
-        """Insert references; returns how many."""
+    def _insert(
+        self, key: int, generation: int, references: Iterable[NewReference], plan: str
+    ) -> int:
+        """Insert references, and further views of their pictures; returns how many."""
+        views: list[tuple[int, bytes]] = []
+
+        def noted(number: int, reference: NewReference) -> NewReference:
+            if reference.views is not None and plan:
+                views.append((number, reference.views.astype("<f4").tobytes()))
+            return reference
+
         connection = self._database.conn
         (ordinal,) = connection.execute(
             'SELECT COALESCE(MAX(ordinal), 0) FROM "references" WHERE gallery_id = ?', (key,)
@@ -371,8 +400,16 @@ class Galleries:
                     int(r.trained),
                     generation,
                 )
-                for number, r in enumerate(references, ordinal + 1)
+                for number, r in (
+                    (number, noted(number, reference))
+                    for number, reference in enumerate(references, ordinal + 1)
+                )
             ),
+        )
+        connection.executemany(
+            "INSERT INTO reference_views (reference_id, plan, vectors)"
+            ' SELECT id, ?, ? FROM "references" WHERE gallery_id = ? AND ordinal = ?',
+            ((plan, vectors, key, number) for number, vectors in views),
         )
         return max(cursor.rowcount, 0)
 

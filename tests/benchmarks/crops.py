@@ -5,7 +5,8 @@
 UNPACKED holds the packages of ``train/recipes/pictures.csv`` (see
 ``code_forensics.train.starter.pictures``). First the whole pictures of sources that did not train
 the starter, each once: the photographs as their files are, those of the list made small as web
-sites show them, and the generated covers. Each source is judged by the starter without its
+sites show them, all of them brought to the size, the shape and the compression of a cover drawn for
+each (so that these tell nothing), and the generated covers. Each source is judged by the starter without its
 references, so thresholds are fitted again without them; the last column is what thresholds fitted
 on the photographs themselves would find. Then, with ``--reconstruct``, photographs
 against themselves: large ones of such sources, cut to 768 x 768, and each passed through one of the
@@ -29,10 +30,11 @@ import torch
 from code_forensics.engine.starter.read import SOURCES_NAME
 from code_forensics.train.reconstruct import load_autoencoder
 from code_forensics.train.starter.pictures import LIST, as_web_site, file_of
-from PIL import Image
+from PIL import Image, ImageOps
 
 SIDE = 768
 CROPS = ("center", "five", "grid")
+KINDS = {"real": "photographs as they are", "small": "made small", "alike": "made like the covers"}
 
 
 def unseen() -> list[dict[str, str]]:
@@ -72,9 +74,23 @@ def make(unpacked: Path, autoencoders: list[str], count: int, folder: Path) -> i
     return number + 1
 
 
+def like_a_cover(picture: Image.Image, covers: np.ndarray, rng: np.random.Generator) -> bytes:
+    """A photograph as a WebP file of a cover's width and height; nothing where none is smaller."""
+    smaller = covers[(covers <= picture.size).all(axis=1)]
+    if not len(smaller):
+        return b""
+    width, height = rng.choice(smaller).tolist()
+    fitted = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+    return as_web_site(fitted, min(width, height))
+
+
 def write_whole(unpacked: Path, folder: Path) -> list[str]:
     """Write every such picture once, ``SOURCE/KIND-NUMBER``; returns the sources."""
     rows = {(row["sha256"], row["shorter"]): row for row in unseen()}
+    covers = np.array(
+        [Image.open(file_of(row, unpacked)).size for row in rows.values() if row["generator"]]
+    )
+    rng = np.random.default_rng(0)
     for number, row in enumerate(rows.values()):
         label, source, _ = row["file"].split("/")
         picture, shorter = file_of(row, unpacked), int(row["shorter"])
@@ -86,6 +102,12 @@ def write_whole(unpacked: Path, folder: Path) -> list[str]:
             target.with_suffix(".webp").write_bytes(data)
         else:
             shutil.copy(picture, target.with_suffix(picture.suffix))
+            with Image.open(picture) as opened:
+                alike = (
+                    b"" if row["generator"] else like_a_cover(opened.convert("RGB"), covers, rng)
+                )
+            if alike:
+                target.with_name(f"alike-{number:04d}.webp").write_bytes(alike)
     return sorted(child.name for child in folder.iterdir())
 
 
@@ -141,7 +163,7 @@ def print_whole(unpacked: Path, folder: Path) -> None:
         " | above 99 % of the photographs |"
     )
     print("| --- | --- | --- | --- | --- | --- |")
-    for kind, name in (("real", "photographs as they are"), ("small", "made small")):
+    for kind, name in KINDS.items():
         for crops in CROPS:
             real, fake = (
                 [(score, verdict) for k, _, score, verdict in found[crops] if k == wanted]
