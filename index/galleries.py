@@ -4,6 +4,7 @@ import logging
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from .searching.vectors import VectorIndex
 from .sqlite import Database
 
 _LOG = logging.getLogger(__name__)
+_PART = 1000  # references that are inserted at a time
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -373,45 +375,43 @@ class Galleries:
         self, key: int, generation: int, references: Iterable[NewReference], plan: str
     ) -> int:
         """Insert references, and further views of their pictures; returns how many."""
-        views: list[tuple[int, bytes]] = []
-
-        def noted(number: int, reference: NewReference) -> NewReference:
-            if reference.views is not None and plan:
-                views.append((number, reference.views.astype("<f4").tobytes()))
-            return reference
-
         connection = self._database.conn
         (ordinal,) = connection.execute(
             'SELECT COALESCE(MAX(ordinal), 0) FROM "references" WHERE gallery_id = ?', (key,)
         ).fetchone()
-        cursor = connection.executemany(
-            'INSERT INTO "references" (gallery_id, ordinal, label, generator, source, path,'
-            " sha256, vector, trained, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    key,
-                    number,
-                    r.label,
-                    r.generator,
-                    r.source,
-                    None if r.path is None else store_path(r.path),
-                    r.sha256,
-                    r.vector.astype("<f4").tobytes(),
-                    int(r.trained),
-                    generation,
-                )
-                for number, r in (
-                    (number, noted(number, reference))
-                    for number, reference in enumerate(references, ordinal + 1)
-                )
-            ),
-        )
-        connection.executemany(
-            "INSERT INTO reference_views (reference_id, plan, vectors)"
-            ' SELECT id, ?, ? FROM "references" WHERE gallery_id = ? AND ordinal = ?',
-            ((plan, vectors, key, number) for number, vectors in views),
-        )
-        return max(cursor.rowcount, 0)
+        numbered = enumerate(references, ordinal + 1)
+        count = 0
+        while part := list(islice(numbered, _PART)):
+            connection.executemany(
+                'INSERT INTO "references" (gallery_id, ordinal, label, generator, source, path,'
+                " sha256, vector, trained, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        key,
+                        number,
+                        r.label,
+                        r.generator,
+                        r.source,
+                        None if r.path is None else store_path(r.path),
+                        r.sha256,
+                        r.vector.astype("<f4").tobytes(),
+                        int(r.trained),
+                        generation,
+                    )
+                    for number, r in part
+                ],
+            )
+            connection.executemany(
+                "INSERT INTO reference_views (reference_id, plan, vectors)"
+                ' SELECT id, ?, ? FROM "references" WHERE gallery_id = ? AND ordinal = ?',
+                [
+                    (plan, r.views.astype("<f4").tobytes(), key, number)
+                    for number, r in part
+                    if plan and r.views is not None
+                ],
+            )
+            count += len(part)
+        return count
 
     def _seal(self, key: int, generation: int, action: str) -> None:
         """Close a change: hash what is in force and count it."""
