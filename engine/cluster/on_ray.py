@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,7 +23,8 @@ from ..files.found import FoundFile
 from ..pipeline.options import PipelineOptions
 from ..pipeline.pipeline import HEARTBEAT
 from .messages import pack_answer, pack_files, unpack_answer, unpack_files
-from .pipeline import Answer, Finish, Session, Workers
+from .pipeline import Finish, Session, Workers
+from .rounds import Rounds
 from .worker import FileWorker, Part, Setup, versions
 
 LOCAL = "local"
@@ -38,12 +39,6 @@ NODE_LOST = 90.0
 CPU_PART = 32
 """Files that a worker takes at a time: half a second's work, or a few seconds'."""
 
-ROUND = 100_000
-"""Files that are handed to a cluster at once, at most."""
-
-COLLECTING = 10.0
-"""Seconds for which files are collected before the cluster is given what is there."""
-
 _READY = 64  # parts that wait for this machine, at most
 _STORE = 512 << 20  # bytes of a local cluster's shared memory
 _SOCKETS = 32  # characters of a folder below which Ray's sockets still have names short enough
@@ -52,9 +47,6 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns that it will be so
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
-
-
-_Embed = Callable[[Sequence[Sequence[FoundFile]]], Generator[Part | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +196,7 @@ class RayWorkers(Workers):
 
     def session(self, options: PipelineOptions, finish: Finish) -> Session:
         """Begin a run."""
-        return _Rounds(partial(self.embed, options=options), finish)
+        return Rounds(partial(self.embed, options=options), finish)
 
     def embed(
         self, parts: Sequence[Sequence[FoundFile]], options: PipelineOptions
@@ -333,52 +325,6 @@ class RayWorkers(Workers):
                 " that grows shall get with --ray-workers",
             )
         return room, room
-
-
-class _Rounds:
-    """A session: Ray Data wants a list of parts, so files are collected and handed over at once."""
-
-    def __init__(self, embed: _Embed, finish: Finish) -> None:
-        self._embed = embed
-        self._finish = finish
-        self._parts: list[Sequence[FoundFile]] = []
-        self._files = 0
-        self._started = 0.0  # when the first part came
-        self._answers: Generator[Part | None] | None = None
-
-    @property
-    def room(self) -> bool:
-        """Whether more files are collected; not while workers are at it."""
-        early = not self._parts or time.monotonic() - self._started < COLLECTING
-        return self._answers is None and self._files < ROUND and early
-
-    @property
-    def ready(self) -> bool:
-        """Nobody knows before Ray is asked."""
-        return False
-
-    def submit(self, part: Sequence[FoundFile]) -> None:
-        """Collect."""
-        if not self._parts:
-            self._started = time.monotonic()
-        self._parts.append(part)
-        self._files += len(part)
-
-    def next(self, seconds: float) -> Answer | None:  # noqa: ARG002
-        """The next answer; the first question ends the collecting."""
-        if self._answers is None:
-            self._answers, self._parts, self._files = self._embed(self._parts), [], 0
-        try:
-            part = next(self._answers)
-        except StopIteration:
-            self._answers = None
-            return None
-        return None if part is None else self._finish(part)
-
-    def close(self) -> None:
-        """End the reader."""
-        if self._answers is not None:
-            self._answers.close()
 
 
 @dataclass(frozen=True, slots=True)

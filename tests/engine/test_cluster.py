@@ -4,15 +4,17 @@ import io
 import os
 import pickle
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from code_forensics.engine.archives.limits import ArchiveLimits
-from code_forensics.engine.cluster import pipeline
+from code_forensics.engine.cluster import pipeline, rounds
 from code_forensics.engine.cluster.messages import (
     pack_answer,
     pack_files,
@@ -217,6 +219,38 @@ def test_one_new_file_before_many_known_ones_is_not_waited_for(
     there = ClusterPipeline(store, workers, PipelineOptions(), StageTimes())
     assert [row[0].path for row in run(there, files)] == [file.path for file in files]
     assert [Path(path).name for path in workers.asked[asked:]] == ["00.jpg", "empty.png"]
+
+
+class InRounds(Workers):
+    """The same, but of a kind that wants all parts of a round at once."""
+
+    rounds = 0
+
+    def session(self, options: PipelineOptions, finish: Finish) -> Session:
+        return rounds.Rounds(partial(self._embed, options), finish)
+
+    def _embed(
+        self, options: PipelineOptions, parts: Sequence[Sequence[FoundFile]]
+    ) -> Generator[Part | None]:
+        self.rounds += 1
+        with closing(FileWorker(Setup(self.checkpoint, "cpu", options, versions()))) as work:
+            for part in parts:
+                yield None
+                yield work(part)
+
+
+def test_files_go_out_in_rounds_where_workers_want_them_so(
+    tree: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, plain, by_rounds = list(walk([tree])), Workers(checkpoint), InRounds(checkpoint)
+    expected = run(ClusterPipeline(Store(), plain, ARCHIVES, StageTimes()), files)
+    monkeypatch.setattr(rounds, "ROUND", 6)
+    assert run(ClusterPipeline(Store(), by_rounds, ARCHIVES, StageTimes()), files) == expected
+    assert by_rounds.rounds == 3  # of 15 files that are read
+    by_rounds.rounds = 0
+    monkeypatch.setattr(rounds, "COLLECTING", 0.0)  # as if files came slowly
+    assert run(ClusterPipeline(Store(), by_rounds, ARCHIVES, StageTimes()), files) == expected
+    assert by_rounds.rounds > 3
 
 
 def test_a_file_that_vanishes_is_a_row(tree: Path, checkpoint: Checkpoint) -> None:
