@@ -10,7 +10,6 @@ from .running import EXIT_INTERRUPTED, interruptible
 
 if TYPE_CHECKING:
     from ..engine.build import LabelledFolder, ReferenceFile
-    from ..engine.decoding.views import ViewPlan
     from ..engine.embedding.embed import Embedder
     from ..engine.pipeline.contracts import Cluster
     from ..index.gallery_records import NewReference
@@ -42,7 +41,6 @@ def embed(
     folders: "list[LabelledFolder]",
     embedder: "Embedder",
     files: Files,
-    plan: "ViewPlan",
     cluster: "Cluster | None" = None,
     held: Collection[tuple[str, str]] = (),
 ) -> "list[ReferenceFile]":
@@ -53,7 +51,6 @@ def embed(
         folders: What to embed.
         embedder: The encoder.
         files: Which files below them, and how.
-        plan: What is embedded of each picture.
         cluster: What reads, decodes and embeds; None is this machine.
         held: SHA-256 and label of what the gallery holds already.
     """
@@ -70,7 +67,7 @@ def embed(
         exclude=files.exclude,
         omit=(space.folder,),
     )
-    store = space.contents(embedder.sha256, preprocessing(), plan=plan.id)
+    store = space.contents(embedder.sha256, preprocessing())
     usable: list[ReferenceFile] = []
     walks = [walk([folder.path], walk_options) for folder in folders]
     with interruptible() as stopped, meter("embedding", walks, files.quiet) as progress:
@@ -79,7 +76,7 @@ def embed(
             store,
             embedder,
             walk_options,
-            PipelineOptions(files.workers, decode=DecodeOptions(*files.bounds, views=plan)),
+            PipelineOptions(files.workers, decode=DecodeOptions(*files.bounds)),
             stop=stopped,
             cluster=cluster,
         ):
@@ -96,18 +93,16 @@ def embed(
 
 
 def references(
-    space: "Workspace", embedder: "Embedder", usable: "list[ReferenceFile]", plan: "ViewPlan"
+    space: "Workspace", embedder: "Embedder", usable: "list[ReferenceFile]"
 ) -> "Iterator[NewReference]":
     """What was embedded, with its vectors, one by one; the same bytes once a class.
 
     Copies would vote twice, and stand in for each other where one is left out. The first of them
     gives the source and the generator.
     """
-    import numpy as np
-
     from ..index.gallery_records import NewReference
 
-    store = space.contents(embedder.sha256, preprocessing(), plan=plan.id)
+    store = space.contents(embedder.sha256, preprocessing())
     seen: set[tuple[str | None, str]] = set()
     for reference in usable:
         same = (reference.sha256, reference.label)
@@ -116,7 +111,6 @@ def references(
         seen.add(same)
         content = store.known_content(reference.sha256 or "")
         assert content is not None and content.vector is not None
-        whole = content.views is None and plan.complete(content.width, content.height, 1)
         yield NewReference(
             reference.label,
             reference.generator,
@@ -124,7 +118,6 @@ def references(
             content.vector,
             str(Path(reference.path).absolute()),
             reference.sha256,
-            views=np.empty((0, len(content.vector)), np.float32) if whole else content.views,
         )
 
 

@@ -130,17 +130,16 @@ def evaluate(
     options = WalkOptions(omit=(folder, *written))
     with workspace_of(folder, name) as space, space.guarded():
         info = gallery_named(space, name)
-        plan = ViewPlan(crops or Crops(space.crops_of_gallery(info.name)))
-        rates = judging.judge_options(k, target_fpr, target_fnr, 0.5)
-        judge = judge_of_gallery(space, info, rates, crops=plan.crops)
+        judge = judge_of_gallery(space, info, judging.judge_options(k, target_fpr, target_fnr, 0.5))
         asked = [str(path) for path in (csv_labels, *(folders or [])) if path is not None]
         choice = EncoderChoice(weights, device, precision)
+        plan = ViewPlan(crops or Crops(space.crops_of_gallery(info.name)))
         pipeline = PipelineOptions(workers).looking_at(plan)
         scan, results = _scan(space, info, judge, choice, labelled, options, asked, pipeline, quiet)
         gathered = gather(results, labelled.truth, _gallery(space, info), keep_gallery=keep_gallery)
         full = evaluate_fully(
             gathered,
-            assessment_of_gallery(space, info, judge.k, plan.crops),
+            assessment_of_gallery(space, info, judge.k),
             labelled.layout,
             targets=sorted({*TARGETS, target_fpr}),
             target_fnr=target_fnr,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..engine.decoding.layout import Crops
 from . import building, doctor, evaluate, import_export, merge, pull, search, upkeep
 from . import options as opt
 from .help import arrange
@@ -57,14 +56,6 @@ def build(
     include: opt.Include = None,
     exclude: opt.Exclude = None,
     follow_symlinks: opt.FollowSymlinks = False,
-    crops: Annotated[
-        Crops,
-        typer.Option(
-            help="What scans with this gallery look at of a picture, unless they say otherwise;"
-            " the references' own pictures are looked at in the same way for thresholds and"
-            " calibration."
-        ),
-    ] = Crops.CENTER,
     max_pixels: opt.MaxPixels = opt.MAX_PIXELS,
     max_bytes: opt.MaxBytes = opt.MAX_BYTES,
     decode_timeout: opt.DecodeTimeout = opt.DECODE_TIMEOUT,
@@ -81,7 +72,6 @@ def build(
     An interrupted build goes on where it stopped when the command is run again; the gallery
     appears when it is complete. Vectors of references are always float32.
     """
-    from ..engine.decoding.views import ViewPlan
     from .clusters import encoder_beside, helpers, ray_options, started
     from .encoders import EncoderChoice, keep_encoder
     from .session import assessment_of_gallery, encoder_for_build
@@ -98,14 +88,11 @@ def build(
         elsewhere = None
         if others is not None:
             elsewhere = stack.enter_context(started(others)).workers(checkpoint)
-        plan = ViewPlan(crops)
-        usable = building.embed(space, folders, embedder, files, plan, elsewhere)
-        references = building.references(space, embedder, usable, plan)
+        usable = building.embed(space, folders, embedder, files, elsewhere)
+        references = building.references(space, embedder, usable)
         steps = building.preprocessing()
-        info = space.galleries.create(
-            name, embedder.sha256, steps, references, "build", plan.crops, plan.id
-        )
-        assessment_of_gallery(space, info, crops=plan.crops)
+        info = space.galleries.create(name, embedder.sha256, steps, references, "build")
+        assessment_of_gallery(space, info)
     building.say_copies(usable, info.reals + info.fakes)
     _say_what_is_there("built", info.name, info.reals, info.fakes)
 
@@ -127,7 +114,6 @@ def add(
     workspace: opt.Workspace = None,
 ) -> None:
     """Add references to a gallery: all of them, or after an error or Ctrl-C none."""
-    from ..engine.decoding.views import ViewPlan
     from .encoders import EncoderChoice, embedder_of_gallery
     from .session import assessment_of_gallery
     from .starter import gallery_named, workspace_of
@@ -139,13 +125,10 @@ def add(
         embedder = embedder_of_gallery(space, info, choice)
         bounds = (max_pixels, max_bytes, decode_timeout)
         files = building.Files(include, exclude, follow_symlinks, bounds, workers, quiet)
-        plan = ViewPlan(Crops(space.crops_of_gallery(name)))
-        held = space.galleries.held(info)
-        usable = building.embed(space, folders, embedder, files, plan, held=held)
+        usable = building.embed(space, folders, embedder, files, held=space.galleries.held(info))
         before = info.reals + info.fakes
-        references = building.references(space, embedder, usable, plan)
-        info = space.galleries.add(name, references, "add", plan.id)
-        assessment_of_gallery(space, info, crops=plan.crops)
+        info = space.galleries.add(name, building.references(space, embedder, usable), "add")
+        assessment_of_gallery(space, info)
     building.say_copies(usable, info.reals + info.fakes - before)
     _say_what_is_there("now holds", info.name, info.reals, info.fakes)
 
@@ -212,7 +195,7 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
                 (f"search ({label})", str(search or "every reference is compared"))
                 for label, search in searches.items()
             ),
-            *(facts or [("crops (--crops)", found.crops)]),
+            *facts,
         ],
     )
     render.table(

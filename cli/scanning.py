@@ -181,8 +181,8 @@ class ScanSession:
         if head is not None:  # how far less precision moves its answers is not known
             encoder = replace(encoder, precision=PrecisionChoice.FLOAT32)
         embedder, safeguard = embedders_of_gallery(space, info, encoder, k)
+        judge = judge_of_gallery(space, info, request.judging, head)
         plan = ViewPlan(request.crops or Crops(space.crops_of_gallery(info.name)), request.probe)
-        judge = judge_of_gallery(space, info, request.judging, head, plan.crops)
         on_gpu = embedder.device.type == "cuda"
         opened = space.galleries.open(info.name, request.exact_search, on_gpu)
         identity = identity_of(opened)

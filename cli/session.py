@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.decoding.layout import Crops
 from ..engine.embedding.checkpoint import Checkpoint, read_checkpoint
 from ..engine.embedding.embed import Embedder
 from ..engine.judging.assessment import Assessment
@@ -28,10 +27,9 @@ def judge_of_gallery(
     gallery: GalleryInfo,
     options: JudgeOptions,
     head: NamedHead | None = None,
-    crops: Crops = Crops.CENTER,
 ) -> Judge:
     """What decides by a gallery; its assessment is fitted where none is kept for its state."""
-    return Judge(assessment_of_gallery(workspace, gallery, options.k, crops), options, head)
+    return Judge(assessment_of_gallery(workspace, gallery, options.k), options, head)
 
 
 def head_of_gallery(
@@ -73,10 +71,7 @@ def identity_of(opened: OpenGallery) -> GalleryIdentity:
 
 
 def assessment_of_gallery(
-    workspace: Workspace,
-    gallery: GalleryInfo,
-    k: int | None = None,
-    crops: Crops = Crops.CENTER,
+    workspace: Workspace, gallery: GalleryInfo, k: int | None = None
 ) -> Assessment:
     """What a gallery's references say of its scores: as kept, else fitted and kept.
 
@@ -84,10 +79,9 @@ def assessment_of_gallery(
         workspace: Where it is kept.
         gallery: Which gallery.
         k: References of each class behind a score; None is the gallery's own.
-        crops: What is looked at of a picture.
     """
     k = k or workspace.k_of_gallery(gallery.name)
-    return kept_assessment(workspace.galleries, gallery, k, say, crops)
+    return kept_assessment(workspace.galleries, gallery, k, say)
 
 
 def encoder_for_build(workspace: Workspace, choice: EncoderChoice) -> tuple[Embedder, Checkpoint]:

@@ -145,7 +145,6 @@ def _reproduce(
 ) -> "Iterator[Reproduction]":
     """Set everything up as it was for the scan, and say what is not."""
     from ..engine.arguments import located, pipeline_of
-    from ..engine.decoding.layout import Crops
     from ..engine.embedding.precision import PrecisionBand
     from ..engine.errors import InputError
     from ..engine.judging.judge import JudgeOptions
@@ -173,8 +172,7 @@ def _reproduce(
             f" code-report rejudge {info.key} --gallery {gallery.name}",
         )
     head = head_of_record(space, judging)
-    crops = Crops(judging.get("fitted_on", Crops.CENTER))
-    judge = judge_of_gallery(space, gallery, JudgeOptions.of(judging), head, crops)
+    judge = judge_of_gallery(space, gallery, JudgeOptions.of(judging), head)
     for name, before, now in environment_changes(info.run, environment(embedder)):
         say(f"{name} was {before} then and is {now} now", "yellow")
     current = space.galleries.is_current(gallery)

@@ -168,11 +168,14 @@ class RecordedScan:
         info = space.choose_gallery(chosen.gallery)
         folder = space.encoders.find(info.encoder_sha256).folder
         self._embedder = Embedder(read_checkpoint(folder), chosen.device)
-        plan = ViewPlan(chosen.crops or Crops(space.crops_of_gallery(info.name)), chosen.probe)
-        k = chosen.judging.k or space.k_of_gallery(info.name)
-        assessment = kept_assessment(space.galleries, info, k, crops=plan.crops)
-        self._judge = Judge(assessment, chosen.judging)
+        self._judge = Judge(
+            kept_assessment(
+                space.galleries, info, chosen.judging.k or space.k_of_gallery(info.name)
+            ),
+            chosen.judging,
+        )
         self._gallery = space.galleries.open(info.name)
+        plan = ViewPlan(chosen.crops or Crops(space.crops_of_gallery(info.name)), chosen.probe)
         self._options = ScanOptions(pipeline=chosen.pipeline.looking_at(plan))
         identity = GalleryIdentity(
             info.name,

@@ -4,7 +4,6 @@ import logging
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,6 @@ from .gallery_records import (
 )
 from .open_gallery import OpenGallery, class_at, faiss_name, load_class
 from .paths import load_path, store_path
-from .reference_views import KnownViews, known_views
 from .seals import seal
 from .searching.faiss_files import FaissFiles
 from .searching.inverted_lists import Trained
@@ -34,13 +32,12 @@ from .searching.vectors import VectorIndex
 from .sqlite import Database
 
 _LOG = logging.getLogger(__name__)
-_PART = 1000  # references that are inserted at a time
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 _INFO = (
     "SELECT g.id, g.name, h.generation, h.sha256, e.sha256, e.origin, e.dimension,"
-    " g.preprocessing, h.reals, h.fakes, g.created, g.crops FROM galleries g"
+    " g.preprocessing, h.reals, h.fakes, g.created FROM galleries g"
     " JOIN encoders e ON e.id = g.encoder_id"
     " JOIN gallery_generations h ON h.gallery_id = g.id"
     " AND h.generation = COALESCE(?, g.generation)"
@@ -132,19 +129,8 @@ class Galleries:
         preprocessing: str,
         references: Iterable[NewReference],
         action: str,
-        crops: str = "center",
-        plan: str = "",
     ) -> GalleryInfo:
         """Make a gallery with its first references, in one transaction.
-
-        Args:
-            name: As the user calls it.
-            encoder_sha256: Of the encoder, which the workspace keeps.
-            preprocessing: Identity of the steps before the encoder.
-            references: Of both classes.
-            action: What the user did, for the record.
-            crops: Name of the layout of crops that scans take, by default.
-            plan: Identity of the plan behind the references' further views.
 
         Raises:
             GalleryError: The name is taken or unusable, or a class has no reference.
@@ -156,18 +142,15 @@ class Galleries:
                 "SELECT id FROM encoders WHERE sha256 = ?", (encoder_sha256,)
             ).fetchone()
             key = connection.execute(
-                "INSERT INTO galleries"
-                " (name, encoder_id, preprocessing, generation, created, crops)"
-                " VALUES (?, ?, ?, 0, ?, ?) RETURNING id",
-                (name, encoder, preprocessing, now(), crops),
+                "INSERT INTO galleries (name, encoder_id, preprocessing, generation, created)"
+                " VALUES (?, ?, ?, 0, ?) RETURNING id",
+                (name, encoder, preprocessing, now()),
             ).fetchone()[0]
-            self._insert(key, 1, references, plan)
+            self._insert(key, 1, references)
             self._seal(key, 1, action)
         return self.info(name)
 
-    def add(
-        self, name: str, references: Iterable[NewReference], action: str, plan: str = ""
-    ) -> GalleryInfo:
+    def add(self, name: str, references: Iterable[NewReference], action: str) -> GalleryInfo:
         """Add references as a new generation, in one transaction.
 
         A file whose bytes are in force already with the same label is passed over: a copy would
@@ -178,7 +161,7 @@ class Galleries:
             info = self.info(name)
             known = self.held(info)
             new = (r for r in references if (r.sha256, r.label) not in known)
-            if self._insert(info.key, info.generation + 1, new, plan):
+            if self._insert(info.key, info.generation + 1, new):
                 self._seal(info.key, info.generation + 1, action)
         return self.info(name)
 
@@ -323,20 +306,15 @@ class Galleries:
             for path, key, cosine in rows
         ]
 
-    def further_views(self, info: GalleryInfo, plan: str) -> KnownViews | None:
-        """What else a plan looks at of the references' pictures; None where nothing is known."""
-        return known_views(self._database, info, plan)
-
-    def assessment(self, info: GalleryInfo, k: int, plan: str = "") -> bytes | None:
-        """What :meth:`keep_assessment` kept for this generation, k and plan, if anything."""
+    def assessment(self, info: GalleryInfo, k: int) -> bytes | None:
+        """What was kept with :meth:`keep_assessment` for this generation and k, if anything."""
         row = self._database.conn.execute(
-            "SELECT document FROM fits"
-            " WHERE gallery_id = ? AND generation = ? AND k = ? AND plan = ?",
-            (info.key, info.generation, k, plan),
+            "SELECT document FROM assessments WHERE gallery_id = ? AND generation = ? AND k = ?",
+            (info.key, info.generation, k),
         ).fetchone()
         return None if row is None else bytes(row[0])
 
-    def keep_assessment(self, info: GalleryInfo, k: int, document: bytes, plan: str = "") -> None:
+    def keep_assessment(self, info: GalleryInfo, k: int, document: bytes) -> None:
         """Keep what was fitted on a gallery; what was fitted on earlier generations goes.
 
         A workspace that cannot be written to is no error: it is fitted again next time.
@@ -344,12 +322,12 @@ class Galleries:
         try:
             with writing(self._database) as connection:
                 connection.execute(
-                    "DELETE FROM fits WHERE gallery_id = ? AND generation < ?",
+                    "DELETE FROM assessments WHERE gallery_id = ? AND generation < ?",
                     (info.key, info.generation),
                 )
                 connection.execute(
-                    "INSERT OR REPLACE INTO fits VALUES (?, ?, ?, ?, ?)",
-                    (info.key, info.generation, k, plan, document),
+                    "INSERT OR REPLACE INTO assessments VALUES (?, ?, ?, ?)",
+                    (info.key, info.generation, k, document),
                 )
         except sqlite3.OperationalError as error:
             _LOG.warning("cannot keep the calibration of %s (%s)", info.name, error)
@@ -371,47 +349,32 @@ class Galleries:
                 f"choose another name, or first: code-index remove {name}",
             )
 
-    def _insert(
-        self, key: int, generation: int, references: Iterable[NewReference], plan: str
-    ) -> int:
-        """Insert references, and further views of their pictures; returns how many."""
+    def _insert(self, key: int, generation: int, references: Iterable[NewReference]) -> int:
+        """Insert references; returns how many."""
         connection = self._database.conn
         (ordinal,) = connection.execute(
             'SELECT COALESCE(MAX(ordinal), 0) FROM "references" WHERE gallery_id = ?', (key,)
         ).fetchone()
-        numbered = enumerate(references, ordinal + 1)
-        count = 0
-        while part := list(islice(numbered, _PART)):
-            connection.executemany(
-                'INSERT INTO "references" (gallery_id, ordinal, label, generator, source, path,'
-                " sha256, vector, trained, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        key,
-                        number,
-                        r.label,
-                        r.generator,
-                        r.source,
-                        None if r.path is None else store_path(r.path),
-                        r.sha256,
-                        r.vector.astype("<f4").tobytes(),
-                        int(r.trained),
-                        generation,
-                    )
-                    for number, r in part
-                ],
-            )
-            connection.executemany(
-                "INSERT INTO reference_views (reference_id, plan, vectors)"
-                ' SELECT id, ?, ? FROM "references" WHERE gallery_id = ? AND ordinal = ?',
-                [
-                    (plan, r.views.astype("<f4").tobytes(), key, number)
-                    for number, r in part
-                    if plan and r.views is not None
-                ],
-            )
-            count += len(part)
-        return count
+        cursor = connection.executemany(
+            'INSERT INTO "references" (gallery_id, ordinal, label, generator, source, path,'
+            " sha256, vector, trained, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    key,
+                    number,
+                    r.label,
+                    r.generator,
+                    r.source,
+                    None if r.path is None else store_path(r.path),
+                    r.sha256,
+                    r.vector.astype("<f4").tobytes(),
+                    int(r.trained),
+                    generation,
+                )
+                for number, r in enumerate(references, ordinal + 1)
+            ),
+        )
+        return max(cursor.rowcount, 0)
 
     def _seal(self, key: int, generation: int, action: str) -> None:
         """Close a change: hash what is in force and count it."""

@@ -20,8 +20,6 @@ class NewReference:
         path: The file, where there is one.
         sha256: Of the file.
         trained: Whether the encoder was trained on images of the source.
-        views: Embeddings of what else a plan looks at of its picture, shape (V - 1, D); None where
-            that is not known.
     """
 
     label: str
@@ -31,7 +29,6 @@ class NewReference:
     path: str | None = None
     sha256: str | None = None
     trained: bool = False
-    views: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,6 @@ class GalleryInfo:
         reals: References labelled real.
         fakes: References labelled fake.
         created: ISO 8601, UTC.
-        crops: Name of the layout of crops that scans take, by default.
     """
 
     key: int
@@ -77,7 +73,6 @@ class GalleryInfo:
     reals: int
     fakes: int
     created: str
-    crops: str
 
 
 @dataclass(frozen=True, slots=True)

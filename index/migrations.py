@@ -332,37 +332,6 @@ def m008_members_and_frames(db: Database) -> None:
     _execute(db, _SCHEMA_8)
 
 
-_SCHEMA_9 = """
--- What scans with a gallery look at of a picture, by default.
-ALTER TABLE galleries ADD COLUMN crops TEXT NOT NULL DEFAULT 'center';
--- Embeddings of what a plan looks at of a reference's picture beside its middle, one after the
--- other, float32, little-endian; empty where there is nothing else.
-CREATE TABLE reference_views (
-    reference_id INTEGER NOT NULL REFERENCES "references"(id) ON DELETE CASCADE,
-    plan TEXT NOT NULL,
-    vectors BLOB NOT NULL,
-    PRIMARY KEY (reference_id, plan)
-) WITHOUT ROWID;
--- A gallery's fit is one for each plan of views, '' for middles alone.
-CREATE TABLE fits (
-    gallery_id INTEGER NOT NULL REFERENCES galleries(id) ON DELETE CASCADE,
-    generation INTEGER NOT NULL,
-    k INTEGER NOT NULL,
-    plan TEXT NOT NULL,
-    document BLOB NOT NULL,
-    PRIMARY KEY (gallery_id, generation, k, plan)
-);
-INSERT INTO fits SELECT gallery_id, generation, k, '', document FROM assessments;
-DROP TABLE assessments;
-"""
-
-
-@MIGRATIONS()
-def m009_calibration_of_several_crops(db: Database) -> None:
-    """References with what several crops of their pictures show."""
-    _execute(db, _SCHEMA_9)
-
-
 def _execute(db: Database, script: str) -> None:
     for statement in script.split(";\n"):
         if statement.strip():
@@ -379,7 +348,6 @@ KNOWN = frozenset(
         m006_trained_searches.__name__,
         m007_trained_references.__name__,
         m008_members_and_frames.__name__,
-        m009_calibration_of_several_crops.__name__,
     }
 )
 """Names of all migrations; a workspace that has had others was made by a newer version."""

@@ -12,8 +12,7 @@ class Seal:
     """What a gallery is at one generation.
 
     Attributes:
-        sha256: Over encoder, preprocessing and every reference in force, and what else is known
-            of its picture.
+        sha256: Over encoder, preprocessing and every reference in force.
         reals: References labelled real.
         fakes: References labelled fake.
     """
@@ -42,12 +41,4 @@ def seal(connection: sqlite3.Connection, key: int, generation: int) -> Seal:
         mark = "\x1ftrained" if row[5] else ""  # nothing, so that older seals stay as they were
         digest.update(("\x1f".join(map(str, row[:4])) + mark).encode() + b"\n" + row[4])
         counts[row[1]] += 1
-    for ordinal, plan, vectors in connection.execute(  # of most galleries there are none
-        "SELECT r.ordinal, v.plan, v.vectors FROM reference_views v"
-        ' JOIN "references" r ON r.id = v.reference_id'
-        " WHERE r.gallery_id = ? AND r.added <= ? AND (r.removed IS NULL OR r.removed > ?)"
-        " ORDER BY r.ordinal, v.plan",
-        (key, generation, generation),
-    ):
-        digest.update(f"views\x1f{ordinal}\x1f{plan}\n".encode() + vectors)
     return Seal(digest.hexdigest(), counts["real"], counts["fake"])

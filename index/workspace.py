@@ -25,7 +25,7 @@ from .scan_recorder import ScanRecorder
 from .scans import Scans
 from .searching.faiss_files import FaissFiles
 from .searching.scanned_vectors import ScannedVectors
-from .starters import Starters
+from .starters import CENTER, Starters
 from .upkeep.backup import DATABASE_NAME, ENCODERS_NAME, BackedUp, write_backup
 from .upkeep.findings import CheckResult
 from .upkeep.purge import BUILD_LEASE, Purger
@@ -139,10 +139,9 @@ class Workspace:
         return next((starter.k for starter in self.starters.all() if starter.name == name), 1)
 
     def crops_of_gallery(self, name: str) -> str:
-        """Name of the layout of crops, by default: a starter says which, else the gallery."""
+        """Name of the layout of crops, by default: a starter says which, else the middle alone."""
         every = self.starters.all()
-        own = self.galleries.info(name).crops
-        return next((starter.crops for starter in every if starter.name == name), own)
+        return next((starter.crops for starter in every if starter.name == name), CENTER)
 
     def choose_gallery(self, name: str | None = None) -> GalleryInfo:
         """The named gallery, else the default, else the only own one, the pulled one, the starter.
@@ -248,11 +247,7 @@ class Workspace:
         return write_backup(self._database, self.folder / ENCODERS_NAME, target)
 
     def contents(
-        self,
-        encoder_sha256: str,
-        preprocessing: str,
-        recall: Recall | None = None,
-        plan: str = "",
+        self, encoder_sha256: str, preprocessing: str, recall: Recall | None = None
     ) -> ContentStore:
         """Memory of contents, for building a gallery.
 
@@ -260,4 +255,4 @@ class Workspace:
         """
         key = self.encoders.find(encoder_sha256).key
         self._leases.take(f"{BUILD_LEASE}{uuid4()}")
-        return ContentStore(self._database, key, preprocessing, recall or Recall(), plan)
+        return ContentStore(self._database, key, preprocessing, recall or Recall())

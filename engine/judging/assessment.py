@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..contracts import Reference
-from ..decoding.layout import Crops
 from ..errors import InputError
 from ..results import Label
 from .attribution import AttributionRule, fit_attribution
 from .calibration import Calibration, fit_calibration
-from .leave_one_out import FurtherViews, LeaveOneOutScores, leave_one_out_scores
+from .leave_one_out import LeaveOneOutScores, leave_one_out_scores
 from .thresholds import ThresholdOptions, Thresholds, fit_thresholds
 
 _FORM = 2  # of the stored form; another one is fitted again, not read
@@ -38,13 +37,11 @@ class Assessment:
         scores: Of the gallery's references.
         calibration: From scores to likelihood ratios.
         attribution: When a vote names a generator.
-        crops: What of the references' pictures was looked at.
     """
 
     scores: LeaveOneOutScores
     calibration: Calibration
     attribution: AttributionRule
-    crops: Crops = Crops.CENTER
 
     def thresholds(self, options: ThresholdOptions | None = None) -> Thresholds:
         """Fit the thresholds for stated error rates; takes milliseconds."""
@@ -56,8 +53,6 @@ class Assessment:
         plain: dict[str, Any] = {}
         for f in fields(self.scores):
             value = getattr(self.scores, f.name)
-            if value is None:
-                continue
             target = arrays if isinstance(value, np.ndarray) else plain
             target[f.name] = value
         document = {
@@ -66,8 +61,6 @@ class Assessment:
             "calibration": self.calibration.as_dict(),
             "attribution": asdict(self.attribution),
         }
-        if self.crops is not Crops.CENTER:
-            document["crops"] = self.crops
         file = io.BytesIO()
         arrays["document"] = np.frombuffer(json.dumps(document).encode(), np.uint8)
         np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -90,7 +83,6 @@ class Assessment:
                 LeaveOneOutScores(**arrays, **document["scores"]),
                 Calibration.from_dict(document["calibration"]),
                 AttributionRule(**document["attribution"]),
-                Crops(document.get("crops", Crops.CENTER)),
             )
         except _DAMAGED as error:
             raise InputError(
@@ -105,8 +97,6 @@ def assess(
     generators: Sequence[str],
     k: int = 1,
     trained: Sequence[bool] | None = None,
-    crops: Crops = Crops.CENTER,
-    further: FurtherViews | None = None,
 ) -> Assessment:
     """Fit everything on a gallery's references.
 
@@ -118,31 +108,23 @@ def assess(
         k: Neighbours per class behind a score.
         trained: Whether the encoder was trained on images of a reference's source, N of them:
             these are compared with, but nothing is estimated on them where there are others.
-        crops: What of the references' pictures is looked at.
-        further: What that is beside their middles; None for nothing.
     """
-    scores = leave_one_out_scores(vectors, labels, sources, k, trained=trained, further=further)
+    scores = leave_one_out_scores(vectors, labels, sources, k, trained=trained)
     return Assessment(
         scores,
         fit_calibration(scores, k),
         fit_attribution(vectors, labels, sources, generators, trained=trained),
-        crops,
     )
 
 
 def assess_references(
-    references: Iterable[tuple[Reference, npt.NDArray[np.float32]]],
-    k: int,
-    crops: Crops = Crops.CENTER,
-    further: FurtherViews | None = None,
+    references: Iterable[tuple[Reference, npt.NDArray[np.float32]]], k: int
 ) -> Assessment:
     """As :func:`assess`, from the references of a gallery.
 
     Args:
         references: Each with its vector, shape (D,).
         k: Neighbours of each class behind a score.
-        crops: As for :func:`assess`.
-        further: As for :func:`assess`.
     """
     vectors, labels = bytearray(), bytearray()  # grow without a list of a million objects
     sources: list[str] = []
@@ -155,5 +137,4 @@ def assess_references(
         generators.append(sys.intern(reference.generator))
         trained.append(reference.trained)
     matrix = np.frombuffer(vectors, np.float32).reshape(len(labels), -1)
-    classes = np.frombuffer(labels, np.uint8)
-    return assess(matrix, classes, sources, generators, k, trained, crops, further)
+    return assess(matrix, np.frombuffer(labels, np.uint8), sources, generators, k, trained)

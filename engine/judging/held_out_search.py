@@ -1,7 +1,6 @@
 """Exact nearest references to held-out members of a gallery, leaving out themselves and more."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,6 @@ _BLOCK_BYTES = 48 * 2**20  # of one block of similarities: large enough for BLAS
 
 _PRODUCTS = 2 * 10**10
 """Comparisons beyond which fewer references are held out: minutes on two cores, not hours."""
-
-_NONE: Integers = np.empty(0, np.int64)
 
 _LEAST = 4000
 """References that are held out whatever that takes: error rates of 1 % are told from 2 %."""
@@ -38,15 +35,11 @@ class HeldOut:
         rows: Their rows in the gallery, shape (M,).
         exclude: The group to leave out, shape (M,); -1 leaves none out.
         without_copies: Whether to leave near duplicates out as well, shape (M,).
-        vectors: What to search with, unit vectors, shape (M, D); None is the gallery's own.
-        without: Rows to leave out too, for some of the M.
     """
 
     rows: Integers
     exclude: Integers
     without_copies: Booleans
-    vectors: npt.NDArray[np.float32] | None = None
-    without: Mapping[int, Integers] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +49,12 @@ class NearestLeft:
     Attributes:
         rows: Their rows in the gallery, shape (M, k); -1 where fewer than k are left.
         similarities: Their cosines, shape (M, k), largest first; -inf where fewer are left.
-        copies: For those that have near duplicates, the rows of those that were left out.
+        copied: Which held-out references had near duplicates, shape (M,).
     """
 
     rows: Integers
     similarities: Similarities
-    copies: Mapping[int, Integers]
+    copied: Booleans
 
 
 def unit_vectors(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -124,9 +117,9 @@ def nearest_left(
     count = len(held_out.rows)
     rows = np.full((count, k), -1, dtype=np.int64)
     similarities = np.full((count, k), -np.inf)
-    copies: dict[int, Integers] = {}
+    copied = np.zeros(count, dtype=np.bool_)
     if not len(references):
-        return NearestLeft(rows, similarities, copies)
+        return NearestLeft(rows, similarities, copied)
     # Sorted by group, what a query leaves out is one slice, shared by its neighbours in the block.
     references = references[np.argsort(groups[references], kind="stable")]
     reference_groups = groups[references]
@@ -139,26 +132,20 @@ def nearest_left(
     for start in range(0, count, step):
         block = order[start : start + step]
         queries = held_out.rows[block]
-        vectors = units[queries] if held_out.vectors is None else held_out.vectors[block]
-        table = np.matmul(vectors, target, out=buffer[: len(block)])
+        table = np.matmul(units[queries], target, out=buffer[: len(block)])
         columns = own_column[queries]
         inside = np.flatnonzero(columns >= 0)
         table[inside, columns[inside]] = -np.inf
         _leave_group_out(table, held_out.exclude[block], reference_groups)
-        if held_out.without:
-            for row, one in enumerate(block.tolist()):
-                columns = own_column[held_out.without.get(one, _NONE)]
-                table[row, columns[columns >= 0]] = -np.inf
-        left_out = _leave_copies_out(
+        copied[block] = _leave_copies_out(
             table, held_out.without_copies[block], near_duplicate_similarity
         )
-        copies |= {int(block[row]): references[columns] for row, columns in left_out.items()}
         best, values = _largest(table, k)
         known = np.isfinite(values)
         rows[block, : best.shape[1]] = np.where(known, references[best], -1)
         clipped = np.clip(values.astype(np.float64), -1.0, 1.0)
         similarities[block, : best.shape[1]] = np.where(known, clipped, -np.inf)
-    return NearestLeft(rows, similarities, copies)
+    return NearestLeft(rows, similarities, copied)
 
 
 def _leave_group_out(
@@ -176,21 +163,14 @@ def _leave_group_out(
 
 def _leave_copies_out(
     table: npt.NDArray[np.float32], watched: Booleans, near_duplicate_similarity: float
-) -> dict[int, Integers]:
-    """Set near duplicates to -inf, in place, unless nothing would be left.
-
-    Returns:
-        For each row of the table that has any, the columns of those that were left out.
-    """
-    copied = watched & (table.max(axis=1) >= near_duplicate_similarity)
-    found = {}
-    for row in np.flatnonzero(copied).tolist():
+) -> Booleans:
+    """Set near duplicates to -inf, in place, unless nothing would be left; tell where they are."""
+    copied: Booleans = watched & (table.max(axis=1) >= near_duplicate_similarity)
+    for row in np.flatnonzero(copied):
         copies = table[row] >= near_duplicate_similarity
-        found[row] = _NONE
         if np.isfinite(table[row][~copies]).any():
-            found[row] = np.flatnonzero(copies)
             table[row, copies] = -np.inf
-    return found
+    return copied
 
 
 def _largest(table: npt.NDArray[np.float32], k: int) -> tuple[Integers, npt.NDArray[np.float32]]:

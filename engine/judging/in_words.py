@@ -49,14 +49,9 @@ def limits_in_words(
         " log10_lr, the likelihood ratio, assumes nothing of the kind.",
     ]
     if views and views["crops"] != Crops.CENTER:
-        fitted = (
-            "on such means of the references' own pictures."
-            if judging.get("fitted_on") == views["crops"]
-            else "on middles alone: they are not promised for means."
-        )
         sentences.append(
             f"A score is the mean over {_CROPS[views['crops']]}. The rates, and the scale of"
-            f" log10_lr and p_fake, were fitted {fitted}"
+            " log10_lr and p_fake, were fitted on middles alone: they are not promised for means."
         )
     if calibration["optimistic"]:
         sentences.append(

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contracts import Content, Gallery, Reference
-from ..decoding.layout import Crops
 from ..decoding.views import CropPlace, ViewPlan
 from ..results import CropScore, Label, Neighbour, ProbeScore, Verdict
 from .assessment import Assessment
@@ -123,11 +122,9 @@ class Seen:
 class Judge:
     """Turns hits into verdicts, by a gallery's assessment.
 
-    Several crops are judged by the mean of their scores. Thresholds and calibration are those of
-    such means where the assessment was fitted on them; of one that was fitted on middles they keep
-    the scale, but means reach its thresholds less often than it promises. Vote, similarities and
-    evidence stay those of the centre crop. Where a head is given, the verdict is its answer
-    on that crop.
+    Several crops are judged by the mean of their scores, which keeps the scale of the
+    calibration; the vote, the similarities and the evidence stay those of the centre crop.
+    Where a head is given, the verdict is its answer on the centre crop.
 
     Attributes:
         options: As given.
@@ -165,11 +162,7 @@ class Judge:
             "thresholds": asdict(self.thresholds),
             "attribution": asdict(self._assessment.attribution),
             "classifier": self.head.record() if self.head else None,
-        } | self._fitted_on()
-
-    def _fitted_on(self) -> dict[str, Any]:
-        crops = self._assessment.crops
-        return {} if crops is Crops.CENTER else {"fitted_on": str(crops)}
+        }
 
     def settled(self, hits: Hits, band: float) -> Booleans:
         """Tell which answers cannot change within a band.

@@ -1,21 +1,11 @@
 """Leave-one-out: the scores that references would get from their gallery without themselves."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .held_out_search import (
-    HeldOut,
-    NearestLeft,
-    most_held_out,
-    nearest_left,
-    source_codes,
-    unit_vectors,
-)
+from .held_out_search import HeldOut, most_held_out, nearest_left, source_codes, unit_vectors
 from .scores import (
     FAKE,
     REAL,
@@ -42,9 +32,8 @@ class LeaveOneOutScores:
         labels: Their classes, shape (M,): 0 real, 1 fake.
         sources: Their sources as codes, shape (M,); -1 is unknown.
         real_similarities: Cosines to the nearest real references left, shape (M, k), largest
-            first, -inf where fewer than k are left; with several views shape (V, k), one
-            reference's after the other's.
-        fake_similarities: The same for fake references.
+            first, -inf where fewer than k are left.
+        fake_similarities: The same for fake references, shape (M, k).
         source_kept: Where references of the same source had to stay, because the source is
             unknown or because a class would have been left empty, or where the encoder was
             trained on the source, shape (M,). These scores are optimistic for images of sources
@@ -54,8 +43,6 @@ class LeaveOneOutScores:
         n_references: References in the gallery, N.
         subsampled: Whether only a class-balanced sample was held out.
         seed: Of that sample.
-        views: How many views of each were searched with, shape (M,), sum V; None where it was
-            the one that is the reference.
     """
 
     held_out: Integers
@@ -69,7 +56,6 @@ class LeaveOneOutScores:
     n_references: int
     subsampled: bool
     seed: int
-    views: Integers | None = None
 
     @property
     def optimistic(self) -> bool:
@@ -78,33 +64,12 @@ class LeaveOneOutScores:
 
     @property
     def nearest(self) -> Floats:
-        """Cosine to the nearest reference left, the mean over views, shape (M,)."""
-        return self._means(nearest_similarities(self.real_similarities, self.fake_similarities))
+        """Cosine to the nearest reference left, shape (M,)."""
+        return nearest_similarities(self.real_similarities, self.fake_similarities)
 
     def relative_margins(self, k: int = 1) -> Floats:
-        """Scores of the held-out references with k neighbours per class, shape (M,).
-
-        With several views the mean over them, as pictures are judged.
-        """
-        return self._means(relative_margins(self.real_similarities, self.fake_similarities, k))
-
-    def _means(self, values: Floats) -> Floats:
-        if self.views is None or not len(self.views):
-            return values
-        first = np.concatenate(([0], np.cumsum(self.views)[:-1]))
-        means: Floats = np.add.reduceat(values, first) / self.views
-        return means
-
-
-class FurtherViews(Protocol):
-    """What else than the middle is embedded of the references' pictures, where that is known."""
-
-    @property
-    def known(self) -> Booleans:
-        """For which references, shape (N,)."""
-
-    def of(self, rows: Integers) -> Sequence[npt.NDArray[np.float32]]:
-        """Embeddings of the further views of some references, (V - 1, D) each."""
+        """Scores of the held-out references with k neighbours per class, shape (M,)."""
+        return relative_margins(self.real_similarities, self.fake_similarities, k)
 
 
 def leave_one_out_scores(
@@ -114,7 +79,6 @@ def leave_one_out_scores(
     k: int = 1,
     *,
     trained: npt.ArrayLike | None = None,
-    further: FurtherViews | None = None,
     near_duplicate_similarity: float = NEAR_DUPLICATE_SIMILARITY,
     subsample: int = SUBSAMPLE,
     seed: int = 0,
@@ -129,10 +93,6 @@ def leave_one_out_scores(
     References whose source the encoder was trained on would score better than any new image, so
     they are compared with but not held out, as long as their class has others.
 
-    Where pictures are judged by several views, references are, too: each further view is compared
-    with what is left to the middle, and scores are means. References whose further views are not
-    known are compared with, but not held out.
-
     A gallery of more than ``subsample`` references holds out a seeded sample, class-balanced as
     far as the smaller class allows; each is still compared with all references. Of millions fewer
     are held out (:func:`held_out_search.most_held_out`).
@@ -144,7 +104,6 @@ def leave_one_out_scores(
         k: Neighbours to keep per class.
         trained: Whether the encoder was trained on images of a reference's source, shape (N,);
             None is for none.
-        further: The references' further views; None judges by the vectors alone.
         near_duplicate_similarity: Cosine from which a reference counts as a copy.
         subsample: Most references to hold out.
         seed: Of the sample.
@@ -162,14 +121,11 @@ def leave_one_out_scores(
     units = unit_vectors(vectors)
     known = np.zeros(len(classes), np.bool_) if trained is None else np.asarray(trained, np.bool_)
     candidates = unseen_rows(classes, known)
-    if further is not None:
-        candidates = candidates[further.known[candidates]]
     most = most_held_out(subsample, len(classes))
     held_out = candidates[_balanced_sample(classes[candidates], most, seed)]
     kept = (groups[held_out] < 0) | known[held_out]
     similarities: dict[int, Floats] = {}
-    copied: set[int] = set()
-    views = None if further is None else _Views(further.of(held_out), units.shape[1])
+    copied = np.zeros(len(held_out), dtype=np.bool_)
     for label in (REAL, FAKE):
         references = np.flatnonzero(classes == label)
         alone = _would_be_empty(groups[held_out], groups[references])
@@ -177,63 +133,30 @@ def leave_one_out_scores(
         kept |= alone
         # A copy in the other class stays: hiding that the gallery contradicts itself would
         # be optimistic, keeping it is pessimistic at worst.
-        asked = HeldOut(held_out, exclude, classes[held_out] == label)
-        search = partial(
-            nearest_left,
+        found = nearest_left(
             units,
             groups,
             references,
+            HeldOut(held_out, exclude, classes[held_out] == label),
             k=k,
             near_duplicate_similarity=near_duplicate_similarity,
         )
-        found = search(asked)
         similarities[label] = found.similarities
-        copied |= set(found.copies)
-        if views is not None:
-            more = search(views.held_out_like(asked, found)).similarities
-            similarities[label] = views.beside(found.similarities, more)
-    finite = np.isfinite(similarities[REAL][:, 0]) & np.isfinite(similarities[FAKE][:, 0])
-    scored = finite if views is None else finite[views.first]
-    every = scored if views is None else np.repeat(scored, views.counts)
+        copied |= found.copied
+    scored = np.isfinite(similarities[REAL][:, 0]) & np.isfinite(similarities[FAKE][:, 0])
     return LeaveOneOutScores(
         held_out=held_out[scored],
         labels=classes[held_out][scored],
         sources=groups[held_out][scored],
-        real_similarities=similarities[REAL][every],
-        fake_similarities=similarities[FAKE][every],
+        real_similarities=similarities[REAL][scored],
+        fake_similarities=similarities[FAKE][scored],
         source_kept=kept[scored],
-        near_duplicates=int(scored[sorted(copied)].sum()),
+        near_duplicates=int(copied[scored].sum()),
         near_duplicate_similarity=near_duplicate_similarity,
         n_references=len(classes),
         subsampled=len(held_out) < len(candidates),
         seed=seed,
-        views=None if views is None else views.counts[scored],
     )
-
-
-class _Views:
-    """The further views of M held-out references, and their places behind the middles."""
-
-    def __init__(self, vectors: Sequence[npt.NDArray[np.float32]], dimension: int) -> None:
-        further = np.array([len(own) for own in vectors], dtype=np.int64)
-        self.counts: Integers = 1 + further
-        self.first: Integers = np.cumsum(self.counts) - self.counts
-        self._owners = np.repeat(np.arange(len(vectors)), further)
-        empty = np.empty((0, dimension), np.float32)
-        self._units = unit_vectors(np.concatenate([empty, *vectors]))
-
-    def held_out_like(self, middles: HeldOut, found: NearestLeft) -> HeldOut:
-        """Leaves out for each view what was left out for its middle."""
-        own = self._owners
-        copies = {n: found.copies[one] for n, one in enumerate(own.tolist()) if one in found.copies}
-        none = np.zeros(len(own), dtype=np.bool_)
-        return HeldOut(middles.rows[own], middles.exclude[own], none, self._units, copies)
-
-    def beside(self, middles: Floats, further: Floats) -> Floats:
-        """Each reference's middle, and its further views behind it."""
-        owners = np.concatenate((np.arange(len(middles)), self._owners))
-        every: Floats = np.concatenate((middles, further))[np.argsort(owners, kind="stable")]
-        return every
 
 
 def unseen_rows(labels: Integers, trained: Booleans) -> Integers:

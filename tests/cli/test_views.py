@@ -14,7 +14,6 @@ from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.judging.scores import FLOOR
 from code_forensics.index.upkeep.backup import DATABASE_NAME
-from code_forensics.index.workspace import Workspace
 from PIL import Image
 
 from tests.cli.in_process import run
@@ -139,82 +138,6 @@ def test_the_probe_asks_whether_the_answer_on_the_middle_flips(folder: Path, cro
             for column in ("verdict", "reason"):
                 assert row.get(column) == without[name].get(column)
     assert rows["tiny.png"]["reason"] == "too_small"
-
-
-def test_a_gallery_for_five_crops_is_calibrated_on_its_references_five(
-    folder: Path, small_checkpoint: Path, tmp_path: Path
-) -> None:
-    space = ("--workspace", tmp_path / "ws")
-    for number in range(24):
-        for kind, smooth in (("rough", 1), ("smooth", 16)):
-            size = (500, 400) if number % 2 else (224, 224)
-            file = tmp_path / kind / f"s{number % 3}" / f"{number}.png"
-            draw_photo(file, 50 * smooth + number, size, smooth)
-    sides = ("--real", tmp_path / "rough", "--fake", tmp_path / "smooth")
-    build = ("code-index", "build", "--weights", small_checkpoint, "-q", *sides, *space)
-    run(*build, "middles")
-    run(*build, "five", "--crops", "five")
-
-    def record(*options: str) -> dict:
-        run("code-scan", folder / "photos", "-q", "--json", tmp_path / "r.json", *options, *space)
-        return json.loads((tmp_path / "r.json").read_text())["run"]
-
-    five, middles = record("--gallery", "five"), record("--gallery", "middles")
-    assert (five["views"]["crops"], five["judging"]["fitted_on"]) == ("five", "five")
-    assert middles["views"]["crops"] == "center" and "fitted_on" not in middles["judging"]
-    assert five["gallery"]["sha256"] != middles["gallery"]["sha256"]
-    unlike = record("--gallery", "middles", "--crops", "five")
-    assert unlike["judging"] == middles["judging"] != five["judging"]
-    assert record("--gallery", "five", "--crops", "center")["judging"] == middles["judging"]
-    # By hand: the mean over each reference's five, against what is left without its source.
-    with Workspace(tmp_path / "ws") as opened:
-        info = opened.galleries.info("five")
-        stored = list(opened.galleries.references(info))
-        known = opened.galleries.further_views(info, "five/1")
-        assert known is not None and known.known.all()
-        further = known.of(np.arange(len(stored)))
-    assert sorted({len(own) for own in further}) == [0, 4]
-    units = np.stack([vector / np.linalg.norm(vector) for _, vector in stored])
-    scores: dict[str, list[float]] = {"real": [], "fake": []}
-    for (reference, vector), own in zip(stored, further, strict=True):
-        looks = np.concatenate((vector[None], own))
-        looks /= np.linalg.norm(looks, axis=1, keepdims=True)
-        near = {
-            label: (looks @ units[rows].T).max(axis=1)
-            for label in ("real", "fake")
-            if (rows := [
-                row for row, (other, _) in enumerate(stored)
-                if other.label == label and other.source != reference.source
-            ])
-        }  # fmt: skip
-        margins = (near["fake"] - near["real"]) / (2 - near["fake"] - near["real"] + FLOOR)
-        scores[reference.label].append(float(margins.mean()))
-    calibration = five["judging"]["calibration"]
-    assert (calibration["n_real"], calibration["n_fake"]) == (24, 24)
-    # 24 reals promise 1 in 25 at best: nothing below the largest of them is fake
-    expected = max(*scores["real"], -calibration["intercept"] / calibration["slope"])
-    assert five["judging"]["thresholds"]["fake_above"] == pytest.approx(expected, abs=1e-6)
-    verified = run("code-report", "verify", "1", "--jsonl", "-q", *space).stdout
-    assert {json.loads(line)["outcome"] for line in verified.splitlines()} == {"reproduced"}
-    # What is added is looked at in the same way; what comes as vectors alone is compared with.
-    draw_photo(tmp_path / "more" / "x.png", 7, (500, 400), 1)
-    run("code-index", "add", "five", "--real", tmp_path / "more", "-q", *space)
-    added = record("--gallery", "five")["judging"]
-    assert (added["fitted_on"], added["calibration"]["n_real"]) == ("five", 25)
-    run("code-index", "verify", *space)
-    said = run("code-scan", folder / "photos", "--gallery", "five", *space).stdout
-    assert "fitted on such means of the references' own pictures" in " ".join(said.split())
-    shown = run("code-index", "info", "five", *space).stdout
-    assert "five" in next(line for line in shown.splitlines() if "--crops" in line)
-    database = sqlite3.connect(tmp_path / "ws" / DATABASE_NAME)
-    with database:
-        database.execute(
-            "UPDATE reference_views SET vectors = zeroblob(length(vectors))"
-            " WHERE reference_id = (SELECT MAX(reference_id) FROM reference_views)"
-        )
-    database.close()
-    said = run("code-index", "verify", *space, code=1)
-    assert "gallery five is not what it was" in said.stdout + said.stderr
 
 
 def test_damaged_views_are_found_and_reports_carry_them(folder: Path) -> None:

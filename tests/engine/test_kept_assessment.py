@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.errors import InputError
 from code_forensics.engine.judging.assessment import Assessment
-from code_forensics.engine.judging.judge import Judge
 from code_forensics.engine.judging.kept import LARGE, kept_assessment
 
 
@@ -23,35 +21,20 @@ class Row:
 
 
 @dataclass
-class Known:
-    """Two further views of some references."""
-
-    known: np.ndarray
-
-    def of(self, rows: np.ndarray) -> list[np.ndarray]:
-        assert self.known[rows].all()
-        return [np.random.default_rng(row).normal(size=(2, 8)).astype(np.float32) for row in rows]
-
-
-@dataclass
 class Shelf:
     """A gallery of forty references, and where its assessments are kept."""
 
     name: str = "desk"
     reals: int = 20
     fakes: int = 20
-    kept: dict[int | tuple[int, str], bytes] = field(default_factory=dict)
+    kept: dict[int, bytes] = field(default_factory=dict)
     fits: int = 0
-    known: int = 0  # references whose further views are known
 
-    def assessment(self, info: "Shelf", k: int, plan: str) -> bytes | None:
-        return self.kept.get((k, plan) if plan else k)
+    def assessment(self, info: "Shelf", k: int) -> bytes | None:
+        return self.kept.get(k)
 
-    def keep_assessment(self, info: "Shelf", k: int, document: bytes, plan: str) -> None:
-        self.kept[(k, plan) if plan else k] = document
-
-    def further_views(self, info: "Shelf", plan: str) -> "Known | None":
-        return Known(np.arange(40) < self.known) if self.known else None
+    def keep_assessment(self, info: "Shelf", k: int, document: bytes) -> None:
+        self.kept[k] = document
 
     def references(self, info: "Shelf") -> Iterator[tuple[Row, np.ndarray]]:
         self.fits += 1
@@ -71,24 +54,6 @@ def test_a_state_is_fitted_once_for_each_k() -> None:
     kept_assessment(shelf, shelf, 3)
     assert shelf.fits == 2 and set(shelf.kept) == {1, 3}
     assert lines == []  # a small gallery takes no time that is worth a word
-
-
-def test_several_crops_have_a_fit_of_their_own_where_most_references_show_them() -> None:
-    shelf = Shelf()
-    middles = kept_assessment(shelf, shelf, 1)
-    for known in (0, 20, 39):  # fewer of each class than a calibration needs
-        shelf.known = known
-        assert kept_assessment(shelf, shelf, 1, crops=Crops.FIVE).to_bytes() == middles.to_bytes()
-    shelf.known = 40
-    five = kept_assessment(shelf, shelf, 1, crops=Crops.FIVE)
-    assert set(shelf.kept) == {1, (1, "five/1")} and five.crops is Crops.FIVE
-    assert five.scores.views is not None and five.scores.views.tolist() == [3] * 40
-    again = Assessment.from_bytes(shelf.kept[1, "five/1"])
-    assert again.crops is Crops.FIVE and again.to_bytes() == five.to_bytes()
-    assert again.thresholds() == five.thresholds() != middles.thresholds()
-    assert Judge(five).record()["fitted_on"] == "five"
-    assert "fitted_on" not in Judge(middles).record()
-    assert kept_assessment(shelf, shelf, 1).to_bytes() == middles.to_bytes()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other"])

@@ -1,7 +1,5 @@
 """Leave-one-out scores against a plain loop, one reference at a time."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from code_forensics.engine.judging import held_out_search
@@ -178,70 +176,3 @@ def test_what_the_encoder_was_trained_on_is_compared_with_but_not_held_out() -> 
     assert only.source_kept.tolist() == (labels == 1).tolist()
     part = leave_one_out_scores(vectors, labels, sources, trained=trained, subsample=10)
     assert part.subsampled and len(part.held_out) == 10 and not trained[part.held_out].any()
-
-
-@dataclass
-class Further:
-    """Further views of some references."""
-
-    views: list[np.ndarray]
-    known: np.ndarray
-
-    def of(self, rows: np.ndarray) -> list[np.ndarray]:
-        return [self.views[row] for row in rows.tolist()]
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    n=st.integers(6, 30),
-    k=st.integers(1, 4),
-    block=st.sampled_from([1, 400, 10**6]),
-)
-def test_further_views_are_compared_with_what_is_left_to_the_middle(seed, n, k, block):
-    random = np.random.default_rng(seed)
-    vectors = random.normal(size=(n, 6)).astype(np.float32)
-    copies = random.integers(n, size=(n // 3, 2))
-    vectors[copies[:, 0]] = vectors[copies[:, 1]]
-    labels = random.integers(2, size=n)
-    labels[:4] = 0, 0, 1, 1
-    sources = np.array(["", *"abc"])[random.integers(4, size=n)]
-    views = [random.normal(size=(random.integers(4), 6)).astype(np.float32) for _ in range(n)]
-    known = random.random(n) < 0.8
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held_out_search, "_BLOCK_BYTES", block)
-        got = leave_one_out_scores(vectors, labels, sources, k, further=Further(views, known))
-    units = vectors.astype(np.float64)
-    units /= np.linalg.norm(units, axis=1, keepdims=True)
-    assert got.held_out.tolist() == np.flatnonzero(known).tolist()
-    for row, score, nearest in zip(got.held_out, got.relative_margins(k), got.nearest, strict=True):
-        looks = np.concatenate((vectors[row][None], views[row])).astype(np.float64)
-        looks /= np.linalg.norm(looks, axis=1, keepdims=True)
-        found = []
-        for label in (0, 1):
-            members = np.flatnonzero(labels == label)
-            left = [j for j in members if j != row]
-            same = sources[row] != "" and all(sources[j] == sources[row] for j in members)
-            if sources[row] != "" and not same:
-                left = [j for j in left if sources[j] != sources[row]]
-            if labels[row] == label:
-                left = [j for j in left if units[j] @ units[row] < 0.999] or left
-            table = np.full((len(looks), max(k, len(left))), -np.inf)
-            table[:, : len(left)] = np.sort(looks @ units[left].T, axis=1)[:, ::-1]
-            found.append(table[:, :k])
-        assert score == pytest.approx(relative_margins(*found, k).mean(), abs=1e-5)
-        assert nearest == pytest.approx(nearest_similarities(*found).mean(), abs=1e-5)
-
-
-def test_of_a_large_gallery_only_those_held_out_are_asked_for_their_views() -> None:
-    rng = np.random.default_rng(5)
-    vectors = rng.normal(size=(200, 8)).astype(np.float32)
-    further = Further([vectors[row][None] for row in range(200)], np.arange(200) % 3 > 0)
-    labels = np.arange(200) % 2
-    part = leave_one_out_scores(vectors, labels, [""] * 200, further=further, subsample=50)
-    assert part.subsampled and len(part.held_out) == 50 and further.known[part.held_out].all()
-    assert part.views is not None and part.views.tolist() == [2] * 50
-    # a view that is the middle again changes nothing
-    alone = leave_one_out_scores(vectors, labels, [""] * 200)
-    rows = np.searchsorted(alone.held_out, part.held_out)
-    assert part.relative_margins() == pytest.approx(alone.relative_margins()[rows], abs=1e-6)

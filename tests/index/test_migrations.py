@@ -112,32 +112,3 @@ def test_a_migration_that_fails_changes_nothing(old: Path, monkeypatch: pytest.M
     monkeypatch.undo()
     with Workspace(old) as space:
         assert len(space.scans.all()) == 2
-
-
-def test_what_was_fitted_before_crops_had_fits_of_their_own_is_kept(
-    tmp_path: Path, small_checkpoint: Path
-) -> None:
-    folder = tmp_path / "ws"
-    for label in ("real", "fake"):
-        draw_photo(tmp_path / label / "0.png", len(label))
-    sides = ("--real", tmp_path / "real", "--fake", tmp_path / "fake")
-    run(
-        *("code-index", "build", "g", *sides, "--weights", small_checkpoint),
-        *("--workspace", folder, "-q"),
-    )
-    with Workspace(folder) as space:
-        info = space.galleries.info("g")
-        document = space.galleries.assessment(info, 1)
-    connection = sqlite3.connect(folder / "workspace.sqlite")
-    connection.executescript(
-        "CREATE TABLE assessments (gallery_id INTEGER NOT NULL, generation INTEGER NOT NULL,"
-        " k INTEGER NOT NULL, document BLOB NOT NULL);"
-        "INSERT INTO assessments SELECT gallery_id, generation, k, document FROM fits;"
-        "DROP TABLE fits; DROP TABLE reference_views; ALTER TABLE galleries DROP COLUMN crops;"
-        "DELETE FROM _sqlite_migrations WHERE name = 'm009_calibration_of_several_crops';"
-    )
-    connection.close()
-    with Workspace(folder) as space:
-        assert space.galleries.info("g") == info
-        assert space.galleries.assessment(info, 1) == document is not None
-        assert space.galleries.assessment(info, 1, "five/1") is None
