@@ -1,20 +1,18 @@
 """Further processes of this machine that read, decode and embed, with a Python lock each.
 
 On many cores the one lock of one process is what limits a scan: this one only finds files,
-searches, decides and records then. A process is started when there is work for it, takes one part
-after the other, and is replaced when it is lost; its part is given to another one, which decodes
-every file in a process that may be lost, as it may have been a file that brought it down.
+searches, decides and records then. A process is started when there is work for it, and takes one
+part after the other. When it is lost, its part is given to another one, which decodes every file
+in a process that may be lost, as it may have been a file that brought it down.
 """
 
 import contextlib
 import heapq
-import multiprocessing
 import os
-import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
@@ -25,17 +23,18 @@ from ..embedding.embed import CUDA_BATCH, Device
 from ..errors import EngineError
 from ..files.found import FoundFile
 from ..pipeline.options import PipelineOptions
-from .messages import pack_answer, pack_files, unpack_answer, unpack_files
+from .child import Child, LostError
 from .pipeline import Answer, Finish, Session, Workers
-from .worker import FileWorker, Setup, versions
+from .worker import Part, Setup, versions
 
 TRIES = 4
 """How often files are given to a process before a run gives up on them, each time lost with it."""
 
 _CPU_PART = 32  # files that a process takes at a time
 _AHEAD = 3  # parts that are on their way, for each process
-_LAST_SECONDS = 5.0
+_PIECES = 8  # of a part that wait for their turn; its process waits with the next one
 _LEAST_BUDGET = 32 << 20
+_LAST_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End all processes."""
+        """End the processes; those at work have ended with their session."""
         for workers in self._workers:
             workers.close()
 
@@ -118,21 +117,22 @@ class ProcessWorkers(Workers):
         own = replace(options, workers=threads, budget=budget)
         return Setup(self._checkpoint, self._device, own, versions())
 
-    def take(self, setup: Setup) -> "Child":
+    def take(self, setup: Setup) -> Child:
         """A process at rest, or a new one.
 
         Raises:
             EngineError: None can be started.
         """
-        with self._lock:
-            while self._idle:
-                child = self._idle.pop()
-                if child.setup == setup:
-                    return child
-                child.end()
-        return Child(setup)
+        while True:
+            with self._lock:
+                child = self._idle.pop() if self._idle else None
+            if child is None:
+                return Child(setup)
+            if child.alive and child.setup == setup:
+                return child
+            child.end()
 
-    def give_back(self, child: "Child") -> None:
+    def give_back(self, child: Child) -> None:
         """Keep a process for later."""
         with self._lock:
             self._idle.append(child)
@@ -140,59 +140,19 @@ class ProcessWorkers(Workers):
     def close(self) -> None:
         """End the processes at rest."""
         with self._lock:
-            for child in self._idle:
-                child.end()
-            self._idle.clear()
+            idle, self._idle = self._idle, []
+        for child in idle:
+            child.kill()
+        for child in idle:
+            child.end()
 
 
-class LostError(Exception):
-    """A process has ended over its work."""
+@dataclass(frozen=True, slots=True, order=True)
+class _Place:
+    """Where an answer belongs: the part's number, and the piece's in it."""
 
-
-class Child:
-    """A process with an encoder; one thread may talk to it at a time."""
-
-    def __init__(self, setup: Setup) -> None:
-        """Start it; what it cannot do it says in its first answer.
-
-        Raises:
-            EngineError: It cannot be started.
-        """
-        self.setup = setup
-        there = multiprocessing.get_context("spawn")
-        self._connection, theirs = there.Pipe()
-        self._process = there.Process(target=_serve, args=(theirs, setup), daemon=True)
-        try:
-            with _deaf():
-                self._process.start()
-        except OSError as error:
-            raise EngineError(
-                f"no further process can be started ({error})", "ask for fewer with --processes"
-            ) from error
-        finally:
-            theirs.close()
-
-    def ask(self, files: Sequence[FoundFile]) -> bytes:
-        """Have it work on some files.
-
-        Raises:
-            LostError: It is gone.
-        """
-        try:
-            self._connection.send_bytes(pack_files(files))
-            return self._connection.recv_bytes()
-        except (EOFError, OSError) as error:
-            raise LostError from error
-
-    def kill(self) -> None:
-        """Kill it: whoever talks to it hears that it is lost."""
-        self._process.kill()
-
-    def end(self) -> None:
-        """Kill it, and forget it."""
-        self._process.kill()
-        self._process.join(_LAST_SECONDS)
-        self._connection.close()
+    part: int
+    piece: int
 
 
 class _Stream:
@@ -203,12 +163,13 @@ class _Stream:
         self._setup = setup
         self._finish = finish
         self._parts: SimpleQueue[tuple[int, Sequence[FoundFile]] | None] = SimpleQueue()
-        self._answers: SimpleQueue[tuple[int, Answer | Exception]] = SimpleQueue()
-        self._early: list[tuple[int, Answer | Exception]] = []  # a heap: numbers are unique
+        self._answers: SimpleQueue[tuple[_Place, Answer | BaseException]] = SimpleQueue()
+        self._early: list[tuple[_Place, Answer | BaseException]] = []  # a heap
         self._submitted = self._handed_out = 0
         self._threads: list[threading.Thread] = []
         self._busy: set[Child] = set()
-        self._lock = threading.Lock()
+        self._turn = threading.Condition()
+        self._pieces: Counter[int] = Counter()  # of each part, on their way to :meth:`next`
         self._closed = False
 
     @property
@@ -221,14 +182,24 @@ class _Stream:
         """Whether the next answer is there."""
         while not self._answers.empty():
             heapq.heappush(self._early, self._answers.get())
-        return bool(self._early) and self._early[0][0] == self._handed_out
+        return bool(self._early) and self._early[0][0].part == self._handed_out
 
     def submit(self, part: Sequence[FoundFile]) -> None:
-        """Give files to the next process that is free."""
+        """Give files to the next process that is free.
+
+        Raises:
+            EngineError: The system starts no more threads.
+        """
         if len(self._threads) < self._workers.number:
             thread = threading.Thread(target=self._serve_parts, name="process", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise EngineError(
+                    f"the system starts no more than {len(self._threads)} further threads",
+                    "ask for fewer --processes",
+                ) from error
             self._threads.append(thread)
-            thread.start()
         self._parts.put((self._submitted, part))
         self._submitted += 1
 
@@ -239,63 +210,132 @@ class _Stream:
                 heapq.heappush(self._early, self._answers.get(timeout=seconds))
             if not self.ready:
                 return None
-        _, answer = heapq.heappop(self._early)
-        self._handed_out += 1
-        if isinstance(answer, Exception):
+        place, answer = heapq.heappop(self._early)
+        with self._turn:
+            self._pieces[place.part] -= 1
+            self._turn.notify_all()
+        if isinstance(answer, BaseException):
             raise answer
+        if answer.last:
+            self._handed_out += 1
+            del self._pieces[place.part]
         return answer
 
     def close(self) -> None:
         """End the threads; processes that are at work end with them."""
-        with self._lock:
+        with self._turn:
             self._closed = True
             for child in self._busy:
                 child.kill()
+            self._turn.notify_all()
         for _ in self._threads:
             self._parts.put(None)
         for thread in self._threads:
-            thread.join()
+            thread.join(_LAST_SECONDS)
 
     def _serve_parts(self) -> None:
+        """What each thread does: parts, until there are none."""
         child: Child | None = None
         while (job := self._parts.get()) is not None and not self._closed:
             number, files = job
-            answer: Answer | Exception
+            piece = 0
             try:
-                said, child = self._ask(child, files)
-                part = unpack_answer(said)
-                answer = part if isinstance(part, EngineError) else self._finish(part)
-            except Exception as error:  # the run ends with it, whatever it is
-                answer = error
-            self._answers.put((number, answer))
+                work = _Work(self, number, files, child)
+                answer: Answer | None = None
+                for part in work.pieces():
+                    if answer is not None:  # so that the last one can say that it is
+                        self._put(_Place(number, piece), replace(answer, last=False))
+                        piece += 1
+                    answer = self._finish(part)
+                child = work.child
+                assert answer is not None
+                self._put(_Place(number, piece), answer)
+            except BaseException as error:
+                self._put(_Place(number, piece), error)
+                return
         if child is not None:
             self._workers.give_back(child)
 
-    def _ask(self, child: Child | None, files: Sequence[FoundFile]) -> tuple[bytes, Child]:
-        """Have files worked on, by a new process where one is lost.
+    def _put(self, place: _Place, answer: Answer | BaseException) -> None:
+        """Hand over a piece, when not too many of its part wait for their turn."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._closed or self._pieces[place.part] < _PIECES)
+            self._pieces[place.part] += 1
+        self._answers.put((place, answer))
 
-        Returns:
-            The answer, and the process for the next files.
-        """
-        for attempt in range(TRIES):
+    @contextlib.contextmanager
+    def at_work(self, child: Child) -> Iterator[None]:
+        """While this lasts, the end of the session is the end of the process."""
+        with self._turn:
+            self._busy.add(child)
             if self._closed:
-                break
-            asked = child or self._workers.take(_careful(self._setup) if attempt else self._setup)
-            with self._lock:
-                self._busy.add(asked)
-                if self._closed:
-                    asked.kill()
-            try:
-                return asked.ask(files), asked
-            except LostError:
-                asked.end()
-                child = None
-            finally:
-                with self._lock:
-                    self._busy.discard(asked)
+                child.kill()
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._busy.discard(child)
+
+    def take(self, careful: bool) -> Child:
+        """A process for some files.
+
+        Raises:
+            EngineError: None can be started, or none is wanted any more.
+        """
+        if self._closed:
+            raise EngineError("the session is closed", "")
+        return self._workers.take(_careful(self._setup) if careful else self._setup)
+
+
+class _Work:
+    """One part, with as many processes as it takes."""
+
+    def __init__(
+        self, stream: _Stream, number: int, files: Sequence[FoundFile], child: Child | None
+    ) -> None:
+        self._stream = stream
+        self._number = number
+        self._files = files
+        self.child = child  # for the next part; None where that needs a new one
+        if child is not None and not child.alive:  # it was lost at rest
+            child.end()
+            self.child = None
+
+    def pieces(self) -> Iterator[Part]:
+        """What processes find in the files; where one is lost, the next begins anew.
+
+        Raises:
+            EngineError: As many as :data:`TRIES` were lost, or one cannot work.
+        """
+        told = 0
+        end = ""
+        for attempt in range(TRIES):
+            careful = attempt > 0
+            child = self.child or self._stream.take(careful)
+            self.child = None
+            passed = told
+            with self._stream.at_work(child):
+                try:
+                    for part in child.ask(self._files):
+                        fresh = part.found[passed:]
+                        passed -= len(part.found) - len(fresh)
+                        told += len(fresh)
+                        yield replace(part, found=fresh)
+                except LostError as error:
+                    child.end()
+                    end = str(error)
+                    continue
+                except BaseException:
+                    child.end()
+                    raise
+            if careful:  # the next part has done nothing
+                child.end()
+            else:
+                self.child = child
+            return
         raise EngineError(
-            f"{TRIES} processes one after the other were lost over the same {len(files)} files,"
-            f" from {files[0].path!r} on",
+            f"{TRIES} processes one after the other were lost over the same"
+            f" {len(self._files)} files, from {self._files[0].path!r} on; of the last {end}",
             "what was done is kept: run the same command again with fewer --processes, as memory"
             " may be short, or without it",
         )
@@ -305,31 +345,3 @@ def _careful(setup: Setup) -> Setup:
     """The same, but that no file can bring a process down."""
     decode = replace(setup.options.decode, isolation=Isolation.ALL)
     return replace(setup, options=replace(setup.options, decode=decode))
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """What is started within does not hear Ctrl-C, which is for this process to answer."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _serve(connection: Connection, setup: Setup) -> None:
-    """What a process does until its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    work: FileWorker | EngineError
-    try:
-        work = FileWorker(setup)
-    except EngineError as error:
-        work = error
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            files = unpack_files(connection.recv_bytes())
-            answer = work if isinstance(work, EngineError) else work(files)
-            connection.send_bytes(pack_answer(answer))

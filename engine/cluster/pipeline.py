@@ -44,11 +44,13 @@ class Answer:
         part: The worker's own words.
         hits: For each file one row a view; None where there is no vector, or no search.
         seconds: That the search took.
+        last: Whether this is all, or the rest, of what was asked for.
     """
 
     part: Part
     hits: tuple[Hits | None, ...]
     seconds: float = 0.0
+    last: bool = True
 
 
 Finish = Callable[[Part], Answer]
@@ -139,7 +141,7 @@ class ClusterPipeline:
         self._waiting: deque[_Waiting] = deque()
         self._part: list[FoundFile] = []  # that no worker has been asked for yet
         self._gathering = 0.0  # when its first file came
-        self._asked: deque[int] = deque()  # files of the parts that are with workers
+        self._asked: deque[int] = deque()  # files that are open of each part with workers
         self._opened = False  # whether the last file that may hold frames was
         self._arithmetic: set[str] = set()
 
@@ -170,12 +172,16 @@ class ClusterPipeline:
                 if exhausted and not self._waiting:
                     return
                 if not exhausted and not session.ready and self._has_room(session):
+                    yield []
                     continue
                 if not self._asked:
                     self._hand_over(session)
                 started = time.perf_counter()
                 answer = session.next(HEARTBEAT)
                 self._times.wait += time.perf_counter() - started
+                yield [] if answer is None else list(self._answered(answer))
+            while session.ready:  # it is stopped: what is there already is taken
+                answer = session.next(0.0)
                 yield [] if answer is None else list(self._answered(answer))
 
     def _has_room(self, session: Session) -> bool:
@@ -253,16 +259,21 @@ class ClusterPipeline:
         self._times.add(answer.part.times)
         self._times.embed += answer.seconds
         self._compare(answer.part.arithmetic)
-        asked = self._asked.popleft()
         for (file, content), hits in zip(answer.part.found, answer.hits, strict=True):
             own = file.container or file.path
             while self._waiting[0].file.path != own:
-                asked -= self._waiting[0].items is None
-                yield from self._waiting.popleft().items or ()
+                yield from self._pass_by()
             yield self._settled(_as_seen_here(file, self._waiting[0].file), content, hits)
-        while asked:
-            asked -= self._waiting[0].items is None
-            yield from self._waiting.popleft().items or ()
+        if answer.last:
+            while self._asked[0]:
+                yield from self._pass_by()
+            self._asked.popleft()
+
+    def _pass_by(self) -> Sequence[Item]:
+        """Leave the file at the front, of which all is told, or known."""
+        first = self._waiting.popleft()
+        self._asked[0] -= first.items is None
+        return first.items or ()
 
     def _settled(self, file: FoundFile, content: FreshContent | None, hits: Hits | None) -> Item:
         """A file as it would be here: the worker did not know what is known."""

@@ -1,8 +1,9 @@
 """What a worker of a cluster does: read, decode and embed some files, as one machine would."""
 
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from ..contracts import Content
 from ..decoding.decode import decoder_versions
@@ -16,6 +17,9 @@ from ..pipeline.identify import EmbedOnly
 from ..pipeline.options import PipelineOptions, StageTimes
 from ..pipeline.pipeline import Pipeline
 from ..run import package_versions
+
+PIECE = 256
+"""Files from which on an answer is given in pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,14 @@ class FileWorker:
 
     def __call__(self, files: Sequence[FoundFile]) -> Part:
         """Work on some files."""
+        *before, last = self.pieces(files)
+        return replace(last, found=tuple(chain(*(part.found for part in before), last.found)))
+
+    def pieces(self, files: Sequence[FoundFile]) -> Iterator[Part]:
+        """Work on some files; what is found in a large archive comes as it is found.
+
+        The last piece, which may be empty, has the times of all.
+        """
         times = StageTimes()
         pipeline = Pipeline(
             _Blank(), EmbedOnly(self._embedder), self._options, times, self._decoders
@@ -94,7 +106,10 @@ class FileWorker:
             for item in burst:
                 assert item.content is None or isinstance(item.content, FreshContent)
                 found.append((item.file, item.content))
-        return Part(tuple(found), times, arithmetic(self._embedder))
+            if len(found) >= PIECE:
+                yield Part(tuple(found), StageTimes(), arithmetic(self._embedder))
+                found = []
+        yield Part(tuple(found), times, arithmetic(self._embedder))
 
     def close(self) -> None:
         """End the decoding processes; they end with the worker's own process, too."""

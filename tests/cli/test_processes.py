@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ needs_proc = pytest.mark.skipif(
 def children(parent: int) -> set[int]:
     """Embedding processes of a running scan."""
     found = set()
-    for one in processes("multiprocessing.spawn"):
+    for one in processes("engine.cluster.child"):
         try:
             stat = Path(f"/proc/{one}/stat").read_text()
         except OSError:
@@ -33,7 +34,7 @@ def children(parent: int) -> set[int]:
 
 
 def alive(pids: set[int]) -> bool:
-    return bool(pids & processes("multiprocessing.spawn"))
+    return bool(pids & processes("engine.cluster.child"))
 
 
 def test_the_rows_are_those_of_one_process(
@@ -93,6 +94,39 @@ def test_a_killed_process_loses_nothing(
     assert (process.returncode, stdout, stderr) == (0, "", "")
     assert at < len(plain_rows)  # it was at work
     assert rows(lines) == plain_rows
+
+
+@needs_proc
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.6])
+def test_a_process_that_is_killed_while_it_starts_is_replaced(
+    after: float, mixed: Path, plain_rows: list[dict], tmp_path: Path
+) -> None:
+    workspace = f"ws-started-{after}"
+    build(mixed, workspace)
+    lines = tmp_path / "rows.jsonl"
+    process = start(wanted(mixed, mixed / workspace, lines, *TWO))
+    until(lambda: children(process.pid), process)
+    time.sleep(after)
+    for child in children(process.pid):
+        os.kill(child, signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=100)
+    assert (process.returncode, stdout, stderr) == (0, "", "")
+    assert rows(lines) == plain_rows
+
+
+@needs_proc
+def test_ctrl_c_while_processes_start(mixed: Path, tmp_path: Path) -> None:
+    command = wanted(mixed, mixed / "ws", tmp_path / "rows.jsonl", "--rehash", "--reembed", *TWO)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until(lambda: children(process.pid), process)
+    helpers = children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "interrupted" in stderr and "Traceback" not in stderr
+    until(lambda: not alive(helpers))
 
 
 @needs_proc
@@ -158,6 +192,21 @@ def test_a_file_that_kills_its_decoder_costs_itself_alone(mixed: Path, tmp_path:
     said = {Path(row["path"]).name: row["reason"] for row in rows(lines)}
     assert said.pop("17.png") == "decoder_crashed"
     assert len(said) == 39 and "decoder_crashed" not in said.values()
+
+
+def test_what_goes_wrong_in_a_process_is_told_in_its_words(mixed: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif sys.argv == ['-m']:\n"
+        "    from code_forensics.engine.errors import EngineError\n"
+        "    from code_forensics.engine.pipeline import pipeline\n"
+        "    def wrong(*_, **__):\n        raise EngineError('threads are out', 'take fewer')\n"
+        "    pipeline.Pipeline.__init__ = wrong\n"
+    )
+    command = wanted(mixed, mixed / "ws", tmp_path / "rows.jsonl", "--rehash", *TWO)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "error: threads are out; take fewer\n"
 
 
 @pytest.mark.parametrize(

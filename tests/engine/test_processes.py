@@ -1,21 +1,24 @@
 """Order, loss and end of the processes that embed; those here are threads that answer by plan."""
 
+import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from code_forensics.engine.cluster.messages import pack_answer
+from code_forensics.engine.archives.limits import ArchiveLimits
+from code_forensics.engine.cluster.child import LostError, _pack_setup, _unpack_setup
 from code_forensics.engine.cluster.on_processes import (
     TRIES,
-    LostError,
     ProcessOptions,
     ProcessWorkers,
 )
 from code_forensics.engine.cluster.pipeline import Answer, Session
 from code_forensics.engine.cluster.worker import Part, Setup
-from code_forensics.engine.decoding.decode import Isolation
+from code_forensics.engine.decoding.decode import DecodeOptions, Isolation
+from code_forensics.engine.decoding.layout import Crops
+from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.errors import EngineError
 from code_forensics.engine.files.found import FoundFile
 from code_forensics.engine.pipeline.options import PipelineOptions, StageTimes
@@ -32,12 +35,17 @@ class Child:
         self.killed = threading.Event()
         self.ended = False
 
-    def ask(self, files: Sequence[FoundFile]) -> bytes:
+    @property
+    def alive(self) -> bool:
+        return not (self.killed.is_set() or self.ended)
+
+    def ask(self, files: Sequence[FoundFile]) -> Iterator[Part]:
         for file in files:
             self._plan(file.path, self.setup)
             if self.killed.is_set():
-                raise LostError
-        return pack_answer(Part(tuple((file, None) for file in files), StageTimes(), "here"))
+                raise LostError("it was killed")
+            yield Part(((file, None),), StageTimes(), "here")
+        yield Part((), StageTimes(), "here")
 
     def kill(self) -> None:
         self.killed.set()
@@ -63,9 +71,16 @@ def begin(workers: Workers) -> Session:
     return workers.session(PipelineOptions(), lambda part: Answer(part, (None,) * len(part.found)))
 
 
-def paths(answer: Answer | None) -> list[str]:
-    assert answer is not None
-    return [file.path for file, _ in answer.part.found]
+def paths(session: Session) -> list[str]:
+    """The files of the next part, of which all pieces come one after the other."""
+    told, deadline = [], time.monotonic() + 20
+    while time.monotonic() < deadline:
+        answer = session.next(1)
+        if answer is not None:  # else another part's was the first to come
+            told += [file.path for file, _ in answer.part.found]
+            if answer.last:
+                return told
+    raise TimeoutError
 
 
 def test_answers_come_in_the_order_of_the_parts_however_long_each_takes() -> None:
@@ -74,13 +89,11 @@ def test_answers_come_in_the_order_of_the_parts_however_long_each_takes() -> Non
     told, most = [], 0
     for number in range(40):
         while not session.room:
-            answer = session.next(5)
-            told += paths(answer) if answer else []
+            told += paths(session)
         session.submit([FoundFile(str(2 * number)), FoundFile(str(2 * number + 1))])
         most = max(most, 2 * (number + 1) - len(told))
     while len(told) < 80:
-        answer = session.next(5)
-        told += paths(answer) if answer else []
+        told += paths(session)
     assert told == [str(number) for number in range(80)]
     assert most <= 2 * 9  # three parts for each
     assert len(workers.children) == 3  # each for all of its parts
@@ -91,33 +104,95 @@ def test_answers_come_in_the_order_of_the_parts_however_long_each_takes() -> Non
 def test_a_lost_process_is_replaced_by_one_that_decodes_with_care() -> None:
     def plan(path: str, setup: Setup) -> None:
         if path == "bad" and setup.options.decode.isolation is not Isolation.ALL:
-            raise LostError
+            raise LostError("gone")
 
     workers = Workers(1, plan)
     session = begin(workers)
     for path in ("good", "bad", "last"):
         session.submit([FoundFile(path)])
-    assert [paths(session.next(5)) for _ in range(3)] == [["good"], ["bad"], ["last"]]
+    assert [paths(session) for _ in range(3)] == [["good"], ["bad"], ["last"]]
     session.close()
-    first, second = workers.children
-    assert first.ended and not second.ended
+    first, second, third = workers.children
+    assert first.ended and second.ended and not third.ended  # care is for the lost part alone
+    assert third.setup == first.setup
     assert second.setup.options == replace(
         first.setup.options,
         decode=replace(first.setup.options.decode, isolation=Isolation.ALL),
     )
 
 
+def test_what_was_told_before_a_process_was_lost_is_not_told_again() -> None:
+    lost = iter((False, False, True))
+
+    def plan(path: str, _: Setup) -> None:
+        if path == "c" and next(lost, False):
+            raise LostError("gone")
+
+    workers = Workers(1, plan)
+    session = begin(workers)
+    for _ in range(4):
+        session.submit([FoundFile(path) for path in "abcd"])
+    assert [paths(session) for _ in range(4)] == [list("abcd")] * 4
+    session.close()
+    assert len(workers.children) == 3
+
+
+def test_a_large_part_waits_for_its_turn_with_few_pieces() -> None:
+    asked: list[str] = []
+    may_go = threading.Event()
+
+    def plan(path: str, _: Setup) -> None:
+        asked.append(path)
+        if path == "first":
+            assert may_go.wait(20)
+
+    session = begin(Workers(2, plan))
+    session.submit([FoundFile("first")])
+    session.submit([FoundFile(str(number)) for number in range(50)])
+    deadline = time.monotonic() + 5
+    while len(asked) < 10 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.05)
+    assert 9 <= len(asked) <= 13 and not session.ready
+    may_go.set()
+    assert paths(session) == ["first"]
+    assert paths(session) == [str(number) for number in range(50)]
+    session.close()
+
+
+def test_a_process_that_was_lost_at_rest_costs_no_care() -> None:
+    workers = Workers(1, lambda _path, _setup: None)
+    for path in ("a", "b"):
+        session = begin(workers)
+        session.submit([FoundFile(path)])
+        assert paths(session) == [path]
+        session.close()
+        workers.children[-1].kill()
+    assert len(workers.children) == 2
+    assert workers.children[1].setup == workers.children[0].setup
+
+
+def test_a_setup_arrives_as_it_was() -> None:
+    decode = DecodeOptions(7, 8, 9.5, Isolation.ALL, views=ViewPlan(Crops.GRID, probe=True))
+    options = PipelineOptions(3, 4, 5, decode, ArchiveLimits(depth=2), 6, provenance=False)
+    checkpoint = replace(draw_checkpoint(SMALL), origin="ä\udcff", revision="r")
+    for one in (options, PipelineOptions()):
+        setup = Setup(checkpoint, "cuda", one, {"torch": "1"})
+        header, weights = _pack_setup(setup)
+        assert _unpack_setup(json.loads(json.dumps(header)), weights) == setup
+
+
 def test_files_that_bring_down_each_process_end_the_run_after_what_came_before() -> None:
     def plan(path: str, _: Setup) -> None:
         if path == "bad":
-            raise LostError
+            raise LostError("gone")
 
     workers = Workers(2, plan)
     session = begin(workers)
     for path in ("good", "bad"):
         session.submit([FoundFile(path)])
-    assert paths(session.next(5)) == ["good"]
-    with pytest.raises(EngineError, match=f"{TRIES} processes .* from 'bad' on"):
+    assert paths(session) == ["good"]
+    with pytest.raises(EngineError, match=f"{TRIES} processes .* from 'bad' on; of the last gone"):
         session.next(5)
     session.close()
     assert sum(child.ended for child in workers.children) == TRIES

@@ -1,0 +1,224 @@
+"""A process that reads, decodes and embeds, and what it and the process that started it say.
+
+Started as ``python -P -m``, with a session of its own, so that Ctrl-C in a terminal is for its
+parent alone; it ends when its input does. First it is told its setup, then files again and again;
+it answers with what it found, piece by piece, and the end of it, or with what went wrong.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from ..archives.limits import ArchiveLimits
+from ..decoding.decode import Isolation
+from ..embedding.checkpoint import Checkpoint
+from ..errors import EngineError
+from ..files.found import FoundFile
+from ..isolation.framing import BrokenMessageError, receive, send
+from ..isolation.messages import Request, Work
+from ..isolation.rights import standard_pipes
+from ..pipeline.options import PipelineOptions
+from .messages import pack_answer, pack_files, unpack_answer, unpack_files
+from .worker import FileWorker, Part, Setup
+
+_LAST_SECONDS = 5.0
+_MOST = sys.maxsize
+_FAULT = 20_000  # characters of a traceback
+
+_log = logging.getLogger(__name__)
+
+
+class LostError(Exception):
+    """A process has ended over its work; says how."""
+
+
+class FaultError(Exception):
+    """Something went wrong in a process that nobody has foreseen; says where."""
+
+
+class Child:
+    """A process with an encoder; one thread may talk to it at a time."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Start it; it is told its setup with its first files.
+
+        Raises:
+            EngineError: It cannot be started.
+        """
+        self.setup = setup
+        self._told = False
+        self._process: subprocess.Popen[bytes]
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            scarce = error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+            hint = "ask for fewer with --processes" if scarce else "scan without --processes"
+            raise EngineError(f"no further process can be started ({error})", hint) from error
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def ask(self, files: Sequence[FoundFile]) -> Iterator[Part]:
+        """Have it work on some files.
+
+        Yields:
+            What it found, in pieces.
+
+        Raises:
+            LostError: It is gone.
+            EngineError: It cannot work.
+            FaultError: It did something wrong.
+        """
+        source, sink = self._process.stdout, self._process.stdin
+        assert source is not None
+        assert sink is not None
+        try:
+            if not self._told:
+                send(sink, *_pack_setup(self.setup))
+                self._told = True
+            send(sink, {"files": len(files)}, pack_files(files))
+            while True:
+                header, message = receive(source, _MOST)
+                if "error" in header:
+                    raise EngineError(str(header["error"]), str(header["hint"]))
+                if "fault" in header:
+                    raise FaultError(str(header["fault"]))
+                for note in header.get("notes", ()):
+                    _log.warning("%s", note)
+                if "end" in header:
+                    return
+                answer = unpack_answer(message)
+                assert isinstance(answer, Part)  # errors come in another way
+                yield answer
+        except (OSError, ValueError, BrokenMessageError) as error:  # ValueError: closed meanwhile
+            raise LostError(self._end_in_words()) from error
+
+    def kill(self) -> None:
+        """Kill it: whoever talks to it hears that it is lost."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Kill it, and forget it."""
+        self._process.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):  # what was not sent is lost
+                    stream.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_SECONDS)
+
+    def _end_in_words(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(_LAST_SECONDS)
+            if code >= 0:
+                return f"it ended with code {code}"
+            with contextlib.suppress(ValueError):
+                return f"it was ended by {signal.Signals(-code).name}"
+        return "it does not answer"
+
+
+def _pack_setup(setup: Setup) -> tuple[dict[str, Any], bytes]:
+    """As a message; the weights behind it."""
+    options, checkpoint = setup.options, setup.checkpoint
+    archives = None if options.archives is None else asdict(options.archives)
+    header = {
+        "device": setup.device,
+        "versions": dict(setup.versions),
+        "config": checkpoint.config.decode("latin-1"),
+        "origin": checkpoint.origin,
+        "revision": checkpoint.revision,
+        "workers": options.workers,
+        "window": options.window,
+        "budget": options.budget,
+        "frames": options.frames,
+        "provenance": options.provenance,
+        "archives": archives,
+        "decode": Request(Work.DECODE, options.decode).header(),
+        "isolation": options.decode.isolation.value,
+        "region": options.decode.region,
+    }
+    return header, checkpoint.weights
+
+
+def _unpack_setup(said: dict[str, Any], weights: bytes) -> Setup:
+    """From :func:`_pack_setup`."""
+    decode = replace(
+        Request.of(said["decode"]).options,
+        isolation=Isolation(said["isolation"]),
+        region=said["region"],
+    )
+    options = PipelineOptions(
+        said["workers"],
+        said["window"],
+        said["budget"],
+        decode,
+        None if said["archives"] is None else ArchiveLimits(**said["archives"]),
+        said["frames"],
+        said["provenance"],
+    )
+    config = said["config"].encode("latin-1")
+    checkpoint = Checkpoint(weights, config, said["origin"], said["revision"])
+    return Setup(checkpoint, said["device"], options, said["versions"])
+
+
+class _Notes(logging.Handler):
+    """Keeps warnings, for the process that somebody looks at."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.lines.append(record.getMessage())
+
+    def taken(self) -> list[str]:
+        """Those since the last time."""
+        lines, self.lines = self.lines, []
+        return lines
+
+
+def main() -> None:
+    """Serve on standard input and output."""
+    source, sink = standard_pipes()
+    logging.getLogger().addHandler(notes := _Notes())
+    work: FileWorker | None = None
+    with contextlib.suppress(BrokenMessageError, BrokenPipeError):
+        said, data = receive(source, _MOST)
+        while True:
+            _, files = receive(source, _MOST)
+            try:
+                if work is None:
+                    work = FileWorker(_unpack_setup(said, data))
+                    data = b""  # the encoder has its own copy
+                for part in work.pieces(unpack_files(files)):
+                    send(sink, {"notes": notes.taken()}, pack_answer(part))
+                send(sink, {"notes": notes.taken(), "end": True})
+            except EngineError as error:
+                send(sink, {"error": str(error), "hint": error.hint})
+            except MemoryError:
+                os._exit(1)  # what is left is not to be relied on
+            except (BrokenMessageError, BrokenPipeError):
+                raise
+            except Exception:
+                send(sink, {"fault": traceback.format_exc()[-_FAULT:]})
+
+
+if __name__ == "__main__":
+    main()
