@@ -14,19 +14,19 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
-from typing import Any
 
-from ..archives.limits import ArchiveLimits
-from ..decoding.decode import Isolation
-from ..embedding.checkpoint import Checkpoint
 from ..errors import EngineError
 from ..files.found import FoundFile
 from ..isolation.framing import BrokenMessageError, receive, send
-from ..isolation.messages import Request, Work
 from ..isolation.rights import standard_pipes
-from ..pipeline.options import PipelineOptions
-from .messages import pack_answer, pack_files, unpack_answer, unpack_files
+from .messages import (
+    pack_answer,
+    pack_files,
+    pack_setup,
+    unpack_answer,
+    unpack_files,
+    unpack_setup,
+)
 from .worker import FileWorker, Part, Setup
 
 _LAST_SECONDS = 5.0
@@ -90,7 +90,7 @@ class Child:
         assert sink is not None
         try:
             if not self._told:
-                send(sink, *_pack_setup(self.setup))
+                send(sink, *pack_setup(self.setup))
                 self._told = True
             send(sink, {"files": len(files)}, pack_files(files))
             while True:
@@ -133,50 +133,6 @@ class Child:
         return "it does not answer"
 
 
-def _pack_setup(setup: Setup) -> tuple[dict[str, Any], bytes]:
-    """As a message; the weights behind it."""
-    options, checkpoint = setup.options, setup.checkpoint
-    archives = None if options.archives is None else asdict(options.archives)
-    header = {
-        "device": setup.device,
-        "versions": dict(setup.versions),
-        "config": checkpoint.config.decode("latin-1"),
-        "origin": checkpoint.origin,
-        "revision": checkpoint.revision,
-        "workers": options.workers,
-        "window": options.window,
-        "budget": options.budget,
-        "frames": options.frames,
-        "provenance": options.provenance,
-        "archives": archives,
-        "decode": Request(Work.DECODE, options.decode).header(),
-        "isolation": options.decode.isolation.value,
-        "region": options.decode.region,
-    }
-    return header, checkpoint.weights
-
-
-def _unpack_setup(said: dict[str, Any], weights: bytes) -> Setup:
-    """From :func:`_pack_setup`."""
-    decode = replace(
-        Request.of(said["decode"]).options,
-        isolation=Isolation(said["isolation"]),
-        region=said["region"],
-    )
-    options = PipelineOptions(
-        said["workers"],
-        said["window"],
-        said["budget"],
-        decode,
-        None if said["archives"] is None else ArchiveLimits(**said["archives"]),
-        said["frames"],
-        said["provenance"],
-    )
-    config = said["config"].encode("latin-1")
-    checkpoint = Checkpoint(weights, config, said["origin"], said["revision"])
-    return Setup(checkpoint, said["device"], options, said["versions"])
-
-
 class _Notes(logging.Handler):
     """Keeps warnings, for the process that somebody looks at."""
 
@@ -205,7 +161,7 @@ def main() -> None:
             _, files = receive(source, _MOST)
             try:
                 if work is None:
-                    work = FileWorker(_unpack_setup(said, data))
+                    work = FileWorker(unpack_setup(said, data))
                     data = b""  # the encoder has its own copy
                 for part in work.pieces(unpack_files(files)):
                     send(sink, {"notes": notes.taken()}, pack_answer(part))

@@ -8,16 +8,20 @@ its contents, one after the other.
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..archives.limits import ArchiveLimits
+from ..decoding.decode import Isolation
+from ..embedding.checkpoint import Checkpoint
 from ..errors import EngineError
 from ..files.found import FoundFile, FreshContent
-from ..pipeline.options import StageTimes
-from .worker import Part
+from ..isolation.messages import Request, Work
+from ..pipeline.options import PipelineOptions, StageTimes
+from .worker import Part, Setup
 
 _LENGTH = struct.Struct(">Q")
 _ARRAYS = frozenset({"vector", "views"})  # of a content: its first vector, and its further ones
@@ -86,6 +90,50 @@ def unpack_answer(message: bytes) -> Part | EngineError:
             f"a worker's answer makes no sense ({type(error).__name__}: {error})",
             "install the same version of code-forensics on every node",
         ) from error
+
+
+def pack_setup(setup: Setup) -> tuple[dict[str, Any], bytes]:
+    """What a process of this machine has to know, and the weights behind it."""
+    options, checkpoint = setup.options, setup.checkpoint
+    archives = None if options.archives is None else asdict(options.archives)
+    header = {
+        "device": setup.device,
+        "versions": dict(setup.versions),
+        "config": checkpoint.config.decode("latin-1"),
+        "origin": checkpoint.origin,
+        "revision": checkpoint.revision,
+        "workers": options.workers,
+        "window": options.window,
+        "budget": options.budget,
+        "frames": options.frames,
+        "provenance": options.provenance,
+        "archives": archives,
+        "decode": Request(Work.DECODE, options.decode).header(),
+        "isolation": options.decode.isolation.value,
+        "region": options.decode.region,
+    }
+    return header, checkpoint.weights
+
+
+def unpack_setup(said: dict[str, Any], weights: bytes) -> Setup:
+    """From :func:`pack_setup`."""
+    decode = replace(
+        Request.of(said["decode"]).options,
+        isolation=Isolation(said["isolation"]),
+        region=said["region"],
+    )
+    options = PipelineOptions(
+        said["workers"],
+        said["window"],
+        said["budget"],
+        decode,
+        None if said["archives"] is None else ArchiveLimits(**said["archives"]),
+        said["frames"],
+        said["provenance"],
+    )
+    config = said["config"].encode("latin-1")
+    checkpoint = Checkpoint(weights, config, said["origin"], said["revision"])
+    return Setup(checkpoint, said["device"], options, said["versions"])
 
 
 def _pack(header: dict[str, Any], vectors: NDArray[np.float32] | None = None) -> bytes:

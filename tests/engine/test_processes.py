@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 from code_forensics.engine.archives.limits import ArchiveLimits
-from code_forensics.engine.cluster.child import LostError, _pack_setup, _unpack_setup
+from code_forensics.engine.cluster.child import LostError
+from code_forensics.engine.cluster.messages import pack_setup, unpack_setup
 from code_forensics.engine.cluster.on_processes import (
     TRIES,
     ProcessOptions,
@@ -178,8 +179,8 @@ def test_a_setup_arrives_as_it_was() -> None:
     checkpoint = replace(draw_checkpoint(SMALL), origin="ä\udcff", revision="r")
     for one in (options, PipelineOptions()):
         setup = Setup(checkpoint, "cuda", one, {"torch": "1"})
-        header, weights = _pack_setup(setup)
-        assert _unpack_setup(json.loads(json.dumps(header)), weights) == setup
+        header, weights = pack_setup(setup)
+        assert unpack_setup(json.loads(json.dumps(header)), weights) == setup
 
 
 def test_files_that_bring_down_each_process_end_the_run_after_what_came_before() -> None:
