@@ -12,6 +12,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -156,7 +157,7 @@ class _Place:
 
 
 class _Stream:
-    """A session: one thread for each process gives it parts, and finishes what it answers."""
+    """A session: one thread for each process gives it parts, others finish what it answers."""
 
     def __init__(self, workers: ProcessWorkers, setup: Setup, finish: Finish) -> None:
         self._workers = workers
@@ -165,7 +166,9 @@ class _Stream:
         self._parts: SimpleQueue[tuple[int, Sequence[FoundFile]] | None] = SimpleQueue()
         self._answers: SimpleQueue[tuple[_Place, Answer | BaseException]] = SimpleQueue()
         self._early: list[tuple[_Place, Answer | BaseException]] = []  # a heap
-        self._submitted = self._handed_out = 0
+        self._submitted = 0
+        self._due = _Place(0, 0)  # of the answer that is handed out next
+        self._finishers = ThreadPoolExecutor(workers.number, "finisher")
         self._threads: list[threading.Thread] = []
         self._busy: set[Child] = set()
         self._turn = threading.Condition()
@@ -175,14 +178,14 @@ class _Stream:
     @property
     def room(self) -> bool:
         """Whether more files are wanted."""
-        return self._submitted - self._handed_out < _AHEAD * self._workers.number
+        return self._submitted - self._due.part < _AHEAD * self._workers.number
 
     @property
     def ready(self) -> bool:
         """Whether the next answer is there."""
         while not self._answers.empty():
             heapq.heappush(self._early, self._answers.get())
-        return bool(self._early) and self._early[0][0].part == self._handed_out
+        return bool(self._early) and self._early[0][0] == self._due
 
     def submit(self, part: Sequence[FoundFile]) -> None:
         """Give files to the next process that is free.
@@ -217,8 +220,10 @@ class _Stream:
         if isinstance(answer, BaseException):
             raise answer
         if answer.last:
-            self._handed_out += 1
+            self._due = _Place(place.part + 1, 0)
             del self._pieces[place.part]
+        else:
+            self._due = _Place(place.part, place.piece + 1)
         return answer
 
     def close(self) -> None:
@@ -232,35 +237,42 @@ class _Stream:
             self._parts.put(None)
         for thread in self._threads:
             thread.join(_LAST_SECONDS)
+        self._finishers.shutdown(wait=False, cancel_futures=True)
 
     def _serve_parts(self) -> None:
         """What each thread does: parts, until there are none."""
         child: Child | None = None
         while (job := self._parts.get()) is not None and not self._closed:
-            number, files = job
-            piece = 0
+            place = _Place(job[0], 0)
             try:
-                work = _Work(self, number, files, child)
-                answer: Answer | None = None
+                work = _Work(self, job[1], child)
+                held: Part | None = None
                 for part in work.pieces():
-                    if answer is not None:  # so that the last one can say that it is
-                        self._put(_Place(number, piece), replace(answer, last=False))
-                        piece += 1
-                    answer = self._finish(part)
+                    if held is not None:  # so that the last one can be told from the others
+                        self._finish_soon(place, held, last=False)
+                        place = _Place(place.part, place.piece + 1)
+                    held = part
                 child = work.child
-                assert answer is not None
-                self._put(_Place(number, piece), answer)
+                assert held is not None
+                self._finish_soon(place, held, last=True)
             except BaseException as error:
-                self._put(_Place(number, piece), error)
+                self._answers.put((place, error))
                 return
         if child is not None:
             self._workers.give_back(child)
 
-    def _put(self, place: _Place, answer: Answer | BaseException) -> None:
-        """Hand over a piece, when not too many of its part wait for their turn."""
+    def _finish_soon(self, place: _Place, part: Part, last: bool) -> None:
+        """Finish a piece while its process goes on, but not many of a part before their turn."""
         with self._turn:
             self._turn.wait_for(lambda: self._closed or self._pieces[place.part] < _PIECES)
             self._pieces[place.part] += 1
+        self._finishers.submit(self._finish_now, place, part, last)
+
+    def _finish_now(self, place: _Place, part: Part, last: bool) -> None:
+        try:
+            answer: Answer | BaseException = replace(self._finish(part), last=last)
+        except BaseException as error:  # the run ends with it, whatever it is
+            answer = error
         self._answers.put((place, answer))
 
     @contextlib.contextmanager
@@ -290,11 +302,8 @@ class _Stream:
 class _Work:
     """One part, with as many processes as it takes."""
 
-    def __init__(
-        self, stream: _Stream, number: int, files: Sequence[FoundFile], child: Child | None
-    ) -> None:
+    def __init__(self, stream: _Stream, files: Sequence[FoundFile], child: Child | None) -> None:
         self._stream = stream
-        self._number = number
         self._files = files
         self.child = child  # for the next part; None where that needs a new one
         if child is not None and not child.alive:  # it was lost at rest
