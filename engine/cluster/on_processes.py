@@ -26,12 +26,11 @@ from ..files.found import FoundFile
 from ..pipeline.options import PipelineOptions
 from .child import Child, LostError
 from .pipeline import Answer, Finish, Session, Workers
-from .worker import Part, Setup, versions
+from .worker import CPU_PART, Part, Setup, versions
 
 TRIES = 4
 """How often files are given to a process before a run gives up on them, each time lost with it."""
 
-_CPU_PART = 32  # files that a process takes at a time
 _AHEAD = 3  # parts that are on their way, for each process
 _PIECES = 8  # of a part that wait for their turn; its process waits with the next one
 _LEAST_BUDGET = 32 << 20
@@ -103,7 +102,7 @@ class ProcessWorkers(Workers):
     @property
     def part(self) -> int:
         """Files that a process takes well at a time."""
-        return CUDA_BATCH if self._device == "cuda" else _CPU_PART
+        return CUDA_BATCH if self._device == "cuda" else CPU_PART
 
     def session(self, options: PipelineOptions, finish: Finish) -> Session:
         """Begin a run."""

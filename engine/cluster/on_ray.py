@@ -25,7 +25,7 @@ from ..pipeline.pipeline import HEARTBEAT
 from .messages import pack_answer, pack_files, unpack_answer, unpack_files
 from .pipeline import Finish, Session, Workers
 from .rounds import Rounds
-from .worker import FileWorker, Part, Setup, versions
+from .worker import CPU_PART, FileWorker, Part, Setup, versions
 
 LOCAL = "local"
 """The address of a cluster that is started on this machine, for this run."""
@@ -35,9 +35,6 @@ TRIES = 4
 
 NODE_LOST = 90.0
 """Seconds within which a cluster notices that a node of several is gone."""
-
-CPU_PART = 32
-"""Files that a worker takes at a time: half a second's work, or a few seconds'."""
 
 _READY = 64  # parts that wait for this machine, at most
 _STORE = 512 << 20  # bytes of a local cluster's shared memory

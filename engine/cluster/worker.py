@@ -18,6 +18,9 @@ from ..pipeline.options import PipelineOptions, StageTimes
 from ..pipeline.pipeline import Pipeline
 from ..run import package_versions
 
+CPU_PART = 32
+"""Files that a worker without a GPU takes at a time: half a second's work, or a few seconds'."""
+
 PIECE = 256
 """Files from which on an answer is given in pieces."""
 

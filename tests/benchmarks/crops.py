@@ -6,9 +6,9 @@ UNPACKED holds the packages of ``train/recipes/pictures.csv`` (see
 ``code_forensics.train.starter.pictures``). First the whole pictures of sources that did not train
 the starter, each once: the photographs as their files are, those of the list made small as web
 sites show them, all of them brought to the size, the shape and the compression of a cover drawn for
-each (so that these tell nothing), and the generated covers. Each source is judged by the starter without its
-references, so thresholds are fitted again without them; the last column is what thresholds fitted
-on the photographs themselves would find. Then, with ``--reconstruct``, photographs
+each (so that these tell nothing), and the generated covers. Each source is judged by the starter
+without its references, so thresholds are fitted again without them; the last column is what
+thresholds fitted on the photographs themselves would find. Then, with ``--reconstruct``, photographs
 against themselves: large ones of such sources, cut to 768 x 768, and each passed through one of the
 autoencoders; all JPEG of quality 90. Intervals are a bootstrap over pictures. Not a test: it prints.
 """
