@@ -72,8 +72,7 @@ class Ledger:
                 status = Status.SCANNED if item.embedded else Status.CACHED
             else:
                 status = Status.DUPLICATE if item.opened else Status.CACHED
-            facts = _facts(file, content, status, None)
-            result = judged(facts, judgement, duplicate_of=first, precision=content.precision)
+            result = judged(_facts(file, content, status, None, first), judgement)
         self._rows.append((file, content, result))
 
     def copy(self, result: FileResult) -> None:
@@ -96,11 +95,10 @@ class Ledger:
         return [result for _, _, result in rows]
 
 
-def judged(facts: FileResult, judgement: Judgement, **others: Any) -> FileResult:
-    """A row with another judgement, and perhaps other values of further attributes."""
+def judged(facts: FileResult, judgement: Judgement) -> FileResult:
+    """A row with another judgement."""
     return replace(
         facts,
-        **others,
         reason=judgement.reason,
         knn=judgement.knn,
         verdict=judgement.verdict,
@@ -142,7 +140,11 @@ def _provenance(file: FoundFile, content: Content) -> Mapping[str, Any]:
 
 
 def _facts(
-    file: FoundFile, content: Content | None, status: Status, reason: str | None
+    file: FoundFile,
+    content: Content | None,
+    status: Status,
+    reason: str | None,
+    duplicate_of: str | None = None,
 ) -> FileResult:
     several = content if content and (content.frames or 1) > 1 else None
     return FileResult(
@@ -154,6 +156,8 @@ def _facts(
         height=content.height if content else None,
         status=status,
         reason=reason,
+        duplicate_of=duplicate_of,
+        precision=content.precision if content else None,
         provenance=_provenance(file, content) if content else {},
         detail=file.detail or (content.detail if content else None),
         container=file.container,

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..decoding.decode import Isolation
 from ..embedding.checkpoint import Checkpoint
@@ -78,12 +77,7 @@ class Processes:
         """Nothing is started yet."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the processes; those at work have ended with their session."""
         for workers in self._workers:
             workers.close()
@@ -117,6 +111,14 @@ class ProcessWorkers(Workers):
         own = replace(options, workers=threads, budget=budget)
         return Setup(self._checkpoint, self._device, own, versions())
 
+    def start(self, setup: Setup) -> Child:
+        """A new process.
+
+        Raises:
+            EngineError: None can be started.
+        """
+        return Child(setup)
+
     def take(self, setup: Setup) -> Child:
         """A process at rest, or a new one.
 
@@ -127,7 +129,7 @@ class ProcessWorkers(Workers):
             with self._lock:
                 child = self._idle.pop() if self._idle else None
             if child is None:
-                return Child(setup)
+                return self.start(setup)
             if child.alive and child.setup == setup:
                 return child
             child.end()
@@ -147,8 +149,7 @@ class ProcessWorkers(Workers):
             child.end()
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Place:
+class _Place(NamedTuple):
     """Where an answer belongs: the part's number, and the piece's in it."""
 
     part: int
@@ -295,7 +296,9 @@ class _Stream:
         """
         if self._closed:
             raise EngineError("the session is closed", "")
-        return self._workers.take(_careful(self._setup) if careful else self._setup)
+        if careful:
+            return self._workers.start(_careful(self._setup))
+        return self._workers.take(self._setup)
 
 
 class _Work:

@@ -10,7 +10,17 @@ import pytest
 from code_forensics.index.workspace import Workspace
 
 from tests.cli.in_process import run as here
-from tests.cli.whole_scans import BIN, build, digest, processes, rows, start, until, wanted
+from tests.cli.whole_scans import (
+    BIN,
+    build,
+    check_same_build,
+    digest,
+    processes,
+    rows,
+    start,
+    until,
+    wanted,
+)
 from tests.conftest import draw_photo
 
 TWO = ("--processes", "2")
@@ -68,16 +78,7 @@ def test_every_view_and_frame(mixed: Path, tmp_path: Path) -> None:
 
 
 def test_a_build_is_the_same_gallery(mixed: Path, tmp_path: Path) -> None:
-    command = [
-        *(str(BIN / "code-index"), "build", "g", "--real", str(mixed / "rough"), "-q", *TWO),
-        *("--fake", str(mixed / "smooth"), "--weights", str(mixed / "encoder")),
-        *("--workspace", str(tmp_path / "ws")),
-    ]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    said = "built g: 24 real and 24 fake references\n"
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", said)
-    with Workspace(tmp_path / "ws") as space, Workspace(mixed / "ws") as expected:
-        assert space.galleries.info("g").sha256 == expected.galleries.info("g").sha256
+    check_same_build(mixed, tmp_path / "ws", *TWO)
 
 
 @needs_proc

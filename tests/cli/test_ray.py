@@ -14,7 +14,16 @@ import pytest
 from code_forensics.index.workspace import Workspace
 
 from tests.cli.in_process import run as here
-from tests.cli.whole_scans import BIN, build, digest, processes, rows, start, until, wanted
+from tests.cli.whole_scans import (
+    build,
+    check_same_build,
+    digest,
+    processes,
+    rows,
+    start,
+    until,
+    wanted,
+)
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/cmdline").exists(), reason="workers are found in /proc"
@@ -84,16 +93,7 @@ def test_a_cluster_of_its_own(mixed: Path, plain_rows: list[dict], tmp_path: Pat
 
 
 def test_a_build_is_the_same_gallery(mixed: Path, cluster: str, tmp_path: Path) -> None:
-    command = [
-        *(str(BIN / "code-index"), "build", "g", "--real", str(mixed / "rough"), "-q"),
-        *("--fake", str(mixed / "smooth"), "--weights", str(mixed / "encoder")),
-        *("--workspace", str(tmp_path / "ws"), "--ray", cluster, "--ray-workers", "1:2"),
-    ]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    said = "built g: 24 real and 24 fake references\n"
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", said)
-    with Workspace(tmp_path / "ws") as space, Workspace(mixed / "ws") as expected:
-        assert space.galleries.info("g").sha256 == expected.galleries.info("g").sha256
+    check_same_build(mixed, tmp_path / "ws", "--ray", cluster, "--ray-workers", "1:2")
 
 
 def test_a_killed_worker_loses_nothing(

@@ -20,6 +20,20 @@ def build(folder: Path, workspace: str) -> None:
     )
 
 
+def check_same_build(folder: Path, workspace: Path, *further: str) -> None:
+    """A build by others than this process gives the gallery of :func:`build`, and says so."""
+    command = [
+        *(str(BIN / "code-index"), "build", "g", "--real", str(folder / "rough"), "-q"),
+        *("--fake", str(folder / "smooth"), "--weights", str(folder / "encoder")),
+        *("--workspace", str(workspace), *further),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    said = "built g: 24 real and 24 fake references\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", said)
+    with Workspace(workspace) as space, Workspace(folder / "ws") as expected:
+        assert space.galleries.info("g").sha256 == expected.galleries.info("g").sha256
+
+
 def wanted(folder: Path, workspace: Path, lines: Path, *further: str) -> list[str]:
     return [
         *(str(BIN / "code-scan"), str(folder / "photos"), "--archives", "-q"),

@@ -63,7 +63,7 @@ class Workers(ProcessWorkers):
         self.children: list[Child] = []
         self.plan = plan
 
-    def take(self, setup: Setup) -> Child:  # type: ignore[override]
+    def start(self, setup: Setup) -> Child:  # type: ignore[override]
         self.children.append(Child(setup, self.plan))
         return self.children[-1]
 
