@@ -5,11 +5,16 @@ from collections.abc import Iterable
 from ..engine.embedding.embed import Embedder, Precision, bfloat16_pays
 from ..engine.embedding.precision import Audit, PrecisionBand, Safeguard, arithmetic, cosine_band
 from ..engine.errors import DeviceError
+from ..engine.judging.judge import Judge
 from ..index.gallery_records import GalleryInfo
 from ..index.workspace import Workspace
 from .console import say
 from .encoders import EncoderChoice, checkpoint_of_gallery
 from .options import DeviceChoice, PrecisionChoice
+
+LEAST_SETTLED = 0.5
+"""Share of pictures that reduced precision has to settle: what it does not settle needs both, and
+float32 alone takes about twice as long."""
 
 
 def embedders_of_gallery(
@@ -33,6 +38,26 @@ def embedders_of_gallery(
     reduced = Embedder(checkpoint, choice.device.value, precision)
     band = band_of_gallery(workspace, gallery, reduced, exact, k)
     return reduced, Safeguard(exact, Audit(band))
+
+
+def if_it_pays(
+    embedder: Embedder, safeguard: Safeguard | None, judge: Judge
+) -> tuple[Embedder, Safeguard | None]:
+    """What :func:`embedders_of_gallery` gave, or float32 alone where most would need that anyway.
+
+    What is to be expected follows from the gallery's own references, so that the same scan embeds
+    in the same precision each time.
+    """
+    if safeguard is None:
+        return embedder, None
+    settled = judge.share_settled(safeguard.audit.band.width)
+    if settled is None or settled >= LEAST_SETTLED:
+        return embedder, safeguard
+    say(
+        f"{embedder.precision} would settle {settled:.0%} of pictures like the gallery's"
+        " references: embedding in float32, which is faster then"
+    )
+    return safeguard.exact, None
 
 
 def band_of_gallery(

@@ -39,7 +39,7 @@ from .encoders import EncoderChoice, checkpoint_of_gallery
 from .formats import Wanted
 from .judging import Classifier
 from .options import PrecisionChoice
-from .precision import embedders_of_gallery
+from .precision import embedders_of_gallery, if_it_pays
 from .progress import Busiest, Meter, meter
 from .running import EXIT_INTERRUPTED, interruptible
 from .session import head_of_gallery, identity_of, judge_of_gallery
@@ -182,6 +182,7 @@ class ScanSession:
             encoder = replace(encoder, precision=PrecisionChoice.FLOAT32)
         embedder, safeguard = embedders_of_gallery(space, info, encoder, k)
         judge = judge_of_gallery(space, info, request.judging, head)
+        embedder, safeguard = if_it_pays(embedder, safeguard, judge)
         plan = ViewPlan(request.crops or Crops(space.crops_of_gallery(info.name)), request.probe)
         on_gpu = embedder.device.type == "cuda"
         opened = space.galleries.open(info.name, request.exact_search, on_gpu)

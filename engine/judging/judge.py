@@ -187,6 +187,18 @@ class Judge:
         sure: Booleans = steady & (decisions.reasons != Inconclusive.PRECISION)
         return sure
 
+    def share_settled(self, band: float) -> float | None:
+        """Share of the gallery's held-out references whose answers cannot change within a band.
+
+        What pictures like them let expect; None where no reference could be scored.
+        """
+        scores = self._assessment.scores
+        if not len(scores.labels):
+            return None
+        keys = np.zeros(scores.real_similarities.shape, np.int64)  # which they are does not matter
+        hits = Hits(keys, scores.real_similarities, keys, scores.fake_similarities)
+        return float(self.settled(hits, band).mean())
+
     def steady(self, query: Query) -> bool:
         """Tell whether a picture's answer is the same anywhere in its band.
 

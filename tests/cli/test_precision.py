@@ -11,6 +11,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from code_forensics.cli.precision import LEAST_SETTLED
 from code_forensics.engine.decoding.decode import Decoded, decode
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
@@ -45,9 +46,12 @@ def _crop(path: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module", autouse=True)
 def small_sample() -> Iterator[None]:
-    """Bands rest on 32 pictures, not 256, for the sake of time."""
+    """Bands rest on 32 pictures, not 256, for the sake of time, and are lived with however wide."""
     measure = partial(cosine_band, crops=calibration_crops(32))
-    with mock.patch("code_forensics.cli.precision.cosine_band", measure):
+    with (
+        mock.patch("code_forensics.cli.precision.cosine_band", measure),
+        mock.patch("code_forensics.cli.precision.LEAST_SETTLED", 0.0),
+    ):
         yield
 
 
@@ -165,6 +169,24 @@ def test_the_band_is_measured_once_and_recorded(scene: Scene, space: Path) -> No
         pytest.raises(RuntimeError),
     ):
         run("code-scan", scene.photos, *words, "-k", "3", "--workspace", space)
+
+
+def test_a_gallery_that_reduced_precision_hardly_settles_is_scanned_in_float32(
+    scene: Scene, space: Path
+) -> None:
+    said = {}
+    with mock.patch("code_forensics.cli.precision.LEAST_SETTLED", LEAST_SETTLED):
+        for gallery in ("clear", "near"):
+            words = ("--gallery", gallery, "--precision", "bfloat16", "--workspace", space)
+            said[gallery] = " ".join(run("code-scan", scene.photos, *words).stderr.split())
+    assert "embedding in float32" not in said["clear"]
+    assert "of pictures like the gallery's references: embedding in float32" in said["near"]
+    target = space.with_name("report.json")
+    run("code-report", "export", "latest", "--json", target, "--workspace", space)
+    document = json.loads(target.read_text())
+    assert document["run"]["encoder"]["precision"] == "float32"
+    assert not document["run"].get("precision_bands")
+    assert {row["precision"] for row in document["results"]} == {"float32"}
 
 
 def test_a_stored_vector_within_the_band_is_inconclusive_until_it_is_embedded_again(
