@@ -186,7 +186,7 @@ def test_a_gallery_that_reduced_precision_hardly_settles_is_scanned_in_float32(
     document = json.loads(target.read_text())
     assert document["run"]["encoder"]["precision"] == "float32"
     assert not document["run"].get("precision_bands")
-    assert {row["precision"] for row in document["results"]} == {"float32"}
+    assert {row["precision"] for row in document["files"]} == {"float32"}
 
 
 def test_a_stored_vector_within_the_band_is_inconclusive_until_it_is_embedded_again(
