@@ -4,7 +4,8 @@
 
 MODEL is a folder in the published layout, DATA and the configuration are those of ``code-train``:
 sources that it holds out are judged by nearest neighbours among images of those that trained, as
-they are, after JPEG at quality 70, and after resizing to one half; beside the score that verdicts
+they are, after JPEG at quality 70, and after resizing to one half (``--web``: also as WebP, and as
+web sites show them: made small and compressed); beside the score that verdicts
 are based on stands the plain difference of the mean cosines. ``--centre`` does to the embeddings what
 ``code-train starter`` does to an encoder. Last comes the classifier that sees
 files' metadata only. Prints Markdown tables; intervals are bootstraps over sources.
@@ -12,6 +13,7 @@ Not a test: it prints.
 """
 
 import argparse
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,12 +36,29 @@ from code_forensics.train.views import centre_crop
 from PIL import Image
 
 FPR = 0.02
-CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+Change = Callable[[Image.Image], Image.Image]
+
+
+def _half(image: Image.Image) -> Image.Image:
+    return image.resize((image.width // 2, image.height // 2), Image.Resampling.BICUBIC)
+
+
+def _webp(image: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+CHANGES: dict[str, Change] = {
     "as it is": lambda image: image,
     "JPEG 70": lambda image: jpeg(image, 70),
-    "half size": lambda image: image.resize(
-        (image.width // 2, image.height // 2), Image.Resampling.BICUBIC
-    ),
+    "half size": _half,
+}
+WEB: dict[str, Change] = {
+    "WebP 75": lambda image: _webp(image, 75),
+    "WebP 50": lambda image: _webp(image, 50),
+    "half size, JPEG 75": lambda image: jpeg(_half(image), 75),
+    "half size, WebP 75": lambda image: _webp(_half(image), 75),
 }
 
 
@@ -60,9 +79,7 @@ def choose(
     return np.concatenate(chosen)
 
 
-def crops(
-    catalogue: Catalogue, numbers: np.ndarray, change: Callable[[Image.Image], Image.Image]
-) -> torch.Tensor:
+def crops(catalogue: Catalogue, numbers: np.ndarray, change: Change) -> torch.Tensor:
     """Centre crops, (N, 3, 224, 224) uint8."""
     images = (decode(catalogue.read(int(number))) for number in numbers)
     return torch.from_numpy(np.stack([centre_crop(change(image)) for image in images]))
@@ -108,8 +125,10 @@ def main() -> None:
     parser.add_argument("-k", type=int, nargs="+", default=[9], help="the last for the tables")
     parser.add_argument("--short", action="store_true", help="no tables by source")
     parser.add_argument("--centre", action="store_true", help="subtract the references' mean")
+    parser.add_argument("--web", action="store_true", help="as web sites show pictures, too")
     parser.add_argument("--drop", nargs="*", default=[], help="sources not to judge by")
     chosen = parser.parse_args()
+    changes = CHANGES | (WEB if chosen.web else {})
 
     config = read_config(chosen.config)
     catalogue = open_catalogue(chosen.data)
@@ -121,7 +140,7 @@ def main() -> None:
     encoder = build_encoder(read_checkpoint(chosen.model))
     device = torch.device("cpu")
 
-    def raw(numbers: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    def raw(numbers: np.ndarray, change: Change) -> np.ndarray:
         return embed(encoder, crops(catalogue, numbers, change), device)
 
     embedded = raw(known, CHANGES["as it is"])
@@ -139,7 +158,7 @@ def main() -> None:
     )
     print("| --- | ---: | --- | --- | --- |")
     scores = {}
-    for name, change in CHANGES.items():
+    for name, change in changes.items():
         cosines = unit_vectors(raw(asked, change) - mean) @ references.T
         nearest = [-np.sort(-cosines[:, reference_labels == label], axis=1) for label in Label]
         for k in chosen.k:
@@ -154,13 +173,13 @@ def main() -> None:
     every = np.arange(len(catalogue))
     print(f"| metadata alone, held-out files | | | {metadata(catalogue, asked)} | |")
     print(f"| metadata alone, all files | | | {metadata(catalogue, every)} | |")
-    titles = " | ".join(CHANGES)
-    print(f"\n| fake source | images | AUC {titles} |\n| --- | --- |{' --- |' * len(CHANGES)}")
+    titles = " | ".join(changes)
+    print(f"\n| fake source | images | AUC {titles} |\n| --- | --- |{' --- |' * len(changes)}")
     limits = {name: np.quantile(score[labels == 0], 1 - FPR) for name, score in scores.items()}
     for label in (Label.FAKE, Label.REAL):
         if label is Label.REAL:
             print(f"\n| real source | images | share above the threshold of {FPR:.0%} {titles} |")
-            print(f"| --- | --- |{' --- |' * len(CHANGES)}")
+            print(f"| --- | --- |{' --- |' * len(changes)}")
         for source in np.unique(sources[labels == label]):
             own = sources == source
             cells = []
