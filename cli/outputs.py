@@ -23,7 +23,8 @@ def check_targets(targets: list[Path]) -> None:
         InputError: A folder is missing or closed, two reports go to one place, or a picture lies
             there, which may be evidence.
     """
-    if len(set(targets)) != len(targets):
+    places = {t if t == STDOUT else os.path.normcase(os.path.realpath(t)) for t in targets}
+    if len(places) != len(targets):
         raise InputError("two reports would be written to one place")
     for target in targets:
         if target == STDOUT:

@@ -80,6 +80,7 @@ def rejudge(
             tally.summary.left_out = (earlier.summary or {}).get("left_out", 0)
             recorder.finish(state, tally.as_dict())
     if stopped():
-        render.interrupted(tally.summary, recorder.key)
+        anew = "the same command begins with the first file again, as another scan"
+        render.interrupted(tally.summary, recorder.key, anew)
         raise typer.Exit(EXIT_INTERRUPTED)
     render.summary(tally, info, recorder.key, record, False)

@@ -9,7 +9,7 @@ from ..engine.inert import for_terminal
 from ..engine.judging.in_words import limits_in_words
 from ..engine.pipeline.options import StageTimes
 from ..engine.report.interface import Report
-from ..engine.report.tally import Tally
+from ..engine.report.tally import Tally, summarise
 from ..engine.results import FileResult, Summary
 from ..index.gallery_records import GalleryInfo
 from ..index.scans import ScanInfo, Scans
@@ -48,7 +48,13 @@ def report(scans: Scans, info: ScanInfo) -> Report:
         "finished": info.finished,
         **info.run,
     }
-    return Report(run, info.summary or {}, map(FileResult.from_row, scans.rows(info)))
+    rows = map(FileResult.from_row, scans.rows(info))
+    return Report(run, summary_of(scans, info), rows)
+
+
+def summary_of(scans: Scans, info: ScanInfo) -> Mapping[str, Any]:
+    """The counts of a scan on record; of one that was killed, or runs, those of its rows."""
+    return info.summary or summarise(scans.rows(info))
 
 
 def summary(
@@ -99,6 +105,9 @@ def _most_suspicious(worst: Sequence[FileResult], to_stderr: bool) -> None:
     table.add_column("verdict")
     table.add_column("p_fake", justify="right")
     table.add_column("score", justify="right")
+    by_classifier = any(result.classifier_score is not None for result in worst)
+    if by_classifier:  # what they are ordered by
+        table.add_column("classifier", justify="right")
     table.add_column("attribution")
     table.add_column("nearest")
     table.add_column("file", overflow="fold")
@@ -106,7 +115,8 @@ def _most_suspicious(worst: Sequence[FileResult], to_stderr: bool) -> None:
         table.add_row(
             str(result.verdict),
             "" if result.p_fake is None else f"{result.p_fake:.3f}",
-            "" if result.score is None else f"{result.score:+.4f}",
+            _signed(result.score),
+            *([_signed(result.classifier_score)] if by_classifier else []),
             for_terminal(result.attribution or "", 30),
             for_terminal(result.neighbour or "", 40),
             for_terminal(result.path),
@@ -114,14 +124,19 @@ def _most_suspicious(worst: Sequence[FileResult], to_stderr: bool) -> None:
     console.print(table)
 
 
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}"
+
+
 STYLES = {"fake": "bold red", "inconclusive": "yellow", "real": "green"}
 
 
-def interrupted(counted: Summary, scan: int) -> None:
-    """Print what an interruption has kept."""
+def interrupted(
+    counted: Summary, scan: int, then: str = "run the same command again to go on"
+) -> None:
+    """Print what an interruption has kept, and what to do then."""
     say(
-        f"interrupted: {counted.files} files are done and kept as scan {scan};"
-        " run the same command again to go on",
+        f"interrupted: {counted.files} files are done and kept as scan {scan}; {then}",
         "yellow",
     )
 

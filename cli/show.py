@@ -45,11 +45,12 @@ def show(
     from ..engine.results import FileResult
     from ..index.workspace import Workspace
     from .console import say
+    from .render import summary_of
 
     with Workspace.existing(workspace) as space, space.guarded():
         info = space.scans.info(scan)
         if file is None:
-            _scan(info)
+            _scan(info, summary_of(space.scans, info))
             return
         places = _places(space, info, file)
         judging = Judging.of_run(info.run)
@@ -74,12 +75,12 @@ def _places(space: "Workspace", info: "ScanInfo", file: str) -> list[int]:
     )
 
 
-def _scan(info: "ScanInfo") -> None:
-    from ..engine.judging.in_words import origin_in_words, views_in_words
+def _scan(info: "ScanInfo", summary: "Mapping[str, Any]") -> None:
+    from ..engine.judging.in_words import origin_in_words, shard_in_words, views_in_words
     from ..engine.report.limits import limits
     from ..engine.report.purges import digests_before, purges_in_words
 
-    run, summary = info.run, info.summary or {}
+    run = info.run
     arguments, gallery = run["arguments"], run["gallery"]
     _line(f"Scan {info.key}", "bold")
     _facts(
@@ -91,6 +92,7 @@ def _scan(info: "ScanInfo") -> None:
             "note": arguments.get("note"),
             "paths": ", ".join(arguments["paths"]),
             "lists": ", ".join(one["path"] for one in arguments.get("lists") or ()),
+            "shard": shard_in_words(run),
             "directory": arguments.get("directory"),
             "judged again": origin_in_words(run),
             "started": info.started,

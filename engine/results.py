@@ -200,7 +200,8 @@ class FileResult:
 class MostSuspicious:
     """The files of a scan that a person should look at first, kept while it runs.
 
-    Files called fake, the likeliest first; then undecided ones that the plain vote calls fake.
+    Files called fake, the likeliest first by what gave the verdict, a classifier or the score;
+    then undecided ones that the plain vote calls fake.
     """
 
     def __init__(self, wanted: int = 10) -> None:
@@ -213,7 +214,9 @@ class MostSuspicious:
         self._seen += 1
         called = result.verdict is Verdict.FAKE
         if called or (result.verdict is Verdict.INCONCLUSIVE and result.knn is Label.FAKE):
-            entry = (called, result.score or 0.0, -self._seen, result)
+            decision = result.classifier_score
+            likely = result.score if decision is None else decision
+            entry = (called, likely or 0.0, -self._seen, result)
             heapq.heappush(self._heap, entry)
             if len(self._heap) > self._wanted:
                 heapq.heappop(self._heap)

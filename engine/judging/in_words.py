@@ -27,7 +27,7 @@ def limits_in_words(
     """
     if (head := judging.get("classifier")) is not None:
         return _of_head(head)
-    calibration, thresholds = judging["calibration"], judging["thresholds"]
+    calibration = judging["calibration"]
     seen = f"{calibration['n_real']} real and {calibration['n_fake']} fake references"
     status = calibration["status"]
     if status == CalibrationStatus.TOO_FEW:
@@ -41,19 +41,40 @@ def limits_in_words(
             "The gallery's own fakes do not score above its reals: it cannot tell them apart,"
             " and every verdict is inconclusive."
         ]
-    sentences = [
-        _rate("real images", "fake", thresholds["fpr"], judging["target_fpr"], thresholds)
-        + " "
-        + _rate("generated images", "real", thresholds["fnr"], judging["target_fnr"], thresholds),
+    promise = promise_in_words(judging, views)
+    prior = (
         f"p_fake assumes that {judging['prior']:.0%} of such images are generated (the prior);"
-        " log10_lr, the likelihood ratio, assumes nothing of the kind.",
-    ]
+        " log10_lr, the likelihood ratio, assumes nothing of the kind."
+    )
+    return [*promise[:1], prior, *promise[1:]]
+
+
+def promise_in_words(
+    judging: Mapping[str, Any], views: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Say which error rates the thresholds of a run stand for, and with what reservations.
+
+    Args:
+        judging: As for :func:`limits_in_words`; what an older record lacks is not said.
+        views: As there.
+
+    Returns:
+        The rates in one text, then each reservation; nothing where no rate is known, as of a
+        classifier's verdicts.
+    """
+    thresholds = judging.get("thresholds") or {}
+    fpr, fnr = thresholds.get("fpr"), thresholds.get("fnr")
+    if judging.get("classifier") is not None or fpr is None or fnr is None:
+        return []
+    real = _rate("real images", "fake", fpr, judging.get("target_fpr"), thresholds)
+    fake = _rate("generated images", "real", fnr, judging.get("target_fnr"), thresholds)
+    sentences = [f"{real} {fake}"]
     if views and views["crops"] != Crops.CENTER:
         sentences.append(
             f"A score is the mean over {_CROPS[views['crops']]}. The rates, and the scale of"
             " log10_lr and p_fake, were fitted on middles alone: they are not promised for means."
         )
-    if calibration["optimistic"]:
+    if thresholds.get("optimistic"):
         sentences.append(
             "These rates are optimistic: some sources of the gallery are unknown or the only ones"
             " of their class, so scores could not be taken without them. Other cameras,"
@@ -76,6 +97,12 @@ def origin_in_words(run: Mapping[str, Any]) -> str:
     return f"the rows of scan {earlier['scan']} ({earlier['id']})" if earlier else ""
 
 
+def shard_in_words(run: Mapping[str, Any]) -> str:
+    """Say which part of a scan a run is; nothing of a whole one."""
+    number, _, count = str(run.get("arguments", {}).get("shard") or "").partition("/")
+    return f"part {number} of {count}" if count else ""
+
+
 def _of_head(head: Mapping[str, Any]) -> list[str]:
     kind = {"linear": "logistic regression", "svm": "one-class support vector machine"}
     return [
@@ -87,12 +114,12 @@ def _of_head(head: Mapping[str, Any]) -> list[str]:
 
 
 def _rate(
-    images: str, verdict: str, rate: float, target: float, thresholds: Mapping[str, Any]
+    images: str, verdict: str, rate: float, target: float | None, thresholds: Mapping[str, Any]
 ) -> str:
-    like = "from new sources like" if thresholds["exchangeable"] == "sources" else "like"
-    supported = thresholds["fpr_supported" if verdict == "fake" else "fnr_supported"]
+    like = "from new sources like" if thresholds.get("exchangeable") == "sources" else "like"
+    supported = thresholds.get("fpr_supported" if verdict == "fake" else "fnr_supported", True)
     text = f"At most {rate:.2%} of {images} {like} the gallery's are called {verdict}"
-    if supported:
+    if supported or target is None:
         return f"{text}."
     return (
         f"{text}: the tightest bound that its references support, not the {target:.2%} asked for."

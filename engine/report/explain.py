@@ -1,10 +1,13 @@
 """Explains a verdict in plain sentences: what was measured, what it means, what to do next."""
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..inert import path_text
+from ..judging.attribution import UNKNOWN
+from ..judging.in_words import promise_in_words
 from ..judging.leave_one_out import NEAR_DUPLICATE_SIMILARITY
 from ..judging.thresholds import Inconclusive
 from ..results import FileResult, Label, Neighbour, Status, Verdict
@@ -63,10 +66,12 @@ class Judging:
         fake_above: A larger score is ``fake``.
         real_below: A smaller score is ``real``.
         novel_below: A nearest reference less similar than this makes an image novel.
-        fpr: Bound on the share of reals called fake, in [0, 1].
-        fnr: Bound on the share of fakes called real, in [0, 1].
-        optimistic: Whether the bounds do not reach images from sources outside the gallery.
+        promise: Sentences on the error rates that the thresholds stand for; empty where none is
+            known.
         lr_bounds: Least and largest log10 likelihood ratio that the references support.
+        least_certainty: Share of the vote from which a generator is named, in [0, 1]; infinite
+            where the gallery can name none.
+        classifier: The head that gave the verdicts; the neighbours' thresholds decided nothing.
     """
 
     k: int = 1
@@ -74,28 +79,37 @@ class Judging:
     fake_above: float | None = None
     real_below: float | None = None
     novel_below: float | None = None
-    fpr: float | None = None
-    fnr: float | None = None
-    optimistic: bool = False
+    promise: tuple[str, ...] = ()
     lr_bounds: tuple[float, float] | None = None
+    least_certainty: float | None = None
+    classifier: str | None = None
 
     @classmethod
     def of_run(cls, run: Mapping[str, Any]) -> "Judging":
         """Read a run record, whichever version wrote it."""
         judging: Mapping[str, Any] = run.get("judging") or {}
+        k = int(run.get("k") or 1)
+        if (head := judging.get("classifier")) is not None:
+            return cls(k, classifier=head["kind"])
         thresholds: Mapping[str, Any] = judging.get("thresholds") or {}
         calibration: Mapping[str, Any] = judging.get("calibration") or {}
         return cls(
-            k=int(run.get("k") or 1),
+            k=k,
             prior=float(judging.get("prior") or 0.5),
             fake_above=thresholds.get("fake_above"),
             real_below=thresholds.get("real_below"),
             novel_below=thresholds.get("novel_below"),
-            fpr=thresholds.get("fpr"),
-            fnr=thresholds.get("fnr"),
-            optimistic=bool(thresholds.get("optimistic")),
+            promise=tuple(promise_in_words(judging, run.get("views"))),
             lr_bounds=(calibration["lower"], calibration["upper"]) if calibration else None,
+            least_certainty=_least_certainty(judging.get("attribution") or {}),
         )
+
+
+def _least_certainty(rule: Mapping[str, Any]) -> float | None:
+    if "least_certainty" not in rule:
+        return None
+    least = rule["least_certainty"]
+    return math.inf if least is None else float(least)
 
 
 def explain(result: FileResult, judging: Judging) -> Explanation:
@@ -106,7 +120,7 @@ def explain(result: FileResult, judging: Judging) -> Explanation:
         judging: Of the run that it belongs to.
     """
     if result.classifier is not None:
-        return _of_head(result, judging)
+        return _of_head(result, judging.k)
     if result.verdict is None:
         why = meaning(result.reason or "")
         words = "" if result.reason == "not_an_image" else result.detail  # which only says so again
@@ -118,9 +132,9 @@ def explain(result: FileResult, judging: Judging) -> Explanation:
         *_how_it_came(result),
         *_score(result, judging),
         *_likelihood(result, judging),
-        *_error_rates(judging),
+        *map(Sentence, judging.promise),
         *_neighbours(result, judging),
-        *_attribution(result),
+        *_attribution(result, judging),
         *_crops(result, judging),
         *_probe(result),
         *_provenance(result),
@@ -129,37 +143,43 @@ def explain(result: FileResult, judging: Judging) -> Explanation:
     return Explanation(_headline(result), sentences, _advice(result))
 
 
-def _of_head(result: FileResult, judging: Judging) -> Explanation:
+def _of_head(result: FileResult, k: int) -> Explanation:
     """A verdict that a head gave, and what the neighbours say beside it."""
-    name = _HEADS.get(result.classifier or "", "The classifier {}")
-    pattern = f"{name} calls it {result.verdict}"
-    if result.classifier_score is None:
-        head = _headline(result)
-    else:
-        side = "an outlier among real images" if result.classifier == "svm" else "generated"
-        head = _say(
-            f"{pattern}: its decision is {{}}, and above zero it means {side}.",
-            _number(result.classifier_score),
-        )
-    own: tuple[Sentence, ...] = ()
-    if result.p_fake is not None:
-        own = (
-            _say(
-                "It gives the probability {}, which is as it was fitted on its own training images,"
-                " and is calibrated on no gallery.",
-                f"{result.p_fake:.3f}",
-            ),
-        )
+    beside = Judging(k)  # no threshold of the neighbours decided
     sentences = (
         *_how_it_came(result),
-        *own,
-        Sentence("It answers for every image; how often it is wrong is not known here."),
-        *_score(result, replace(judging, fake_above=None)),
-        *_neighbours(result, judging),
+        *_own_answer(result),
+        *_score(result, beside),
+        *_neighbours(result, beside),
         *_provenance(result),
         *_precision(result),
     )
+    if result.classifier_score is None:
+        return Explanation(_headline(result), sentences, _advice(result))
+    name = _HEADS.get(result.classifier or "", "The classifier")
+    side = "an outlier among real images" if result.classifier == "svm" else "generated"
+    head = _say(
+        f"{name} calls it {result.verdict}: its decision is {{}}, and above zero it means {side}.",
+        _number(result.classifier_score),
+    )
     return Explanation(head, sentences, _advice(result))
+
+
+def _own_answer(result: FileResult) -> Iterator[Sentence]:
+    """What a head's answer is worth."""
+    if result.classifier_score is None:
+        yield Sentence(
+            "The classifier decides on float32 embeddings alone: how far reduced precision moves"
+            " its answer is not known."
+        )
+        return
+    if result.p_fake is not None:
+        yield _say(
+            "It gives the probability {}, which is as it was fitted on its own training images,"
+            " and is calibrated on no gallery.",
+            f"{result.p_fake:.3f}",
+        )
+    yield Sentence("It answers for every image; how often it is wrong is not known here.")
 
 
 _HEADS = {
@@ -249,8 +269,9 @@ def _likelihood(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         return
     towards, other = ("generated", "real") if result.log10_lr >= 0 else ("real", "generated")
     ratio = 10.0 ** abs(result.log10_lr)
+    compared = "the middles of the gallery's" if len(result.crops) > 1 else "the gallery's"
     yield _say(
-        f"Its likelihood ratio is {{}} for {towards}: among the gallery's references such a score"
+        f"Its likelihood ratio is {{}} for {towards}: among {compared} references such a score"
         f" is that many times as frequent for {towards} images as for {other} ones"
         " (in the words of ENFSI: {}).",
         f"{ratio:,.3g}",
@@ -266,22 +287,6 @@ def _likelihood(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         " {}; with another prior it is another.",
         f"{judging.prior:g}",
         f"{result.p_fake:.3f}",
-    )
-
-
-def _error_rates(judging: Judging) -> Iterator[Sentence]:
-    if judging.fpr is None or judging.fnr is None:
-        return
-    reach = (
-        " Images from sources that the gallery does not hold can fare worse."
-        if judging.optimistic
-        else ""
-    )
-    yield _say(
-        "The thresholds are set so that, of images like the gallery's, at most {} of the real"
-        f" ones are called fake and at most {{}} of the generated ones real.{reach}",
-        _percent(judging.fpr),
-        _percent(judging.fnr),
     )
 
 
@@ -318,15 +323,29 @@ def nearest_of(result: FileResult, label: Label) -> Neighbour | None:
     return next((n for n in result.neighbours if n.label is label), None)
 
 
-def _attribution(result: FileResult) -> Iterator[Sentence]:
+def _attribution(result: FileResult, judging: Judging) -> Iterator[Sentence]:
     if result.attribution is None:
         return
     share = _percent(result.attribution_certainty or 0.0)
-    if result.attribution == "unknown":
+    least = judging.least_certainty
+    if result.attribution == UNKNOWN and least is None:
         yield _say(
-            "Its generator is unknown: the nearest generated references do not agree (the best"
-            " has {} of the vote).",
+            "Its generator is unknown: in the vote of the nearest generated references the best"
+            " has {}.",
             share,
+        )
+    elif result.attribution == UNKNOWN and least == math.inf:
+        yield _say(
+            "Its generator is unknown: this gallery cannot name generators reliably enough,"
+            " whatever its references vote (the best has {} of the vote).",
+            share,
+        )
+    elif result.attribution == UNKNOWN:
+        yield _say(
+            "Its generator is unknown: in the vote of the nearest generated references the best"
+            " has {}, and {} are needed.",
+            share,
+            _percent(least or 0.0),
         )
     else:
         yield _say(
@@ -354,6 +373,13 @@ def _crops(result: FileResult, judging: Judging) -> Iterator[Sentence]:
     )
 
 
+_HIDING = (Inconclusive.PRECISION, Inconclusive.TOO_SMALL)
+"""Reasons that take the place of ``unstable``: what the middle alone would be is not on record."""
+
+_SETTLED = (None, Inconclusive.BETWEEN_THRESHOLDS, Inconclusive.NOVEL)
+"""Reasons that ``precision`` would have taken the place of, and None of a verdict."""
+
+
 def _probe(result: FileResult) -> Iterator[Sentence]:
     if not result.probe:
         return
@@ -362,6 +388,12 @@ def _probe(result: FileResult) -> Iterator[Sentence]:
         yield _say(
             "Changes of its middle that should not matter gave another answer than that: {}.",
             ", ".join(f"{p.change.replace('_', ' ')} {p.verdict}" for p in result.probe),
+        )
+    elif result.reason in _HIDING:
+        yield _say(
+            f"Under {{}} changes of its middle that should not matter the answer is each time"
+            f" {answers.pop()}.",
+            str(len(result.probe)),
         )
     else:
         yield _say(
@@ -384,7 +416,7 @@ def _precision(result: FileResult) -> Iterator[Sentence]:
     if result.precision is None:
         return
     yield _say("The embedding was computed in {}.", result.precision)
-    if result.precision != "float32" and result.reason != "precision":
+    if result.precision != "float32" and result.reason in _SETTLED:
         yield Sentence(
             "Vote and verdict lie outside the band that was measured for its error, so that float32"
             " would give the same; scores and cosines may differ within the band."

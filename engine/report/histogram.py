@@ -31,7 +31,7 @@ class Histogram:
         """Draw it, thresholds included; a sentence where there is no score.
 
         Args:
-            judging: Gives the thresholds.
+            judging: Gives the thresholds, and says whether they decided.
         """
         total = [sum(column) for column in zip(*self.counts.values(), strict=True)]
         used = [place for place, count in enumerate(total) if count]
@@ -51,7 +51,7 @@ class Histogram:
             ' aria-labelledby="histogram-title histogram-text">',
             '<title id="histogram-title">Scores of the judged files, by verdict</title>',
             f'<desc id="histogram-text">{_in_words(self.counts)}</desc>',
-            *_axes(frame, top),
+            *_axes(frame, top, judging),
             *_drawn(frame, bars, step, stacks),
             *_thresholds(frame, judging),
             "</svg>",
@@ -87,7 +87,7 @@ def _nice(count: int) -> int:
     return next(m * power for m in (1, 2, 5, 10) if m * power >= count)
 
 
-def _axes(frame: _Frame, top: int) -> Iterator[str]:
+def _axes(frame: _Frame, top: int, judging: Judging) -> Iterator[str]:
     for count in sorted({0, top // 2, top}):
         y = frame.y(count)
         yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
@@ -100,9 +100,10 @@ def _axes(frame: _Frame, top: int) -> Iterator[str]:
             f'<text class="tick" x="{x}" y="{_HEIGHT - 18}" text-anchor="middle">'
             f"{_score(place)}</text>"
         )
+    whose = "score" if judging.classifier is None else "score of the neighbours (not what decided)"
     yield (
         f'<text class="tick" x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 3}"'
-        ' text-anchor="middle">score: towards real to the left, towards generated to the right'
+        f' text-anchor="middle">{whose}: towards real to the left, towards generated to the right'
         "</text>"
     )
 

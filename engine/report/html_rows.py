@@ -58,9 +58,10 @@ class RowEncoder:
         self.generators.number("")
 
     def row(self, result: FileResult) -> list[Any]:
-        """What the table sorts and filters by."""
+        """What the table sorts and filters by; a classifier's decision only where there is one."""
         generator = result.attribution or result.generator or ""
         score = result.margin if result.score is None else result.score
+        decision = result.classifier_score
         return [
             path_text(result.path),
             result.sha256 or "",
@@ -71,6 +72,7 @@ class RowEncoder:
             _round(result.p_fake),
             _round(result.log10_lr),
             _round(score),
+            *([] if decision is None else [_round(decision)]),
         ]
 
     def detail(self, result: FileResult) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..inert import for_html
-from ..judging.in_words import origin_in_words, views_in_words
+from ..judging.in_words import origin_in_words, shard_in_words, views_in_words
 from .limits import limits
 from .purges import digests_before, purges_in_words
 
@@ -42,14 +42,32 @@ def summary_cards(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     files = summary.get("files", 0)
     without = files - judged
     cards += f'<div class="card none"><b>{without:,}</b><span>without verdict</span></div>'
-    purged = "; ".join(purges_in_words(run))
-    sentence = (
-        f"{_count(files, 'file')}, {_size(summary.get('bytes', 0))}. Every file under the given"
-        f" paths has a row{f', up to what was purged: {purged}' if purged else ''}."
-    )
+    sentence = f"{_count(files, 'file')}, {_size(summary.get('bytes', 0))}. {_coverage(run)}"
     if left_out := summary.get("left_out", 0):
         sentence += f" Besides, {_count(left_out, 'file')} left out by --include and --exclude."
     return f'<div class="cards">{cards}</div><p>{for_html(sentence)}</p>'
+
+
+def _coverage(run: Mapping[str, Any]) -> str:
+    """Which of the files under the given paths have a row."""
+    part = shard_in_words(run)
+    purged = "; ".join(purges_in_words(run))
+    lost = f"what was purged: {purged}" if purged else ""
+    if run.get("state") == "finished":
+        every = (
+            f"The scan is {part}: every file of it" if part else "Every file under the given paths"
+        )
+        return f"{every} has a row{f', up to {lost}' if lost else ''}."
+    how = _UNFINISHED.get(str(run.get("state")), "The scan is not known to have finished")
+    scan = f"{how}, and is {part}" if part else how
+    return f"{scan}: files without a row were not reached{f', or are {lost}' if lost else ''}."
+
+
+_UNFINISHED = {
+    "running": "The scan is still running",
+    "interrupted": "The scan was interrupted",
+    "failed": "The scan failed",
+}
 
 
 def count_tables(summary: Mapping[str, Any]) -> str:
@@ -70,6 +88,7 @@ def _facts(run: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tuple
     yield "Started", str(run.get("started") or ""), ""
     yield "Finished", str(run.get("finished") or ""), ""
     yield "Paths", _lines(arguments.get("paths", ())), ""
+    yield "Shard", shard_in_words(run), ""
     yield "Started in", str(arguments.get("directory") or ""), ""
     yield "Judged again", origin_in_words(run), ""
     yield (

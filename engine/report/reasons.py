@@ -36,7 +36,7 @@ INCONCLUSIVE = {
         "Weigh the likelihood ratio and the provenance with what else is known of the image.",
     ),
     "precision": Meaning(
-        "The score lies so near a threshold that reduced precision could have changed the verdict.",
+        "The embedding is of reduced precision, and in float32 vote or verdict could be another.",
         "Scan the file again with --precision float32, which embeds it anew.",
     ),
     "too_small": Meaning(

@@ -118,6 +118,7 @@ def test_verify_rejudge_diff_and_words(folder: Path, models: dict[str, object]) 
     assert [json.loads(line)["outcome"] for line in lines] == ["reproduced"] * 6
     ran = run("code-report", "rejudge", "latest", "--classifier", "linear", *workspace)
     assert "logistic regression my-linear" in ran.stdout.replace("\n", " ")
+    assert ran.stdout.partition("most suspicious")[2].split()[3:5] == ["classifier", "attribution"]
     html = folder / "report.html"
     run("code-report", "export", "latest", "--html", html, *workspace)
     assert "The logistic regression calls it" in html.read_text(encoding="utf-8")

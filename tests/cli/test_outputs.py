@@ -64,6 +64,21 @@ def test_a_report_never_takes_the_place_of_a_picture(space: Path, option: str) -
     assert picture.read_bytes() == before
 
 
+def test_two_reports_to_one_file_are_noticed_however_it_is_spelt(
+    space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for other in (tmp_path / "both.txt", Path("link/both.txt"), Path("link/../both.txt")):
+        done = run(
+            *("code-scan", space / "photos", "--csv", "both.txt", "--json", other),
+            *("--workspace", space / "ws"),
+            code=2,
+        )
+        assert "to one place" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
 def test_a_pipe_is_written_to_and_not_read(space: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -2,11 +2,15 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 from code_forensics.engine.report.difference import Cause, compare_runs
+from code_forensics.engine.report.tally import Tally
+from code_forensics.engine.results import FileResult
 from code_forensics.index.searching import large_class
 from code_forensics.index.workspace import Workspace
 
@@ -139,6 +143,29 @@ def test_large_classes_are_searched_in_cells_or_exactly_as_asked(
     assert searched("code-scan", photos, "-q", "--exact-search") == exactly
     assert searched("code-report", "rejudge", "latest") == in_cells
     assert searched("code-report", "rejudge", "latest", "--exact-search") == exactly
+
+
+def test_an_interrupted_rejudging_does_not_claim_to_go_on(
+    space: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = tmp_path / "ws"
+    shutil.copytree(space[1], workspace)
+    add, seen = Tally.add, []
+
+    def interrupting(tally: Tally, result: FileResult) -> None:
+        add(tally, result)
+        seen.append(result)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Tally, "add", interrupting)
+    monkeypatch.setattr("code_forensics.engine.rejudge.COMMIT_ROWS", 2)
+    command = ("code-report", "rejudge", "1", "--gallery", "two", "--workspace", workspace)
+    said = " ".join(run(*command, code=130).stderr.split())
+    assert "2 files are done and kept" in said
+    assert "to go on" not in said and "begins with the first file again" in said
+    with Workspace(workspace) as opened:
+        assert opened.scans.info("latest").state == "interrupted"
 
 
 def test_what_is_judged_again_is_no_more_finished_than_it_was(

@@ -1,11 +1,13 @@
 """The HTML report in a real browser: it sorts, filters, opens evidence, and runs nothing else."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from code_forensics.index.workspace import Workspace
 
 from tests.cli.conftest import HOSTILE
 from tests.cli.in_process import run
@@ -147,3 +149,22 @@ def test_no_thumbnails(reported: Path) -> None:
     )
     assert 'id="file-' in (reported / "report.html").read_text(encoding="utf-8")
     assert 'id="file-' not in (reported / "bare.html").read_text(encoding="utf-8")
+
+
+def test_a_killed_scan_has_counts_and_pictures(reported: Path, tmp_path: Path) -> None:
+    shutil.copytree(reported / "ws", tmp_path / "ws")
+    with Workspace(tmp_path / "ws") as opened:
+        stated = opened.scans.info("1").summary
+        opened._database.conn.execute(
+            "UPDATE scans SET summary = NULL, state = 'running', finished = NULL WHERE id = 1"
+        )
+        opened._database.conn.commit()
+    space = ("--workspace", tmp_path / "ws")
+    html, whole = tmp_path / "killed.html", tmp_path / "killed.json"
+    run("code-report", "export", "1", "--html", html, "--json", whole, *space)
+    assert json.loads(whole.read_text(encoding="utf-8"))["summary"] == stated
+    text = html.read_text(encoding="utf-8")
+    assert 'id="file-' in text
+    assert stated["results_sha256"] in text
+    assert "Every file under" not in text and "The scan was interrupted" in text
+    assert "files         10" in run("code-report", "show", "1", *space).stdout

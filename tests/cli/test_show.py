@@ -11,6 +11,7 @@ from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.judging.in_words import views_in_words
 
 from tests.cli.in_process import run
+from tests.conftest import draw_photo
 
 
 @pytest.fixture
@@ -28,6 +29,13 @@ def test_a_scan_shows_its_record_and_its_limits(space: tuple[str, Path]) -> None
     shown = run("code-report", "show", "1", *space).stdout
     for part in ("finished", "<b>17</b>", "gallery", "Limits", "not a proof", "files         10"):
         assert part in shown
+
+
+def test_a_shard_is_named(tmp_path: Path, space: tuple[str, Path]) -> None:
+    draw_photo(tmp_path / "a.jpg", 1)
+    run("code-scan", tmp_path, "--shard", "1/2", "-q", *space)
+    assert "part 1 of 2" in run("code-report", "show", "latest", *space).stdout
+    assert "part 1 of" not in run("code-report", "show", "1", *space).stdout
 
 
 def test_a_file_is_explained_with_its_evidence(space: tuple[str, Path]) -> None:

@@ -16,12 +16,14 @@ from code_forensics.engine.decoding.decode import DecodeOptions
 from code_forensics.engine.decoding.decode import Reason as DecodeReason
 from code_forensics.engine.decoding.thumbnail import SIDE, thumbnail
 from code_forensics.engine.files.found import Reason as WalkReason
+from code_forensics.engine.judging.in_words import limits_in_words
 from code_forensics.engine.judging.thresholds import Inconclusive
 from code_forensics.engine.pipeline.frames import TOO_MANY_FRAMES
 from code_forensics.engine.rejudge import NOT_EMBEDDED
 from code_forensics.engine.report.as_html import CHUNK, HtmlReport
 from code_forensics.engine.report.explain import Judging, explain
 from code_forensics.engine.report.histogram import Histogram
+from code_forensics.engine.report.html_sections import summary_cards
 from code_forensics.engine.report.interface import Report
 from code_forensics.engine.report.reasons import INCONCLUSIVE, WITHOUT_VERDICT
 from code_forensics.engine.results import (
@@ -186,7 +188,7 @@ def test_every_reason_has_words() -> None:
 
 
 def test_an_explanation_names_its_evidence() -> None:
-    said = explain(row(1), Judging(fake_above=0.1, real_below=-0.1, fpr=0.01, fnr=0.02))
+    said = explain(row(1), Judging(fake_above=0.1, real_below=-0.1, promise=("At most 1%.",)))
     text = " ".join(map(str, said.sentences))
     for part in ("+0.2500", "+0.1000", "likelihood ratio is 10", "0.900", "g:7", "0.9000", "1%"):
         assert part in text
@@ -220,3 +222,165 @@ def test_a_copy_of_a_reference_is_said_to_be_one() -> None:
     copy = replace(row(1), neighbours=(Neighbour(7, "g:7", Label.FAKE, "", "", 0.99999),))
     assert any("same picture as g:7" in str(s) for s in explain(copy, Judging()).sentences)
     assert not any("same picture" in str(s) for s in explain(row(1), Judging()).sentences)
+
+
+JUDGING = {
+    "prior": 0.5,
+    "target_fpr": 0.005,
+    "target_fnr": 0.02,
+    "calibration": {
+        "status": "calibrated", "n_real": 99, "n_fake": 99, "lower": -2.0, "upper": 2.0,
+    },
+    "thresholds": {
+        "fake_above": 0.2, "real_below": -0.2, "novel_below": 0.95, "fpr": 0.01, "fnr": 0.02,
+        "fpr_supported": False, "fnr_supported": True, "exchangeable": "sources",
+        "optimistic": True,
+    },
+    "attribution": {"least_certainty": 0.8},
+    "classifier": None,
+}  # fmt: skip
+BY_HEAD = {**JUDGING, "classifier": {"kind": "linear", "name": "n", "sha256": "0" * 64}}
+HEAD = Judging.of_run({"judging": BY_HEAD, "k": 3})
+
+
+def words(result: FileResult, judging: Judging) -> str:
+    said = explain(result, judging)
+    return " ".join(map(str, (said.headline, *said.sentences)))
+
+
+@pytest.mark.parametrize("crops", ["center", "five"])
+def test_an_explanation_promises_what_the_limits_promise(crops: str) -> None:
+    views = {"crops": crops, "probe": False}
+    limits = limits_in_words(JUDGING, views)
+    rates, prior, *reservations = limits
+    assert "from new sources" in rates and "not the 0.50% asked for" in rates
+    assert any("not promised for means" in limit for limit in limits) == (crops == "five")
+    said = [str(s) for s in explain(row(1), Judging.of_run({"judging": JUDGING, "views": views}))
+            .sentences]  # fmt: skip
+    assert [sentence for sentence in said if sentence in limits] == [rates, *reservations]
+    assert prior not in said  # it says that by the row's own figures
+    assert not any("The thresholds are set" in sentence for sentence in said)
+
+
+def test_an_older_record_promises_what_it_holds() -> None:
+    thresholds = {"fake_above": 0.2, "real_below": -0.2, "fpr": 0.01, "fnr": 0.02}
+    judging = Judging.of_run({"judging": {"thresholds": thresholds}})
+    assert len(judging.promise) == 1 and "At most 1.00% of real images" in judging.promise[0]
+    assert Judging.of_run({}).promise == ()
+
+
+def test_a_head_knows_no_thresholds_of_the_neighbours() -> None:
+    assert Judging(k=3, classifier="linear") == HEAD
+    decided = replace(row(1), classifier="linear", classifier_score=1.2, log10_lr=None)
+    for judging in (HEAD, Judging.of_run({"judging": JUDGING})):
+        said = words(decided, judging)
+        assert said.startswith("The logistic regression calls it fake: its decision is +1.2000")
+        for word in ("novel", "is called fake", "At most"):
+            assert word not in said
+    drawn = Histogram()
+    drawn.add(replace(decided, score=-0.3))
+    assert "neighbours" in drawn.svg(HEAD)
+    assert 'class="threshold"' not in drawn.svg(HEAD)
+    assert 'class="threshold"' in drawn.svg(Judging.of_run({"judging": JUDGING}))
+
+
+def test_a_head_of_a_later_version_has_words() -> None:
+    later = replace(row(1), classifier="mlp {}", classifier_score=1.2)
+    assert words(later, HEAD).startswith("The classifier calls it fake: its decision is +1.2000")
+
+
+def test_a_head_that_reduced_precision_silenced_blames_no_threshold() -> None:
+    refused = replace(
+        row(1, Verdict.INCONCLUSIVE), reason="precision", classifier="linear", precision="bfloat16"
+    )
+    said = words(refused, HEAD)
+    assert "threshold" not in said and "answers for every image" not in said
+    assert "decides on float32 embeddings alone" in said
+
+
+def test_rows_carry_a_heads_decision_only_where_there_is_one() -> None:
+    page = Page(written([row(1), replace(row(2), classifier="svm", classifier_score=1.23456789)]))
+    texts = [text for tag, a, text in page.texts if a.get("class") == "rows"]
+    plain, by_head = json.loads(texts[0])
+    assert by_head[:1] != plain[:1] and by_head[9:] == [1.23457] and plain[9:] == []
+
+
+@pytest.mark.parametrize(
+    ("least", "words_", "others"),
+    [
+        ({"least_certainty": None}, "this gallery cannot name generators", "needed"),
+        ({"least_certainty": 0.8}, "has 61%, and 80% are needed", "cannot name"),
+        (None, "has 61%", "needed"),
+    ],
+    ids=["no certainty is enough", "not certain enough", "an older record"],
+)
+def test_an_unknown_generator_is_explained_by_the_rule(
+    least: dict[str, float | None] | None, words_: str, others: str
+) -> None:
+    unknown = replace(row(1), attribution="unknown", attribution_certainty=0.61)
+    said = words(unknown, Judging.of_run({"judging": {**JUDGING, "attribution": least}}))
+    assert words_ in said and others not in said and "do not agree" not in said
+
+
+def probed(reason: str | None, *answers: Verdict) -> FileResult:
+    verdict = Verdict.INCONCLUSIVE if reason else Verdict.FAKE
+    changes = tuple(ProbeScore(f"jpeg_{n}", 0.1, answer) for n, answer in enumerate(answers))
+    return replace(row(1, verdict), reason=reason, probe=changes)
+
+
+REAL, FAKE = Verdict.REAL, Verdict.FAKE
+STAYED, FLIPPED = "The answer on its middle stayed", "gave another answer than that"
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (probed(None, FAKE, FAKE), STAYED),
+        (probed("between_thresholds", Verdict.INCONCLUSIVE), STAYED),
+        (probed("unstable", REAL, REAL), FLIPPED),
+        (probed("too_small", REAL, FAKE), FLIPPED),
+        (probed("too_small", REAL, REAL), "2 changes of its middle that should not matter the answer"
+         " is each time real"),
+        (probed("precision", REAL, REAL), "is each time real"),
+    ],
+    ids=lambda value: value.reason or "decided" if isinstance(value, FileResult) else "",
+)  # fmt: skip
+def test_a_probe_claims_only_what_the_row_shows(result: FileResult, said: str) -> None:
+    text = words(result, Judging())
+    assert said in text
+    assert sum(part in text for part in (STAYED, FLIPPED, "is each time")) == 1
+
+
+@pytest.mark.parametrize("reason", [None, *map(str, Inconclusive)])
+def test_float32_would_give_the_same_only_where_that_was_settled(reason: str | None) -> None:
+    verdict = Verdict.INCONCLUSIVE if reason else Verdict.FAKE
+    text = words(replace(row(1, verdict), reason=reason, precision="bfloat16"), Judging())
+    settled = reason in (None, "between_thresholds", "novel")
+    assert ("float32 would give the same" in text) == settled
+    assert "The embedding was computed in bfloat16." in text
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ({"state": "finished"}, "Every file under the given paths has a row."),
+        (
+            {"state": "finished", "arguments": {"shard": "1/2"}},
+            "The scan is part 1 of 2: every file of it has a row.",
+        ),
+        (
+            {"state": "interrupted"},
+            "The scan was interrupted: files without a row were not reached.",
+        ),
+        (
+            {"state": "failed", "arguments": {"shard": "2/2"}},
+            "The scan failed, and is part 2 of 2: files without a row were not reached.",
+        ),
+        ({"state": "running"}, "The scan is still running: files without a row were not reached."),
+        ({}, "not known to have finished"),
+    ],
+)
+def test_a_report_says_which_files_have_a_row(run: dict[str, object], said: str) -> None:
+    text = summary_cards(run, {"files": 2})
+    assert said in text
+    assert ("Every file" in text) == (said.startswith("Every file"))

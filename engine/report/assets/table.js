@@ -1,7 +1,7 @@
 "use strict";
 /* The table: reads the rows, sorts and filters them by number, and shows one page at a time. */
 
-const [PATH, SHA, VERDICT, STATUS, REASON, GENERATOR, P, LR, SCORE] = Array(9).keys();
+const [PATH, SHA, VERDICT, STATUS, REASON, GENERATOR, P, LR, SCORE, DECISION] = Array(10).keys();
 const $ = (id) => document.getElementById(id);
 const tables = JSON.parse($("tables").textContent);
 const rows = [];
@@ -79,7 +79,7 @@ function order() {
   const likely = new Float64Array(rows.length); // equals: the most suspicious first
   for (const place of state.shown) {
     value[place] = key(rows[place], place);
-    likely[place] = rows[place][SCORE] === null ? -9 : rows[place][SCORE];
+    likely[place] = rows[place][DECISION] ?? rows[place][SCORE] ?? -Infinity;
   }
   state.shown.sort((a, b) => {
     const x = value[a], y = value[b];
