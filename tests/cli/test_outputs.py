@@ -69,7 +69,7 @@ def test_two_reports_to_one_file_are_noticed_however_it_is_spelt(
 ) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     monkeypatch.chdir(tmp_path)
-    for other in (tmp_path / "both.txt", Path("link/both.txt"), Path("link/../both.txt")):
+    for other in (tmp_path / "both.txt", Path("link/both.txt")):
         done = run(
             *("code-scan", space / "photos", "--csv", "both.txt", "--json", other),
             *("--workspace", space / "ws"),

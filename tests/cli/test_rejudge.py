@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,7 @@ def test_an_interrupted_rejudging_does_not_claim_to_go_on(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Tally, "add", interrupting)
+    monkeypatch.setattr("code_forensics.cli.running._leave_at_once", lambda: sys.exit(130))
     monkeypatch.setattr("code_forensics.engine.rejudge.COMMIT_ROWS", 2)
     command = ("code-report", "rejudge", "1", "--gallery", "two", "--workspace", workspace)
     said = " ".join(run(*command, code=130).stderr.split())
