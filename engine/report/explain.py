@@ -328,31 +328,31 @@ def _attribution(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         return
     share = _percent(result.attribution_certainty or 0.0)
     least = judging.least_certainty
-    if result.attribution == UNKNOWN and least is None:
-        yield _say(
-            "Its generator is unknown: in the vote of the nearest generated references the best"
-            " has {}.",
-            share,
-        )
-    elif result.attribution == UNKNOWN and least == math.inf:
-        yield _say(
-            "Its generator is unknown: this gallery cannot name generators reliably enough,"
-            " whatever its references vote (the best has {} of the vote).",
-            share,
-        )
-    elif result.attribution == UNKNOWN:
-        yield _say(
-            "Its generator is unknown: in the vote of the nearest generated references the best"
-            " has {}, and {} are needed.",
-            share,
-            _percent(least or 0.0),
-        )
-    else:
+    if result.attribution != UNKNOWN:
         yield _say(
             "The nearest generated references point to {} with {} of the vote; a generator that"
             " the gallery lacks cannot be named.",
             result.attribution,
             share,
+        )
+    elif least is None:
+        yield _say(
+            "Its generator is unknown: in the vote of the nearest generated references the best"
+            " has {}.",
+            share,
+        )
+    elif least == math.inf:
+        yield _say(
+            "Its generator is unknown: this gallery cannot name generators reliably enough,"
+            " whatever its references vote (the best has {} of the vote).",
+            share,
+        )
+    else:
+        yield _say(
+            "Its generator is unknown: in the vote of the nearest generated references the best"
+            " has {}, and {} are needed.",
+            share,
+            _percent(least),
         )
 
 
