@@ -23,7 +23,7 @@ class Outcomes:
 
     Attributes:
         labels: The truth, shape (N,): 0 real, 1 fake.
-        scores: Margins, shape (N,), finite.
+        scores: Of the verdicts, shape (N,), finite; larger is more likely fake.
         log10_lr: Calibrated log10 likelihood ratios, shape (N,); NaN where uncalibrated.
         predicted: Forced answers behind the accuracies, shape (N,): 0 real, 1 fake.
         verdicts: :class:`Verdict`, shape (N,), dtype object.
@@ -74,7 +74,7 @@ class Metrics:
     """Metrics of a set; None where a class is missing, or the scores are uncalibrated.
 
     Attributes:
-        auc: Area under the ROC curve of the margin.
+        auc: Area under the ROC curve of the score.
         ap: Average precision, fakes being the positives.
         eer: Equal error rate.
         balanced_accuracy: Mean of the two accuracies.

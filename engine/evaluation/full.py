@@ -37,7 +37,7 @@ class FullEvaluation:
         layout: How the images were labelled.
         evaluation: Metrics, overall and by generator.
         targets: Error rates at target false positive rates.
-        before: Cost of margins read as likelihood ratios without calibration.
+        before: Cost of scores read as likelihood ratios without calibration.
         after: Cost of the calibrated likelihood ratios.
         d3: The paper's table, for the D3 test set; else empty.
         gathered: What was evaluated, and what was left out.

@@ -202,6 +202,41 @@ def test_plots_are_pictures(space: Path, pictures: Path, tmp_path: Path) -> None
     assert all(files[name] == b"\x89PNG\r\n\x1a\n" for name in files if name.endswith("png"))
 
 
+def test_plots_that_cannot_be_written_are_refused_before_the_scan(
+    space: Path, pictures: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "file").touch()
+    evaluate = ("code-index", "evaluate", "desk", pictures / "new", "--workspace", space, "-q")
+    with Workspace(space) as opened:
+        before = len(opened.scans.all())
+    for more in (
+        ("--plots", tmp_path / "file"),
+        ("--plots", tmp_path / "file" / "below"),
+        ("--plots", tmp_path / "new", "--json", tmp_path / "new"),
+        ("--plots", ""),
+    ):
+        done = run(*evaluate, *more, code=2)
+        assert len(done.stderr.splitlines()) <= 2
+    with Workspace(space) as opened:
+        assert len(opened.scans.all()) == before
+
+
+def test_plots_that_fail_after_the_scan_leave_the_tables(
+    space: Path, pictures: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "plots" / "roc.svg").mkdir(parents=True)
+    done = run(
+        *("code-index", "evaluate", "desk", pictures / "new", "--plots", tmp_path / "plots"),
+        *("--json", tmp_path / "e.json", "--workspace", space, "--resamples", "0", "-q"),
+        code=2,
+    )
+    assert "cannot write plots" in done.stderr
+    assert "by generator" in done.stdout
+    assert json.loads((tmp_path / "e.json").read_text())["overall"]["n_real"] == 6
+
+
 def test_a_gallery_too_small_to_calibrate_is_judged_by_the_vote(
     tmp_path: Path, labelled: Path, small_checkpoint: Path, pictures: Path
 ) -> None:
