@@ -1,7 +1,7 @@
 """Tables of an evaluation, for people."""
 
 from ..engine.evaluation.evaluate import Interval, Metrics
-from ..engine.evaluation.full import UNNAMED, FullEvaluation
+from ..engine.evaluation.full import FullEvaluation
 from ..engine.evaluation.targets import CalibrationCost, Rate
 from . import render
 from .console import say
@@ -40,13 +40,12 @@ def show(full: FullEvaluation, scan: int) -> None:
             for title, field in _COLUMNS
         ],
     )
-    by_generator = sorted(full.evaluation.by_generator.items())
     render.table(
         "by generator, its fakes against real images",
         ("generator", "fakes", "AUC", "acc. fake", "TPR @ 5 %", "fake called real"),
         [
             (
-                generator or UNNAMED,
+                generator,
                 metrics.n_fake,
                 *(
                     _with_ends(metrics, field)
@@ -58,7 +57,7 @@ def show(full: FullEvaluation, scan: int) -> None:
                     )
                 ),
             )
-            for generator, metrics in by_generator
+            for generator, metrics in full.by_generator.items()
         ],
     )
     render.table(
@@ -79,7 +78,7 @@ def show(full: FullEvaluation, scan: int) -> None:
         [("before", *_costs(full.before)), ("after", *_costs(full.after))],
     )
     if full.d3:
-        names = [name for name, _ in full.d3[0].by_generator]
+        names = sorted({name for row in full.d3 for name, _ in row.by_generator})
         render.table(
             "accuracy of the plain vote on D3, %, as in CoDE's paper",
             ("", "real", *names, "mean"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -171,7 +172,7 @@ def test_d3_layout_gives_the_papers_table(space: Path, pictures: Path, tmp_path:
     root = tmp_path / "d3_test"
     for condition in ("augm", "no_augm"):
         shutil.copytree(pictures / "new" / "real", root / condition / "real")
-        for number in range(4):
+        for number in range(4 if condition == "augm" else 3):
             draw_photo(root / condition / f"gen_{number}" / "1.png", 400 + number, smooth=16)
     done = run(
         *("code-index", "evaluate", "desk", root, "--json", tmp_path / "e.json"),
@@ -184,7 +185,11 @@ def test_d3_layout_gives_the_papers_table(space: Path, pictures: Path, tmp_path:
     values = [table["augm"]["real"], *table["augm"]["by_generator"].values()]
     assert table["augm"]["mean"] == pytest.approx(sum(values) / 5)
     assert document["overall"]["n_real"] == 12  # the same bytes count in each condition
-    assert "as in CoDE's paper" in done.stdout
+    shown = done.stdout.partition("as in CoDE's paper")[2].splitlines()
+    (heads,) = (line for line in shown if "mean" in line)
+    assert re.findall(r"gen_\d", heads) == ["gen_0", "gen_1", "gen_2", "gen_3"]
+    (plain,) = (line for line in shown if "no_augm" in line)
+    assert plain.split()[-2] == "-"  # no_augm has no gen_3
 
 
 def test_plots_are_pictures(space: Path, pictures: Path, tmp_path: Path) -> None:

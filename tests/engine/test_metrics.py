@@ -146,6 +146,39 @@ def test_a_missing_class_leaves_metrics_undefined():
     assert measure(outcomes_of([], [], sources=np.array([], dtype=int))).n_real == 0
 
 
+def test_classes_without_overlap_have_no_interval_but_for_shares():
+    got = measure(outcomes_of([0, 0, 0, 1, 1, 1, 1, 1], [-3, -2, -1, 1, 2, 3, 4, 5]))
+    exact = pytest.approx((0.025 ** (1 / 5), 1.0))
+    assert got.accuracy_fake == got.tpr_at_fpr_01 == got.tpr_at_fpr_05 == got.auc == 1.0
+    assert got.ci95.accuracy_fake == got.ci95.tpr_at_fpr_01 == got.ci95.tpr_at_fpr_05 == exact
+    assert got.ci95.auc is got.ci95.ap is got.ci95.eer is got.ci95.balanced_accuracy is None
+    assert got.ci95.cllr is not None  # its values do differ
+    equal = measure(outcomes_of([0, 0, 0, 1, 1, 1], np.repeat([-0.1, 0.1], 3)))
+    assert equal.ci95.cllr is equal.ci95.ece is None
+
+
+def test_a_true_positive_rate_of_one_may_hang_on_few_reals():
+    scores = np.concatenate((np.zeros(198), [9, 9], np.full(50, 5)))  # 1 % of reals above fakes
+    got = measure(outcomes_of(np.repeat([0, 1], [200, 50]), scores))
+    assert (got.tpr_at_fpr_01, got.ci95.tpr_at_fpr_01) == (1.0, (0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("sources", "by_source"),
+    [
+        (None, False),
+        ([-1] * 8, False),  # as of a CSV without that column
+        ([0] * 4 + [1] * 4, False),  # a class of a single source is drawn by items
+        ([0, 0, 1, 1] + [2] * 4, True),
+        ([0, 0, 0, -1] + [2] * 4, True),
+    ],
+)
+def test_what_the_bootstrap_drew_is_told(sources, by_source):
+    codes = None if sources is None else np.array(sources)
+    outcomes = outcomes_of(np.repeat([0, 1], 4), np.arange(8), sources=codes)
+    assert evaluate(outcomes, [""] * 8, resamples=5).by_source is by_source
+
+
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     random = np.random.default_rng(0)
     truth, covered = 0.7602, 0  # of N(1, 1) against N(0, 1): Phi(1 / sqrt 2)
