@@ -103,6 +103,7 @@ def evaluate(
     """
     from ..engine.decoding.layout import Crops
     from ..engine.decoding.views import ViewPlan
+    from ..engine.errors import InputError
     from ..engine.evaluation.full import evaluate_fully
     from ..engine.evaluation.gather import gather
     from ..engine.evaluation.labelled import find_labelled, read_labels
@@ -118,6 +119,8 @@ def evaluate(
     from .session import assessment_of_gallery, judge_of_gallery
     from .starter import gallery_named, workspace_of
 
+    if csv_labels is not None and layout not in (Layout.AUTO, Layout.CSV):
+        raise InputError(f"--layout {layout} and --csv-labels exclude each other", "give one")
     if plots is not None:
         require_matplotlib()
         make_folder(plots)

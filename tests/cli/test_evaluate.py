@@ -270,6 +270,7 @@ def test_a_gallery_too_small_to_calibrate_is_judged_by_the_vote(
         (["desk", ".", "--csv-labels", "missing.csv"], "cannot read labels"),
         (["desk", "--layout", "csv", "."], "needs a file"),
         (["desk", "a", "b", "--csv-labels", "x.csv"], "one folder at most"),
+        (["desk", ".", "--csv-labels", "x.csv", "--layout", "d3"], "exclude each other"),
     ],
 )
 def test_what_cannot_be_evaluated_exits_2_with_one_line(
