@@ -242,7 +242,7 @@ def _row(row: Mapping[str, str | None], base: Path, where: str) -> tuple[str, Tr
     generator = (row.get("generator") or "").strip() if label is Label.FAKE else ""
     truth = Truth(label, generator, (row.get("source") or "").strip())
     named = os.path.normpath(base / path)
-    if os.path.isdir(named):
+    if Path(named).is_dir():
         raise InputError(
             f"{where}: {path!r} is a folder", "name its files one by one, or use a folder layout"
         )
