@@ -1,8 +1,10 @@
 """Tables of an evaluation, for people."""
 
+from ..engine.evaluation.bootstrap import FEW_UNITS, count_units, draws_sources
 from ..engine.evaluation.evaluate import Interval, Metrics
 from ..engine.evaluation.full import FullEvaluation
 from ..engine.evaluation.targets import CalibrationCost, Rate
+from ..engine.judging.scores import FAKE, REAL
 from . import render
 from .console import say
 
@@ -113,6 +115,16 @@ def warn(full: FullEvaluation) -> None:
             f" has too ({', '.join(gathered.shared_sources[:5])}): expect worse on other sources",
             "yellow",
         )
+    labels, sources = gathered.outcomes.labels, gathered.outcomes.sources
+    for label, name in ((REAL, "real"), (FAKE, "fake")):
+        units = count_units(labels, sources, label)
+        if full.evaluation.resamples and units < FEW_UNITS:
+            of = "sources of " if draws_sources(labels, sources, label) else ""
+            say(
+                f"note: intervals rest on {units} {of}{name} images: with so few they are too"
+                " narrow",
+                "yellow",
+            )
     if not gathered.calibrated:
         say(
             "note: the gallery is not calibrated, or its references do not separate the classes;"

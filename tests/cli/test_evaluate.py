@@ -70,6 +70,7 @@ def test_json_holds_every_metric_with_its_interval(
     assert document["calibration"]["after"]["cllr"]["value"] == document["overall"]["cllr"]
     assert "by generator" in done.stdout
     assert "gen1" in done.stdout
+    assert "rest on 2 sources of real images" in done.stderr
 
 
 def test_the_scan_on_record_gives_the_same_figures(

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from code_forensics.engine.evaluation.bootstrap import intervals, resample_weights
+from code_forensics.engine.evaluation.bootstrap import FEW_UNITS, intervals, resample_weights
 from code_forensics.engine.evaluation.evaluate import Outcomes, evaluate, measure
 from code_forensics.engine.evaluation.metrics import rank, tpr_at_fpr
 from code_forensics.engine.judging.calibration import posterior
@@ -188,6 +188,24 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         low, high = measure(outcomes, resamples=200, seed=trial).ci95.auc
         covered += low <= truth <= high
     assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_intervals_over_few_sources_are_too_narrow():
+    random = np.random.default_rng(0)
+    truth = 0.7365  # of N(1, 1.25) against N(0, 1.25): Phi(1 / sqrt 2.5)
+    covered = {2: 0, 10: 0}
+    for count in covered:
+        sources = np.repeat(np.arange(2 * count), 20)
+        labels = (sources >= count).astype(int)
+        for trial in range(100):
+            of_source = random.normal(0, 0.5, 2 * count)[sources]
+            scores = labels + of_source + random.normal(0, 1, len(labels))
+            outcomes = outcomes_of(labels, scores, sources=sources)
+            low, high = measure(outcomes, resamples=200, seed=trial).ci95.auc
+            covered[count] += low <= truth <= high
+    assert covered[2] < 80
+    assert covered[10] > 84
+    assert 2 < FEW_UNITS < 10
 
 
 def test_intervals_over_sources_are_wider_where_images_of_a_source_are_alike():
