@@ -68,6 +68,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
+            parser=opt.named_path,
             help="Write ROC, DET, Tippett and reliability plots, PNG and SVG.",
             rich_help_panel=PANEL,
         ),
@@ -102,10 +103,11 @@ def evaluate(
     """
     from ..engine.decoding.layout import Crops
     from ..engine.decoding.views import ViewPlan
+    from ..engine.errors import InputError
     from ..engine.evaluation.full import evaluate_fully
     from ..engine.evaluation.gather import gather
     from ..engine.evaluation.labelled import find_labelled, read_labels
-    from ..engine.evaluation.plots import require_matplotlib, write_plots
+    from ..engine.evaluation.plots import make_folder, require_matplotlib, write_plots
     from ..engine.evaluation.targets import TARGETS
     from ..engine.files.discover import WalkOptions
     from ..engine.pipeline.options import PipelineOptions
@@ -117,9 +119,12 @@ def evaluate(
     from .session import assessment_of_gallery, judge_of_gallery
     from .starter import gallery_named, workspace_of
 
-    outputs.check_targets([json_file] if json_file else [])
+    if csv_labels is not None and layout not in (Layout.AUTO, Layout.CSV):
+        raise InputError(f"--layout {layout} and --csv-labels exclude each other", "give one")
     if plots is not None:
         require_matplotlib()
+        make_folder(plots)
+    outputs.check_targets([json_file] if json_file else [])
     labelled = (
         find_labelled(folders or [], layout)
         if csv_labels is None
@@ -145,16 +150,15 @@ def evaluate(
             target_fnr=target_fnr,
             resamples=resamples,
         )
+    if json_file != outputs.STDOUT:
+        show(full, scan)
+    warn(full)
     if json_file is not None:
         with outputs.whole(json_file) as stream:
             json.dump(_document(full, info, judge, plan, scan), stream, indent=2, allow_nan=False)
             stream.write("\n")
     if plots is not None:
         write_plots(gathered.outcomes, plots)
-    if json_file != outputs.STDOUT:
-        show(full, scan)
-    warn(full)
-    if plots is not None:
         say(f"plots are in {plots}")
 
 

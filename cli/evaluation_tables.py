@@ -1,8 +1,10 @@
 """Tables of an evaluation, for people."""
 
+from ..engine.evaluation.bootstrap import FEW_UNITS, count_units, draws_sources
 from ..engine.evaluation.evaluate import Interval, Metrics
-from ..engine.evaluation.full import UNNAMED, FullEvaluation
+from ..engine.evaluation.full import FullEvaluation
 from ..engine.evaluation.targets import CalibrationCost, Rate
+from ..engine.judging.scores import FAKE, REAL
 from . import render
 from .console import say
 
@@ -40,13 +42,12 @@ def show(full: FullEvaluation, scan: int) -> None:
             for title, field in _COLUMNS
         ],
     )
-    by_generator = sorted(full.evaluation.by_generator.items())
     render.table(
         "by generator, its fakes against real images",
         ("generator", "fakes", "AUC", "acc. fake", "TPR @ 5 %", "fake called real"),
         [
             (
-                generator or UNNAMED,
+                generator,
                 metrics.n_fake,
                 *(
                     _with_ends(metrics, field)
@@ -58,7 +59,7 @@ def show(full: FullEvaluation, scan: int) -> None:
                     )
                 ),
             )
-            for generator, metrics in by_generator
+            for generator, metrics in full.by_generator.items()
         ],
     )
     render.table(
@@ -79,7 +80,7 @@ def show(full: FullEvaluation, scan: int) -> None:
         [("before", *_costs(full.before)), ("after", *_costs(full.after))],
     )
     if full.d3:
-        names = [name for name, _ in full.d3[0].by_generator]
+        names = sorted({name for row in full.d3 for name, _ in row.by_generator})
         render.table(
             "accuracy of the plain vote on D3, %, as in CoDE's paper",
             ("", "real", *names, "mean"),
@@ -114,6 +115,16 @@ def warn(full: FullEvaluation) -> None:
             f" has too ({', '.join(gathered.shared_sources[:5])}): expect worse on other sources",
             "yellow",
         )
+    labels, sources = gathered.outcomes.labels, gathered.outcomes.sources
+    for label, name in ((REAL, "real"), (FAKE, "fake")):
+        units = count_units(labels, sources, label)
+        if full.evaluation.resamples and units < FEW_UNITS:
+            of = "sources of " if draws_sources(labels, sources, label) else ""
+            say(
+                f"note: intervals rest on {units} {of}{name} images: with so few they are too"
+                " narrow",
+                "yellow",
+            )
     if not gathered.calibrated:
         say(
             "note: the gallery is not calibrated, or its references do not separate the classes;"

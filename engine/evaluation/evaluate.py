@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..judging.scores import FAKE, REAL, Booleans, Floats, Integers
 from ..results import Verdict
 from . import metrics
-from .bootstrap import count_units, intervals, unanimous_interval
+from .bootstrap import count_units, draws_sources, intervals, spread, unanimous_interval
 
 RESAMPLES = 1000
 
@@ -23,7 +23,7 @@ class Outcomes:
 
     Attributes:
         labels: The truth, shape (N,): 0 real, 1 fake.
-        scores: Margins, shape (N,), finite.
+        scores: Of the verdicts, shape (N,), finite; larger is more likely fake.
         log10_lr: Calibrated log10 likelihood ratios, shape (N,); NaN where uncalibrated.
         predicted: Forced answers behind the accuracies, shape (N,): 0 real, 1 fake.
         verdicts: :class:`Verdict`, shape (N,), dtype object.
@@ -52,7 +52,7 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """95 % bootstrap intervals of the metrics of the same names; None where undefined."""
+    """95 % intervals of the metrics of the same names; None where the bootstrap has no spread."""
 
     auc: Interval | None = None
     ap: Interval | None = None
@@ -74,7 +74,7 @@ class Metrics:
     """Metrics of a set; None where a class is missing, or the scores are uncalibrated.
 
     Attributes:
-        auc: Area under the ROC curve of the margin.
+        auc: Area under the ROC curve of the score.
         ap: Average precision, fakes being the positives.
         eer: Equal error rate.
         balanced_accuracy: Mean of the two accuracies.
@@ -124,7 +124,7 @@ class Evaluation:
             fakes without one.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
-        by_source: Whether the bootstrap drew whole sources.
+        by_source: Whether the bootstrap drew whole sources, of one class at least.
     """
 
     overall: Metrics
@@ -164,14 +164,18 @@ def evaluate(
 
     by_generator = {str(name): against_its_reals(name) for name in np.unique(names[~real])}
     overall = measure(outcomes, resamples=resamples, seed=seed)
-    return Evaluation(overall, by_generator, resamples, seed, outcomes.sources is not None)
+    by_source = any(
+        draws_sources(outcomes.labels, outcomes.sources, label) for label in (REAL, FAKE)
+    )
+    return Evaluation(overall, by_generator, resamples, seed, by_source)
 
 
 def measure(outcomes: Outcomes, *, resamples: int = RESAMPLES, seed: int = 0) -> Metrics:
     """Compute all metrics of one set.
 
     The intervals are percentiles of a bootstrap stratified by class, and None where a class has
-    fewer than two items (or sources) to draw from.
+    fewer than two items (or sources) to draw from, or where all resamples agree. Those of shares
+    of 0 or 1 are exact (Clopper & Pearson), or the bootstrap's where that is wider.
 
     Args:
         outcomes: What the scan said.
@@ -193,12 +197,13 @@ def measure(outcomes: Outcomes, *, resamples: int = RESAMPLES, seed: int = 0) ->
             seed=seed,
         )
         lows, highs = _as_fields(low), _as_fields(high)
-        ends = {name: _interval(lows[name], highs[name]) for name in _NAMES}
         counts = {REAL: n_real, FAKE: n_fake, None: len(labels)}
-        for name, label in _SHARES.items():
-            value = values[name]
-            exact = None if value is None else unanimous_interval(value, counts[label])
-            ends[name] = exact or ends[name]
+        for name, value in values.items():
+            least, most = lows[name], highs[name]
+            if value is None or least is None or most is None:
+                continue
+            count = counts[_SHARES[name]] if name in _SHARES else 0
+            ends[name] = spread(least, most, unanimous_interval(value, count))
     return Metrics(**values, n_real=n_real, n_fake=n_fake, ci95=Intervals(**ends))
 
 
@@ -206,6 +211,8 @@ _NAMES = tuple(field.name for field in fields(Intervals))
 _SHARES = {
     "accuracy_real": REAL,
     "accuracy_fake": FAKE,
+    "tpr_at_fpr_01": FAKE,
+    "tpr_at_fpr_05": FAKE,
     "abstained": None,
     "false_positive_rate": REAL,
     "false_negative_rate": FAKE,
@@ -216,10 +223,6 @@ _SHARES = {
 def _as_fields(values: Floats) -> dict[str, float | None]:
     pairs = zip(_NAMES, values.tolist(), strict=True)
     return {name: None if np.isnan(value) else value for name, value in pairs}
-
-
-def _interval(low: float | None, high: float | None) -> Interval | None:
-    return None if low is None or high is None else (low, high)
 
 
 def _statistics(outcomes: Outcomes, weights: Floats) -> Floats:

@@ -11,7 +11,7 @@ from ..inert import for_json
 from ..judging.assessment import Assessment
 from ..judging.scores import FAKE, REAL
 from ..judging.thresholds import ThresholdOptions
-from .evaluate import RESAMPLES, Evaluation, evaluate
+from .evaluate import RESAMPLES, Evaluation, Metrics, evaluate
 from .gather import Gathered
 from .layout import Layout
 from .targets import (
@@ -26,7 +26,7 @@ from .targets import (
 )
 
 UNNAMED = "unnamed"
-"""Stands for fakes whose generator is unknown."""
+"""Stands for fakes whose generator is unknown, in brackets where one is called that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class FullEvaluation:
         layout: How the images were labelled.
         evaluation: Metrics, overall and by generator.
         targets: Error rates at target false positive rates.
-        before: Cost of margins read as likelihood ratios without calibration.
+        before: Cost of scores read as likelihood ratios without calibration.
         after: Cost of the calibrated likelihood ratios.
         d3: The paper's table, for the D3 test set; else empty.
         gathered: What was evaluated, and what was left out.
@@ -51,6 +51,14 @@ class FullEvaluation:
     d3: tuple[D3Row, ...]
     gathered: Gathered
 
+    @property
+    def by_generator(self) -> dict[str, Metrics]:
+        """Metrics by generator, the unnamed under a name that no generator has."""
+        found, unnamed = self.evaluation.by_generator, UNNAMED
+        while unnamed in found:
+            unnamed = f"({unnamed})"
+        return {name or unnamed: metrics for name, metrics in sorted(found.items())}
+
     def as_dict(self) -> dict[str, Any]:
         """As a JSON-able mapping, every name inert."""
         left_out = self.gathered.left_out
@@ -59,8 +67,7 @@ class FullEvaluation:
             "accuracy_of": "likelihood_ratio" if self.gathered.calibrated else "vote",
             "overall": self.evaluation.overall.as_dict(),
             "by_generator": {
-                for_json(name) or UNNAMED: metrics.as_dict()
-                for name, metrics in self.evaluation.by_generator.items()
+                for_json(name): metrics.as_dict() for name, metrics in self.by_generator.items()
             },
             "targets": [asdict(target) for target in self.targets],
             "calibration": {"before": asdict(self.before), "after": asdict(self.after)},

@@ -87,13 +87,13 @@ class LabelledFiles:
         if self.layout is Layout.CSV:
             return self._rows.get(path)
         below: list[str] = []
-        at, _ = os.path.split(path)
+        at = path  # a class folder itself is a row where it cannot be read
         while at not in self._folders:
             at, name = os.path.split(at)
             if not name:
                 return None
             below.append(name)
-        return _truth(self._folders[at], tuple(below[::-1]))
+        return _truth(self._folders[at], tuple(below[:0:-1]))
 
 
 def find_labelled(paths: Sequence[Path], layout: Layout = Layout.AUTO) -> LabelledFiles:
@@ -142,8 +142,8 @@ def read_labels(file: Path, base: Path | None = None) -> LabelledFiles:
         base: What relative paths are relative to; default: the file's own folder.
 
     Raises:
-        InputError: It cannot be read, a column is missing, a label is unknown, or a path has two
-            labels.
+        InputError: It cannot be read, a column is missing, a label is unknown, a path has two
+            labels, or is that of a folder.
     """
     base = base or file.parent
     rows: dict[str, Truth] = {}
@@ -241,7 +241,12 @@ def _row(row: Mapping[str, str | None], base: Path, where: str) -> tuple[str, Tr
         raise InputError(f"{where}: a path cannot hold a zero byte")
     generator = (row.get("generator") or "").strip() if label is Label.FAKE else ""
     truth = Truth(label, generator, (row.get("source") or "").strip())
-    return os.path.normpath(base / path), truth
+    named = os.path.normpath(base / path)
+    if Path(named).is_dir():
+        raise InputError(
+            f"{where}: {path!r} is a folder", "name its files one by one, or use a folder layout"
+        )
+    return named, truth
 
 
 def _need_both(labels: set[Label]) -> None:

@@ -1,5 +1,6 @@
 """Plots of an evaluation as SVG or PNG: ROC, DET, Tippett, reliability. Needs matplotlib."""
 
+import os
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,7 +38,8 @@ def write_plots(
         The files: ``roc``, ``det`` and, where calibrated, ``tippett`` and ``reliability``.
 
     Raises:
-        InputError: matplotlib is not installed, a format is unknown, or a class is missing.
+        InputError: matplotlib is not installed, a format is unknown, a class is missing, or the
+            files cannot be written.
     """
     require_matplotlib()
     import matplotlib as mpl
@@ -47,7 +49,7 @@ def write_plots(
         raise InputError(f"cannot plot as {unknown[0]}", f"choose of {', '.join(FORMATS)}")
     if not {REAL, FAKE} <= set(outcomes.labels.tolist()):
         raise InputError("plots need images of both classes", "add the missing class")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     written = []
     # Salt and date would otherwise differ from run to run; text stays text in an SVG.
     with mpl.rc_context({"svg.hashsalt": "code-forensics", "svg.fonttype": "none"}):
@@ -55,7 +57,10 @@ def write_plots(
             for kind in formats:
                 path = folder / f"{name}.{kind}"
                 metadata = {"Date": None} if kind == "svg" else {"Software": None}
-                figure.savefig(path, format=kind, dpi=150, metadata=metadata)
+                try:
+                    figure.savefig(path, format=kind, dpi=150, metadata=metadata)
+                except OSError as error:
+                    raise _unwritten(path, error) from error
                 written.append(path)
     return tuple(written)
 
@@ -72,12 +77,33 @@ def require_matplotlib() -> None:
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of plots where it is missing; a command does it before hours of work.
+
+    Raises:
+        InputError: It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritten(folder, error) from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write plots to {folder}", "name a folder that can be written to")
+
+
+def _unwritten(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write plots to {path}: {error.strerror or error}",
+        "name a folder that can be made or written to",
+    )
+
+
 def _figures(outcomes: Outcomes) -> Iterator[tuple[str, "Figure"]]:
     labels = outcomes.labels
     counts = f"{int((labels == REAL).sum())} real, {int((labels == FAKE).sum())} fake"
     for name, title, draw in (
-        ("roc", "ROC of the margin", _draw_roc),
-        ("det", "Detection error trade-off of the margin", _draw_det),
+        ("roc", "ROC of the score", _draw_roc),
+        ("det", "Detection error trade-off of the score", _draw_det),
         ("tippett", "Tippett plot", _draw_tippett),
         ("reliability", "Reliability of p_fake at prior 0.5", _draw_reliability),
     ):

@@ -175,6 +175,7 @@ def _judge(
     advice: str,
 ) -> Finding:
     labels = references.labels[rows]
+    held = min(int((references.labels == label).sum()) for label in (REAL, FAKE))
     counts = [int((labels == label).sum()) for label in (REAL, FAKE)]
     if min(counts) < ENOUGH:
         return Finding(
@@ -183,10 +184,14 @@ def _judge(
             f"only {counts[0]} real and {counts[1]} fake files could be looked at,"
             f" {ENOUGH} of each are needed",
             measures,
-            "examine the gallery where its files lie at the paths that it was built from",
+            "examine the gallery where its files lie at the paths that it was built from"
+            if held >= ENOUGH
+            else f"add references until each class has at least {ENOUGH}",
         )
     codes = source_codes([references.sources[row] for row in rows])
-    apart = separability(features, labels, codes)
+    # A class of unknown sources alone is held out file by file, which says nothing of new ones.
+    known = all((codes[labels == label] >= 0).any() for label in (REAL, FAKE))
+    apart = separability(features, labels, codes) if known else None
     mixed = separability(features, labels, None)
     best = strongest(features, labels, None) if mixed is not None else ()
     found = (
@@ -204,7 +209,7 @@ def _judge(
     if severity is Severity.GOOD and mixed is not None and mixed.ci95[0] >= _SERIOUS:
         # Learnable within sources; whether it carries to new ones, few sources cannot say.
         severity = Severity.WARNING if shown.ci95[1] >= _SERIOUS else Severity.NOTE
-    how = "on sources held out" if apart else "on files held out, sources being too few"
+    how = "on sources held out" if apart else "on files held out, known sources being too few"
     message = f"{by} tell the classes apart with AUC {shown.auc:.2f}" + (
         f" [{shown.ci95[0]:.2f}, {shown.ci95[1]:.2f}] {how}"
     )

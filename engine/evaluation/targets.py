@@ -9,7 +9,7 @@ from ..judging.scores import FAKE, REAL, Floats, Integers
 from ..judging.thresholds import Thresholds, decide
 from ..results import Verdict
 from . import metrics
-from .bootstrap import intervals, unanimous_interval
+from .bootstrap import intervals, spread, unanimous_interval
 from .evaluate import Interval, Outcomes
 from .gather import Gathered
 
@@ -22,7 +22,7 @@ _SURE = 1 - 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share of items, with its 95 % bootstrap interval; None where undefined."""
+    """A statistic with its 95 % interval; None where undefined, or all resamples agree."""
 
     value: float | None
     ci95: Interval | None
@@ -202,19 +202,23 @@ def _rate(outcomes: Outcomes, chosen: Floats, label: int | None, resamples: int,
     count = len(outcomes.labels) if label is None else int((outcomes.labels == label).sum())
     if not count:
         return Rate(None, None)
-    rate = _statistic(
+    return _statistic(
         outcomes,
         lambda weights: metrics.share(chosen.astype(np.float64), weights, outcomes.labels, label),
         resamples,
         seed,
+        count,
     )
-    exact = unanimous_interval(rate.value or 0.0, count) if resamples else None
-    return Rate(rate.value, exact or rate.ci95)
 
 
 def _statistic(
-    outcomes: Outcomes, statistic: Callable[[Floats], Floats], resamples: int, seed: int
+    outcomes: Outcomes,
+    statistic: Callable[[Floats], Floats],
+    resamples: int,
+    seed: int,
+    count: int = 0,
 ) -> Rate:
+    """A statistic with its interval; `count` is how many items it is a share of, 0 if of none."""
     value = float(statistic(np.ones((1, len(outcomes.labels))))[0])
     if not resamples:
         return Rate(value, None)
@@ -225,4 +229,5 @@ def _statistic(
         resamples=resamples,
         seed=seed,
     )
-    return Rate(value, (float(ends[0, 0]), float(ends[1, 0])))
+    exact = unanimous_interval(value, count)
+    return Rate(value, spread(float(ends[0, 0]), float(ends[1, 0]), exact))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def test_json_holds_every_metric_with_its_interval(
     assert document["calibration"]["after"]["cllr"]["value"] == document["overall"]["cllr"]
     assert "by generator" in done.stdout
     assert "gen1" in done.stdout
+    assert "rest on 2 sources of real images" in done.stderr
 
 
 def test_the_scan_on_record_gives_the_same_figures(
@@ -171,7 +173,7 @@ def test_d3_layout_gives_the_papers_table(space: Path, pictures: Path, tmp_path:
     root = tmp_path / "d3_test"
     for condition in ("augm", "no_augm"):
         shutil.copytree(pictures / "new" / "real", root / condition / "real")
-        for number in range(4):
+        for number in range(4 if condition == "augm" else 3):
             draw_photo(root / condition / f"gen_{number}" / "1.png", 400 + number, smooth=16)
     done = run(
         *("code-index", "evaluate", "desk", root, "--json", tmp_path / "e.json"),
@@ -184,7 +186,11 @@ def test_d3_layout_gives_the_papers_table(space: Path, pictures: Path, tmp_path:
     values = [table["augm"]["real"], *table["augm"]["by_generator"].values()]
     assert table["augm"]["mean"] == pytest.approx(sum(values) / 5)
     assert document["overall"]["n_real"] == 12  # the same bytes count in each condition
-    assert "as in CoDE's paper" in done.stdout
+    shown = done.stdout.partition("as in CoDE's paper")[2].splitlines()
+    (heads,) = (line for line in shown if "mean" in line)
+    assert re.findall(r"gen_\d", heads) == ["gen_0", "gen_1", "gen_2", "gen_3"]
+    (plain,) = (line for line in shown if "no_augm" in line)
+    assert plain.split()[-2] == "-"  # no_augm has no gen_3
 
 
 def test_plots_are_pictures(space: Path, pictures: Path, tmp_path: Path) -> None:
@@ -200,6 +206,41 @@ def test_plots_are_pictures(space: Path, pictures: Path, tmp_path: Path) -> None
         for kind in ("svg", "png")
     }
     assert all(files[name] == b"\x89PNG\r\n\x1a\n" for name in files if name.endswith("png"))
+
+
+def test_plots_that_cannot_be_written_are_refused_before_the_scan(
+    space: Path, pictures: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "file").touch()
+    evaluate = ("code-index", "evaluate", "desk", pictures / "new", "--workspace", space, "-q")
+    with Workspace(space) as opened:
+        before = len(opened.scans.all())
+    for more in (
+        ("--plots", tmp_path / "file"),
+        ("--plots", tmp_path / "file" / "below"),
+        ("--plots", tmp_path / "new", "--json", tmp_path / "new"),
+        ("--plots", ""),
+    ):
+        done = run(*evaluate, *more, code=2)
+        assert len(done.stderr.splitlines()) <= 2
+    with Workspace(space) as opened:
+        assert len(opened.scans.all()) == before
+
+
+def test_plots_that_fail_after_the_scan_leave_the_tables(
+    space: Path, pictures: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "plots" / "roc.svg").mkdir(parents=True)
+    done = run(
+        *("code-index", "evaluate", "desk", pictures / "new", "--plots", tmp_path / "plots"),
+        *("--json", tmp_path / "e.json", "--workspace", space, "--resamples", "0", "-q"),
+        code=2,
+    )
+    assert "cannot write plots" in done.stderr
+    assert "by generator" in done.stdout
+    assert json.loads((tmp_path / "e.json").read_text())["overall"]["n_real"] == 6
 
 
 def test_a_gallery_too_small_to_calibrate_is_judged_by_the_vote(
@@ -230,6 +271,7 @@ def test_a_gallery_too_small_to_calibrate_is_judged_by_the_vote(
         (["desk", ".", "--csv-labels", "missing.csv"], "cannot read labels"),
         (["desk", "--layout", "csv", "."], "needs a file"),
         (["desk", "a", "b", "--csv-labels", "x.csv"], "one folder at most"),
+        (["desk", ".", "--csv-labels", "x.csv", "--layout", "d3"], "exclude each other"),
     ],
 )
 def test_what_cannot_be_evaluated_exits_2_with_one_line(

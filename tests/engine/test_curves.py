@@ -76,6 +76,8 @@ def test_plots_are_readable_and_reproducible(drawn, tmp_path):
         else:
             text = " ".join(ET.parse(one).getroot().itertext())
             assert "150 real, 150 fake" in text
+            assert "margin" not in text  # another column of the report
+            assert ("of the score" in text) == (one.stem in ("roc", "det"))
             assert "nan" not in one.read_text()
 
 
@@ -99,3 +101,11 @@ def test_what_cannot_be_plotted_says_what_to_do(drawn, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="both classes"):
         write_plots(outcomes.select(labels == 1), tmp_path)
     assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="cannot write plots") as caught:
+            write_plots(outcomes, folder)
+        assert caught.value.hint
+    (tmp_path / "taken" / "roc.svg").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"cannot write plots to .*roc\.svg"):
+        write_plots(outcomes, tmp_path / "taken")

@@ -164,6 +164,26 @@ def test_metadata_bias_from_stored_facts():
     assert findings(references, alike)["metadata"].severity is Severity.GOOD
 
 
+def test_files_of_unknown_sources_are_no_held_out_sources():
+    references = replace(draw(), sources=("",) * 60 + ("s0", "s1") * 30)
+
+    def alike(digest):
+        return FileFacts("JPEG", 9000 + references.sha256.index(digest) % 60, 512, 512)
+
+    found = findings(references, alike)["metadata"]
+    assert "on files held out" in found.message
+    assert "auc_held_out_sources" not in numbers(found)
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "advice"), [(2, 60, "add references until"), (60, 60, "where its files lie")]
+)
+def test_too_few_looked_at_says_what_would_help(real, fake, advice):
+    for check in ("metadata", "content"):
+        found = findings(draw(real, fake))[check]
+        assert (found.severity, found.advice.count(advice)) == (Severity.UNKNOWN, 1)
+
+
 def test_files_at_hand_are_read_and_changed_ones_are_told(tmp_path):
     import hashlib
 

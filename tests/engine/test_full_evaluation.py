@@ -197,6 +197,24 @@ def test_the_table_of_the_paper():
     assert full.as_dict()["d3"][0]["by_generator"]["gen_0"] in (0.75, 1.0)
 
 
+def test_a_generator_called_unnamed_is_not_taken_for_the_unnamed():
+    known = {
+        "fa": Truth(Label.FAKE, "", "src"),
+        "fb": Truth(Label.FAKE, "", "src"),
+        "fc": Truth(Label.FAKE, "unnamed", "src"),
+        "fd": Truth(Label.FAKE, "SD", "src"),
+    }
+    assessment = assess(np.eye(4, dtype=np.float32), [0, 0, 1, 1], [""] * 4, [""] * 4)
+
+    def fakes(*names):
+        gathered = gather([row("ra"), row("rb"), *map(row, names)], truth_of(**known), NOBODY)
+        document = evaluate_fully(gathered, assessment, Layout.CSV, resamples=0).as_dict()
+        return {name: found["n_fake"] for name, found in document["by_generator"].items()}
+
+    assert fakes("fa", "fb", "fd") == {"unnamed": 2, "SD": 1}
+    assert fakes("fa", "fb", "fc", "fd") == {"(unnamed)": 2, "unnamed": 1, "SD": 1}
+
+
 def test_nothing_left_of_a_class_says_why(scanned):
     assessment, _ = scanned
     gathered = gather(

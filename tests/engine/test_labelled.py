@@ -42,6 +42,15 @@ def test_real_and_fake_folders(tmp_path):
     }
 
 
+def test_a_class_folder_that_is_a_row_counts_as_one_of_its_class(tmp_path):
+    """The walk gives the folder's own path where it cannot be read."""
+    root = tree(tmp_path, "real/a.jpg", "fake/sdxl/b.png")
+    found = find_labelled([root])
+    assert short(found.truth(str(root / "real"))) == ("real", "", "real")
+    assert found.truth(str(root / "fake" / "sdxl")).label == "fake"
+    assert found.truth(str(root)) is None
+
+
 def test_cnndetection_by_generator_and_category(tmp_path):
     root = tree(
         tmp_path / "test",
@@ -167,6 +176,7 @@ def test_labels_from_a_csv_file(tmp_path):
         ("path,label\na,maybe\n", "line 2"),
         ("path,label\n,real\n", "line 2"),
         ("path,label\na,real\na,fake\n", "two labels"),
+        ("path,label\na,real\nb,fake\n.,fake\n", "line 4: '.' is a folder"),
         ("path,label\na,real\n", "no fake"),
         ("path,label\na\0b,real\n", "labels|zero|null|line"),
         ("", "no columns"),

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from code_forensics.engine.evaluation.bootstrap import intervals, resample_weights
+from code_forensics.engine.evaluation.bootstrap import FEW_UNITS, intervals, resample_weights
 from code_forensics.engine.evaluation.evaluate import Outcomes, evaluate, measure
 from code_forensics.engine.evaluation.metrics import rank, tpr_at_fpr
 from code_forensics.engine.judging.calibration import posterior
@@ -146,6 +146,39 @@ def test_a_missing_class_leaves_metrics_undefined():
     assert measure(outcomes_of([], [], sources=np.array([], dtype=int))).n_real == 0
 
 
+def test_classes_without_overlap_have_no_interval_but_for_shares():
+    got = measure(outcomes_of([0, 0, 0, 1, 1, 1, 1, 1], [-3, -2, -1, 1, 2, 3, 4, 5]))
+    exact = pytest.approx((0.025 ** (1 / 5), 1.0))
+    assert got.accuracy_fake == got.tpr_at_fpr_01 == got.tpr_at_fpr_05 == got.auc == 1.0
+    assert got.ci95.accuracy_fake == got.ci95.tpr_at_fpr_01 == got.ci95.tpr_at_fpr_05 == exact
+    assert got.ci95.auc is got.ci95.ap is got.ci95.eer is got.ci95.balanced_accuracy is None
+    assert got.ci95.cllr is not None  # its values do differ
+    equal = measure(outcomes_of([0, 0, 0, 1, 1, 1], np.repeat([-0.1, 0.1], 3)))
+    assert equal.ci95.cllr is equal.ci95.ece is None
+
+
+def test_a_true_positive_rate_of_one_may_hang_on_few_reals():
+    scores = np.concatenate((np.zeros(198), [9, 9], np.full(50, 5)))  # 1 % of reals above fakes
+    got = measure(outcomes_of(np.repeat([0, 1], [200, 50]), scores))
+    assert (got.tpr_at_fpr_01, got.ci95.tpr_at_fpr_01) == (1.0, (0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("sources", "by_source"),
+    [
+        (None, False),
+        ([-1] * 8, False),  # as of a CSV without that column
+        ([0] * 4 + [1] * 4, False),  # a class of a single source is drawn by items
+        ([0, 0, 1, 1] + [2] * 4, True),
+        ([0, 0, 0, -1] + [2] * 4, True),
+    ],
+)
+def test_what_the_bootstrap_drew_is_told(sources, by_source):
+    codes = None if sources is None else np.array(sources)
+    outcomes = outcomes_of(np.repeat([0, 1], 4), np.arange(8), sources=codes)
+    assert evaluate(outcomes, [""] * 8, resamples=5).by_source is by_source
+
+
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     random = np.random.default_rng(0)
     truth, covered = 0.7602, 0  # of N(1, 1) against N(0, 1): Phi(1 / sqrt 2)
@@ -155,6 +188,24 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         low, high = measure(outcomes, resamples=200, seed=trial).ci95.auc
         covered += low <= truth <= high
     assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_intervals_over_few_sources_are_too_narrow():
+    random = np.random.default_rng(0)
+    truth = 0.7365  # of N(1, 1.25) against N(0, 1.25): Phi(1 / sqrt 2.5)
+    covered = {2: 0, 10: 0}
+    for count in covered:
+        sources = np.repeat(np.arange(2 * count), 20)
+        labels = (sources >= count).astype(int)
+        for trial in range(100):
+            of_source = random.normal(0, 0.5, 2 * count)[sources]
+            scores = labels + of_source + random.normal(0, 1, len(labels))
+            outcomes = outcomes_of(labels, scores, sources=sources)
+            low, high = measure(outcomes, resamples=200, seed=trial).ci95.auc
+            covered[count] += low <= truth <= high
+    assert covered[2] < 80
+    assert covered[10] > 84
+    assert 2 < FEW_UNITS < 10
 
 
 def test_intervals_over_sources_are_wider_where_images_of_a_source_are_alike():
