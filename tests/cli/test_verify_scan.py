@@ -16,10 +16,15 @@ import pytest
 from code_forensics.engine.arguments import pipeline_of
 from code_forensics.engine.decoding.decode import LONGEST
 from code_forensics.engine.embedding import embed
+from code_forensics.engine.judging.conformal import Exchangeable
+from code_forensics.engine.judging.judge import JudgeOptions
+from code_forensics.engine.judging.thresholds import ThresholdOptions
+from code_forensics.engine.recorded import RecordedOptions, RecordedScan
 from code_forensics.engine.reproduce import Outcome, compare
 from code_forensics.engine.results import FileResult, Status, Verdict
 from code_forensics.engine.run import environment_changes
 from code_forensics.index.upkeep.backup import DATABASE_NAME
+from code_forensics.index.workspace import Workspace
 
 from tests.cli.in_process import run
 from tests.conftest import draw_photo
@@ -203,6 +208,28 @@ def test_a_purge_does_not_hide_that_rows_were_changed(copy: Path) -> None:
     rows = verify(copy, code=1)
     assert "no longer those that the scan had written" in rows.pop("stderr")
     assert {row["outcome"] for row in rows.values()} == {"reproduced", "unread"}
+
+
+@pytest.mark.parametrize(
+    "thresholds",
+    [
+        ThresholdOptions(0.3, 0.3, exchangeable=Exchangeable.SOURCES),
+        ThresholdOptions(novelty_rate=0.9),
+    ],
+)
+def test_a_notebooks_scan_is_judged_by_its_own_options(
+    copy: Path, thresholds: ThresholdOptions
+) -> None:
+    options = RecordedOptions(judging=JudgeOptions(thresholds=thresholds))
+    with Workspace.existing(copy / "ws") as space:
+        scan = RecordedScan(space, [copy / "photos"], options)
+        assert {row.status for row in scan} >= {Status.CACHED}
+    judging = json.loads(json.dumps(scan.run["judging"]))
+    assert JudgeOptions.of(judging).thresholds == thresholds
+    del judging["novelty_rate"]  # as it was recorded before
+    assert JudgeOptions.of(judging).thresholds == replace(thresholds, novelty_rate=0.005)
+    rows = verify(copy)
+    assert {rows[f"rough{n}.jpg"]["outcome"] for n in range(5)} == {"reproduced"}
 
 
 def test_a_scan_of_another_score_is_judged_again_first(copy: Path) -> None:
