@@ -160,6 +160,11 @@ class Judge:
         self._evidence = max(self.k, EVIDENCE)
         self.depth = max(self._evidence, assessment.attribution.k)
 
+    @property
+    def assessment(self) -> Assessment:
+        """What the gallery's own references say of its scores."""
+        return self._assessment
+
     def record(self) -> dict[str, Any]:
         """Everything that verdicts depend on beside the gallery, JSON-able, for the run record."""
         return {
