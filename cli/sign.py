@@ -30,10 +30,10 @@ def keygen(
     ] = False,
 ) -> None:
     """Make a key pair for signing: keep the private key, hand out the public one."""
-    from ..engine.signing import generate_key
+    from ..engine.signing import generate_key, public_key_path
     from .console import say
 
-    shown = public_key or key.with_name(key.stem + ".pub.pem")
+    shown = public_key or public_key_path(key)
     secret = _new_passphrase() if encrypt else None
     name = generate_key(key, shown, secret)
     say(f"made {key} (keep it secret) and {shown} (hand it out)")

@@ -4,19 +4,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import groupby
 
 from .contracts import Content, Gallery
 from .embedding.embed import Embedder
 from .files.discover import examine
 from .files.found import FoundFile, Reason
-from .judging.judge import Judge
-from .judging.scores import score_bands
+from .judging.judge import Judge, vectors_of
+from .judging.leeway import TOLERANCE, Seen, within
 from .results import FileResult, Neighbour
 from .scan import ScanOptions, scan
-
-TOLERANCE = 1e-5
-"""Most that float32 scores and cosines of two platforms may differ."""
 
 
 class Outcome(StrEnum):
@@ -47,7 +45,8 @@ class Reproduction:
     fields: tuple[str, ...] = ()
 
 
-_ANSWERS = ("status", "reason", "knn", "verdict", "generator", "attribution", "classifier")
+_ANSWERS = ("status", "reason", "knn", "verdict", "classifier")
+_GENERATORS = ("generator", "attribution")  # others are as good where fakes are as near
 _FIGURES = (
     "p_fake",
     "log10_lr",
@@ -59,7 +58,6 @@ _FIGURES = (
     "classifier_score",
 )
 _EVIDENCE = ("neighbours", "crops", "probe")
-_SCORES = ("margin", "real_similarity", "fake_similarity", "score")
 
 
 def reproduce(
@@ -81,8 +79,8 @@ def reproduce(
         judge: By that gallery's assessment, with the options of the scan.
         embedder: The encoder of the scan, in float32.
         options: As those of the scan.
-        tolerance: Most that cosines may differ where they are not the same; scores may as far
-            as that moves them.
+        tolerance: Most that cosines may differ where they are not the same; all other figures may
+            as far as that moves them.
         bands: The same for rows of each reduced precision.
         stop: Asked several times a second; once true, it ends.
         where: Where the path of a row leads from here.
@@ -101,13 +99,22 @@ def reproduce(
             alone = first.container is None and not more
             yield (_unread(first, wanted.path) if alone else None) or examine(wanted.path)
 
-    for after in scan(files(), gallery, judge, _Amnesia(), embedder, options, stop=stop):
+    def close(before: FileResult, after: FileResult) -> bool:
+        """Whether what differs between two rows of the same answer is within the tolerance."""
+        content = memory.contents[after.path]
+        if content is None or content.vector is None:
+            return False
+        band = (bands or {}).get(before.precision or "", 0.0)
+        seen = Seen(judge, gallery, vectors_of(content))
+        return within(before, after, seen, max(band, tolerance))
+
+    memory = _Amnesia()
+    for after in scan(files(), gallery, judge, memory, embedder, options, stop=stop):
         while (after.container or after.path) != waiting[0].path:
             yield from waiting.popleft().gone()
         for before in waiting[0].until(after.path):
             found = after if where(before.path) == after.path else None
-            band = (bands or {}).get(before.precision or "", 0.0)
-            yield compare(before, found, max(band, tolerance))
+            yield compare(before, found, partial(close, before, after))
     if not stop():
         for wanted in waiting:
             yield from wanted.gone()
@@ -141,9 +148,15 @@ class _Wanted:
 
 
 def compare(
-    before: FileResult, after: FileResult | None, tolerance: float = TOLERANCE
+    before: FileResult, after: FileResult | None, close: Callable[[], bool] = lambda: False
 ) -> Reproduction:
-    """Compare a row with another of the same path; None where there is none any more."""
+    """Compare a row with another of the same path.
+
+    Args:
+        before: The row on record.
+        after: The row of now; None where there is none any more.
+        close: Whether what differs is within the tolerance; asked where the answer is the same.
+    """
     if before.sha256 is None:
         return Reproduction(before, None, Outcome.UNREAD)
     if after is None or after.sha256 is None:
@@ -152,26 +165,13 @@ def compare(
         return Reproduction(before, after, Outcome.CHANGED)
     differing = tuple(
         name
-        for name in (*_ANSWERS, *_FIGURES, *_EVIDENCE)
+        for name in (*_ANSWERS, *_GENERATORS, *_FIGURES, *_EVIDENCE)
         if _comparable(before, name) != _comparable(after, name)
     )
     if not differing:
         return Reproduction(before, after, Outcome.REPRODUCED)
-    close = all(
-        _close(getattr(before, name), getattr(after, name), _allowed(before, name, tolerance))
-        for name in _SCORES
-    )
-    same = not set(differing) & {"status", "reason", "knn", "verdict"}
-    outcome = Outcome.AGREES if close and same else Outcome.DIFFERS
-    return Reproduction(before, after, outcome, differing)
-
-
-def _allowed(row: FileResult, name: str, tolerance: float) -> float:
-    """How far a figure may differ where cosines may by the tolerance."""
-    real, fake = row.real_similarity, row.fake_similarity
-    if name != "score" or real is None or fake is None:
-        return tolerance
-    return float(score_bands([[real]], [[fake]], 1, tolerance)[0])
+    agrees = not set(differing) & {*_ANSWERS} and close()
+    return Reproduction(before, after, Outcome.AGREES if agrees else Outcome.DIFFERS, differing)
 
 
 def _comparable(row: FileResult, name: str) -> object:
@@ -186,19 +186,20 @@ def _reference(neighbour: Neighbour) -> tuple[int, float]:
     return neighbour.key, neighbour.similarity
 
 
-def _close(first: float | None, second: float | None, tolerance: float) -> bool:
-    if first is None or second is None:
-        return first is second
-    return abs(first - second) <= tolerance
-
-
 def _unread(row: FileResult, path: str) -> FoundFile | None:
     """In the place of a file that the scan did not read."""
     return FoundFile(path, reason=row.reason or Reason.UNREADABLE) if not row.sha256 else None
 
 
 class _Amnesia:
-    """A recorder that knows nothing and keeps nothing."""
+    """A recorder that knows nothing, and keeps the contents of the rows that come out next.
+
+    Attributes:
+        contents: By the row's path.
+    """
+
+    def __init__(self) -> None:
+        self.contents: dict[str, Content | None] = {}
 
     def known_file(self, file: FoundFile) -> Content | None:  # noqa: ARG002
         return None
@@ -210,4 +211,4 @@ class _Amnesia:
         return None
 
     def record(self, rows: Sequence[tuple[FoundFile | None, Content | None, FileResult]]) -> None:
-        pass
+        self.contents = {result.path: content for _, content, result in rows}

@@ -53,8 +53,21 @@ class Signature:
 
 
 def signature_path(file: Path) -> Path:
-    """Where a file's signature lies."""
-    return file.with_name(file.name + ".sig")
+    """Where a file's signature lies.
+
+    Raises:
+        InputError: The path names a folder alone.
+    """
+    return _beside(file, file.name + ".sig")
+
+
+def public_key_path(private: Path) -> Path:
+    """Where the public key to a private one lies, unless another place is named.
+
+    Raises:
+        InputError: The path names a folder alone.
+    """
+    return _beside(private, private.stem + ".pub.pem")
 
 
 def generate_key(private: Path, public: Path, passphrase: bytes | None = None) -> str:
@@ -62,18 +75,21 @@ def generate_key(private: Path, public: Path, passphrase: bytes | None = None) -
 
     Args:
         private: Must not exist; only its owner may read it.
-        public: Must not exist.
+        public: Must not exist, and is another file.
         passphrase: Encrypts the private key; None leaves it open.
 
     Returns:
         The key's fingerprint.
 
     Raises:
-        InputError: A file exists or cannot be written, or ``cryptography`` is not installed.
+        InputError: A file exists or cannot be written, and no file is left behind then; or
+            ``cryptography`` is not installed.
     """
     serialization = _serialization()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    if private.resolve() == public.resolve():
+        raise InputError(f"both keys would go to {private}", "name another file for the public key")
     for path in (private, public):
         if path.exists():
             raise InputError(
@@ -91,12 +107,16 @@ def generate_key(private: Path, public: Path, passphrase: bytes | None = None) -
     shown = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
+    made: list[Path] = []
     try:
         for path, content, mode in ((private, secret, 0o600), (public, shown, 0o644)):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            made.append(path)
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(content)
     except OSError as error:
+        for path in made:  # half a pair is of no use, and in the way of the next try
+            path.unlink(missing_ok=True)
         raise InputError(
             f"cannot write a key: {error}", "name files in a folder that can be written to"
         ) from error
@@ -137,11 +157,12 @@ def check_signature(file: Path, public_key: Path, signature: Path | None = None)
         The signature, when it is good.
 
     Raises:
-        InputError: It is not, or a file cannot be read; the message says which of the ways.
+        InputError: It is not, or a file cannot be read, or ``cryptography`` is not installed; the
+            message says which of the ways.
     """
-    from cryptography.exceptions import InvalidSignature
-
     key = _public_key(_read(public_key, _MAX_SMALL), public_key)
+    from cryptography.exceptions import InvalidSignature  # which is installed, as the key was read
+
     path = signature or signature_path(file)
     stated = parse_signature(_read(path, _MAX_SMALL), path)
     data = _read(file, MAX_BYTES)
@@ -237,6 +258,12 @@ def _public_key(data: bytes, path: Path) -> "Ed25519PublicKey":
     if not isinstance(key, Ed25519PublicKey):
         raise InputError(f"{path} is no Ed25519 key", "give the PEM file of the public key")
     return key
+
+
+def _beside(path: Path, name: str) -> Path:
+    if not path.name:
+        raise InputError(f"{path} is a folder", "name a file")
+    return path.with_name(name)
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -4,6 +4,7 @@ A page's blocks run one after the other in a folder of its own with the files th
 of. A block that is shown elsewhere says where: ``<!-- shown by: FILE -->`` above it.
 """
 
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -125,3 +126,11 @@ def test_every_page_is_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for page in PAGES:
         assert page == "README.md" or f"]({page})" in readme, page
+
+
+def test_names_in_docstrings_lead_somewhere() -> None:
+    for room in ("cli", "engine", "index", "train"):
+        for module in (ROOT / room).rglob("*.py"):
+            text = module.read_text(encoding="utf-8")
+            for name in re.findall(r":[a-z]+:`~?(code_forensics[^`]+)`", text):
+                pkgutil.resolve_name(name)

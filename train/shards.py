@@ -144,7 +144,7 @@ def _apply_names(entries: list[_Entry], data: bytes) -> None:
         for entry in entries:
             role = entry.name.split(".")[-2]
             entry.generator, entry.source = map(str, names.get(role, ("", "")))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         _LOG.warning("a record.json of %s cannot be read", entries[0].name if entries else "?")
 
 

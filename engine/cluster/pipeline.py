@@ -1,7 +1,8 @@
 """The pipeline that has others read, decode and embed: a cluster, or further processes.
 
-What comes out is what :class:`code_forensics.engine.pipeline.Pipeline` gives: the same files with
-the same contents in the same order, known ones from the store and all others from the workers.
+What comes out is what :class:`~code_forensics.engine.pipeline.pipeline.Pipeline` gives: the same
+files with the same contents in the same order, known ones from the store and all others from the
+workers.
 """
 
 import logging

@@ -149,7 +149,7 @@ def parse_config(data: bytes, origin: str) -> EncoderConfig:
         settings: dict[str, Any] = json.loads(data)
         if not isinstance(settings, dict):
             raise ValueError("not a JSON object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{origin}: {CONFIG_NAME} is damaged: {error}") from error
     for name, expected in _REQUIRED.items():
         if settings.get(name, expected) != expected:

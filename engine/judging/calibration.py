@@ -164,7 +164,7 @@ def fit_calibration(scores: LeaveOneOutScores, k: int = 1) -> Calibration:
     evaluation of speaker detection", Computer Speech & Language 20, 2006). The targets are
     Platt's (n + 1) / (n + 2) and 1 / (n + 2) instead of 1 and 0 ("Probabilistic outputs for
     support vector machines", 1999): they keep the fit finite when the classes are separated.
-    Bounds: :func:`~code_forensics.engine.likelihood_bounds.empirical_bounds`.
+    Bounds: :func:`~code_forensics.engine.judging.likelihood_bounds.empirical_bounds`.
 
     Args:
         scores: Leave-one-out scores of the gallery.

@@ -212,7 +212,9 @@ def read_head(data: bytes, origin: str) -> LinearHead | SvmHead:
             int(_number(tensors, "degree")),
         )
         return SvmHead(vectors, weights, _number(tensors, "intercept"), kernel)
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+    ) as error:  # fmt: skip
         raise CheckpointError(
             f"{origin} holds no usable classifier: {error}",
             "import it again from the published file with: code-index import NAME FILE",

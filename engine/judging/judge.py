@@ -13,6 +13,7 @@ from ..results import CropScore, Label, Neighbour, ProbeScore, Verdict
 from .assessment import Assessment
 from .attribution import attribute
 from .calibration import posterior
+from .conformal import Exchangeable
 from .heads import NamedHead, judged_by_head
 from .hits import Hits, vote
 from .judgement import Judgement
@@ -50,8 +51,17 @@ class JudgeOptions:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "JudgeOptions":
-        """The options behind a run record's ``judging``, from :meth:`Judge.record`."""
-        rates = ThresholdOptions(record["target_fpr"], record["target_fnr"])
+        """The options behind a run record's ``judging``, from :meth:`Judge.record`.
+
+        Records of earlier versions do not state the novelty rate: they are taken to have used the
+        default.
+        """
+        rates = ThresholdOptions(
+            record["target_fpr"],
+            record["target_fnr"],
+            record.get("novelty_rate", ThresholdOptions().novelty_rate),
+            Exchangeable(record["thresholds"]["exchangeable"]),
+        )
         return cls(record["k"], record["prior"], rates)
 
 
@@ -150,6 +160,11 @@ class Judge:
         self._evidence = max(self.k, EVIDENCE)
         self.depth = max(self._evidence, assessment.attribution.k)
 
+    @property
+    def assessment(self) -> Assessment:
+        """What the gallery's own references say of its scores."""
+        return self._assessment
+
     def record(self) -> dict[str, Any]:
         """Everything that verdicts depend on beside the gallery, JSON-able, for the run record."""
         return {
@@ -158,6 +173,7 @@ class Judge:
             "prior": self.options.prior,
             "target_fpr": self.options.thresholds.target_fpr,
             "target_fnr": self.options.thresholds.target_fnr,
+            "novelty_rate": self.options.thresholds.novelty_rate,
             "calibration": self._assessment.calibration.as_dict(),
             "thresholds": asdict(self.thresholds),
             "attribution": asdict(self._assessment.attribution),

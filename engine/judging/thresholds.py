@@ -94,10 +94,10 @@ def fit_thresholds(
     """Fit the thresholds of a gallery for stated error rates.
 
     The fake threshold is a conformal quantile of the reals' leave-one-out scores, the real
-    threshold one of the fakes' (:func:`~code_forensics.engine.conformal.upper_threshold`). The
-    guarantee: of reals exchangeable with the gallery's, at most ``fpr`` are called fake, in the
-    mean over galleries, and likewise for fakes. It holds although the leave-one-out scores come
-    from a gallery smaller by one: with the new image added to the gallery all scores would be
+    threshold one of the fakes': :func:`~code_forensics.engine.judging.conformal.upper_threshold`.
+    The guarantee: of reals exchangeable with the gallery's, at most ``fpr`` are called fake, in
+    the mean over galleries, and likewise for fakes. It holds although the leave-one-out scores
+    come from a gallery smaller by one: with the new image added to the gallery all scores would be
     exchangeable, and its presence can only bring references of its class nearer to that class,
     so the threshold used is the stricter one. Leaving near duplicates of the own class out adds
     to that; leaving a source out of *both* classes, where they share one, may subtract.

@@ -11,9 +11,11 @@ class Cause(StrEnum):
 
     CONTENT = "content"  # the file holds other bytes
     ENCODER = "encoder"
+    DECODERS = "decoders"  # other libraries, or versions, that turn bytes into pixels
     PREPROCESSING = "preprocessing"
     VIEWS = "views"  # other crops, or the probe
     GALLERY = "gallery"  # other references, of another gallery or another state of it
+    SEARCH = "search"  # in cells, compared with all, or in other cells
     K = "k"
     SCORE = "score"  # another way to compute it, of another version
     CLASSIFIER = "classifier"  # a head in the place of the neighbours, or another one
@@ -48,15 +50,21 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunDifference:
-    """What differs between two runs, whatever the file."""
+    """What differs between two runs, whatever the file.
+
+    Attributes:
+        causes: Of that, what can change a verdict.
+        probed: Whether one of the runs judged under harmless changes too.
+    """
 
     causes: tuple[Cause, ...]
+    probed: bool = False
 
     def of(self, first: Row, second: Row) -> tuple[Cause, ...]:
         """Name the causes that can have flipped a row, none of which can be ruled out.
 
         Where both scores are the same, only the thresholds can have done it, another classifier,
-        or, with the plain vote, ``k``.
+        or, with the plain vote, ``k``; but the score says nothing of what a probe saw.
         """
         if first.verdict is None or second.verdict is None:
             return (Cause.STATUS,)
@@ -65,7 +73,7 @@ class RunDifference:
         causes = self.causes
         if first.precision != second.precision:
             causes = (*causes, Cause.PRECISION)
-        if first.score is not None and first.score == second.score:
+        if first.score is not None and first.score == second.score and not self.probed:
             judging = (Cause.THRESHOLD, Cause.K, Cause.CLASSIFIER)
             return tuple(cause for cause in causes if cause in judging)
         return causes
@@ -81,12 +89,22 @@ def compare_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> RunDiff
     judging = first.get("judging") or {}, second.get("judging") or {}
     differs = {
         Cause.ENCODER: first["encoder"]["sha256"] != second["encoder"]["sha256"],
+        Cause.DECODERS: _stated_differ(first.get("decoders"), second.get("decoders")),
         Cause.PREPROCESSING: first["preprocessing"] != second["preprocessing"],
         Cause.VIEWS: first.get("views") != second.get("views"),
         Cause.GALLERY: first["gallery"]["sha256"] != second["gallery"]["sha256"],
+        Cause.SEARCH: _stated_differ(
+            first["gallery"].get("search"), second["gallery"].get("search")
+        ),
         Cause.K: first["k"] != second["k"],
         Cause.SCORE: judging[0].get("score") != judging[1].get("score"),
         Cause.CLASSIFIER: judging[0].get("classifier") != judging[1].get("classifier"),
         Cause.THRESHOLD: judging[0].get("thresholds") != judging[1].get("thresholds"),
     }
-    return RunDifference(tuple(cause for cause, is_so in differs.items() if is_so))
+    probed = any((run.get("views") or {}).get("probe") for run in (first, second))
+    return RunDifference(tuple(cause for cause, is_so in differs.items() if is_so), probed)
+
+
+def _stated_differ(first: object, second: object) -> bool:
+    """Whether both records state something, and not the same: those of earlier versions do not."""
+    return None not in (first, second) and first != second

@@ -129,7 +129,7 @@ def read_about(folder: Path = EMBEDDED) -> About:
             document["licence"],
             tuple(document["files"][name] for name in FILES),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(folder, f"{ABOUT_NAME}: {error}") from error
 
 

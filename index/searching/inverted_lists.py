@@ -97,7 +97,7 @@ class Trained:
             values = json.loads(text)
             kind = Kind(values["kind"])
             return cls(**{"proposed": PROPOSED[kind], **values, "kind": kind})
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, RecursionError) as error:
             raise ValueError(f"not a record of a search: {error}") from error
 
     def __str__(self) -> str:

@@ -256,7 +256,7 @@ def _read_manifest(
             str(name): Member(int(member["bytes"]), str(member["sha256"]))
             for name, member in manifest["members"].items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileFormatError("this is no backup of a workspace", hint) from error
     for name in members:
         if not _MEMBER.fullmatch(name):

@@ -6,12 +6,13 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from code_forensics.engine.report.difference import Cause, compare_runs
 from code_forensics.engine.report.tally import Tally
-from code_forensics.engine.results import FileResult
+from code_forensics.engine.results import FileResult, Status, Verdict
 from code_forensics.index.searching import large_class
 from code_forensics.index.workspace import Workspace
 
@@ -107,6 +108,36 @@ def test_runs_differ_in_what_their_records_say() -> None:
     assert compare_runs(run_record, other).causes == (Cause.ENCODER, Cause.K)
     rescored = {**run_record, "judging": {**run_record["judging"], "score": "another"}}
     assert compare_runs(run_record, rescored).causes == (Cause.SCORE,)
+    exact = {**run_record, "gallery": {"sha256": "g", "search": {"real": {"kind": "exact"}}}}
+    cells = {**run_record, "gallery": {"sha256": "g", "search": {"real": {"kind": "pq"}}}}
+    assert compare_runs(exact, cells).causes == (Cause.SEARCH,)
+    assert compare_runs(run_record, cells).causes == ()  # an earlier version did not say
+    old, new = ({**run_record, "decoders": {"pillow": version}} for version in ("11", "12"))
+    assert compare_runs(old, new).causes == (Cause.DECODERS,)
+
+
+def test_a_probe_can_flip_a_verdict_whose_score_is_the_same() -> None:
+    run_record = {
+        "encoder": {"sha256": "a"},
+        "preprocessing": "p",
+        "gallery": {"sha256": "g"},
+        "k": 1,
+        "judging": {"thresholds": {"fake_above": 0.1}},
+    }
+    views = {"crops": "center", "probe": False, "id": ""}
+    plain, probed, five = (
+        {**run_record, "views": {**views, **more}}
+        for more in ({}, {"probe": True, "id": "probe/1"}, {"crops": "five", "id": "five/1"})
+    )
+    decided = FileResult(
+        "a", "0" * 64, 1, "PNG", 300, 300, Status.CACHED, verdict=Verdict.FAKE, score=0.5
+    )
+    unstable = replace(decided, verdict=Verdict.INCONCLUSIVE, reason="unstable")
+    assert compare_runs(plain, probed).of(decided, unstable) == (Cause.VIEWS,)
+    again = {**probed, "decoders": {"libjpeg_turbo": "3.0"}}
+    newer = {**probed, "decoders": {"libjpeg_turbo": "3.1"}}
+    assert compare_runs(again, newer).of(decided, unstable) == (Cause.DECODERS,)
+    assert compare_runs(plain, five).of(decided, unstable) == ()  # other crops, the same score
 
 
 def test_a_gallery_of_another_encoder_is_refused(

@@ -59,3 +59,20 @@ def test_an_encrypted_key_asks(tmp_path: Path) -> None:
     signed = runner.invoke(app, ["sign", str(report), "--key", str(key)], input="pass\n")
     assert signed.exit_code == 0, signed.output
     run("code-report", "check-signature", report, "--public-key", tmp_path / "k.pub.pem")
+
+
+@pytest.mark.parametrize("public", ["k.pem", "nowhere/k.pub.pem"])
+def test_a_pair_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, public: str) -> None:
+    make = ("code-report", "keygen", tmp_path / "k.pem")
+    run(*make, "--public-key", tmp_path / public, code=2)
+    assert not list(tmp_path.iterdir())
+    run(*make)
+
+
+def test_folders_are_no_files(tmp_path: Path) -> None:
+    run("code-report", "keygen", tmp_path / "k.pem")
+    keys = ("--key", tmp_path / "k.pem"), ("--public-key", tmp_path / "k.pub.pem")
+    for command in (
+        ("keygen", "."), ("sign", ".", *keys[0]), ("check-signature", ".", *keys[1]),
+    ):  # fmt: skip
+        assert ". is a folder" in run("code-report", *command, code=2).stderr

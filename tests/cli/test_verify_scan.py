@@ -12,14 +12,20 @@ from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from code_forensics.engine.arguments import pipeline_of
 from code_forensics.engine.decoding.decode import LONGEST
 from code_forensics.engine.embedding import embed
+from code_forensics.engine.judging.conformal import Exchangeable
+from code_forensics.engine.judging.judge import JudgeOptions
+from code_forensics.engine.judging.thresholds import ThresholdOptions
+from code_forensics.engine.recorded import RecordedOptions, RecordedScan
 from code_forensics.engine.reproduce import Outcome, compare
 from code_forensics.engine.results import FileResult, Status, Verdict
 from code_forensics.engine.run import environment_changes
 from code_forensics.index.upkeep.backup import DATABASE_NAME
+from code_forensics.index.workspace import Workspace
 
 from tests.cli.in_process import run
 from tests.conftest import draw_photo
@@ -130,11 +136,24 @@ def test_what_changed_is_named(copy: Path) -> None:
     assert rows["rough3.jpg"]["outcome"] == "reproduced"
 
 
-def test_a_row_that_was_changed_by_hand_is_found(copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ("score = score + 0.5", ["score"]),
+        ("p_fake = 0.01", ["p_fake"]),
+        ("log10_lr = -1.9, p_fake = 0.01", ["p_fake", "log10_lr"]),
+        ("generator = 'FLUX'", ["generator"]),
+        ("attribution = 'FLUX', attribution_certainty = 1", ["attribution", "attribution_certainty"]),
+        ("classifier = 'linear', classifier_score = 9", ["classifier", "classifier_score"]),
+    ],
+)  # fmt: skip
+def test_a_row_that_was_changed_by_hand_is_found(
+    copy: Path, change: str, fields: list[str]
+) -> None:
     database = sqlite3.connect(copy / "ws" / DATABASE_NAME)
     with database:
         database.execute(
-            "UPDATE verdicts SET score = score + 0.5 WHERE scan_id = 2 AND path LIKE ?",
+            f"UPDATE verdicts SET {change} WHERE scan_id = 2 AND path LIKE ?",
             ("%rough4%",),
         )
     database.close()
@@ -143,11 +162,28 @@ def test_a_row_that_was_changed_by_hand_is_found(copy: Path) -> None:
     assert rows["rough4.jpg"] | {"path": ""} == {
         "path": "",
         "outcome": "differs",
-        "differs": ["score"],
+        "differs": fields,
         "verdict": rows["rough3.jpg"]["verdict"],
         "score": rows["rough4.jpg"]["score"],
         "reason": rows["rough3.jpg"]["reason"],
     }
+
+
+def test_last_digits_of_another_platform_agree(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded = embed.Embedder.embed
+    random = np.random.default_rng(0)
+
+    def elsewhere(self: embed.Embedder, crops: np.ndarray) -> np.ndarray:
+        vectors = embedded(self, crops)
+        return vectors * (1 + 1e-6 * random.uniform(-1, 1, vectors.shape)).astype(np.float32)
+
+    run(
+        "code-scan", copy / "photos", "-k", "3", "--crops", "five", "--workspace", copy / "ws", "-q"
+    )
+    monkeypatch.setattr(embed.Embedder, "embed", elsewhere)
+    rows = verify(copy)
+    assert {rows[f"rough{n}.jpg"]["outcome"] for n in range(5)} == {"agrees"}
+    assert {rows[f"smooth{n}.png"]["outcome"] for n in range(5)} == {"agrees"}
 
 
 def test_a_purged_scan_is_verified_by_what_is_left(copy: Path) -> None:
@@ -205,6 +241,28 @@ def test_a_purge_does_not_hide_that_rows_were_changed(copy: Path) -> None:
     assert {row["outcome"] for row in rows.values()} == {"reproduced", "unread"}
 
 
+@pytest.mark.parametrize(
+    "thresholds",
+    [
+        ThresholdOptions(0.3, 0.3, exchangeable=Exchangeable.SOURCES),
+        ThresholdOptions(novelty_rate=0.9),
+    ],
+)
+def test_a_notebooks_scan_is_judged_by_its_own_options(
+    copy: Path, thresholds: ThresholdOptions
+) -> None:
+    options = RecordedOptions(judging=JudgeOptions(thresholds=thresholds))
+    with Workspace.existing(copy / "ws") as space:
+        scan = RecordedScan(space, [copy / "photos"], options)
+        assert {row.status for row in scan} >= {Status.CACHED}
+    judging = json.loads(json.dumps(scan.run["judging"]))
+    assert JudgeOptions.of(judging).thresholds == thresholds
+    del judging["novelty_rate"]  # as it was recorded before
+    assert JudgeOptions.of(judging).thresholds == replace(thresholds, novelty_rate=0.005)
+    rows = verify(copy)
+    assert {rows[f"rough{n}.jpg"]["outcome"] for n in range(5)} == {"reproduced"}
+
+
 def test_a_scan_of_another_score_is_judged_again_first(copy: Path) -> None:
     database = sqlite3.connect(copy / "ws" / DATABASE_NAME)
     with database:  # as scans were recorded when the score was the plain difference
@@ -254,16 +312,17 @@ ROW = FileResult(
         ({}, Outcome.REPRODUCED),
         ({"status": Status.DUPLICATE}, Outcome.REPRODUCED),
         ({"score": -0.2 + 5e-6, "p_fake": 0.1001}, Outcome.AGREES),
-        ({"score": -0.2 + 5e-5}, Outcome.DIFFERS),
         ({"score": -0.2 + 5e-6, "verdict": Verdict.INCONCLUSIVE}, Outcome.DIFFERS),
-        ({"score": None}, Outcome.DIFFERS),
+        ({"classifier": "linear"}, Outcome.DIFFERS),
         ({"status": Status.FAILED, "verdict": None}, Outcome.DIFFERS),
         ({"sha256": "1" * 64}, Outcome.CHANGED),
         ({"sha256": None}, Outcome.GONE),
     ],
 )
 def test_outcomes(change: dict, outcome: Outcome) -> None:
-    assert compare(ROW, replace(ROW, **change)).outcome is outcome
+    assert compare(ROW, replace(ROW, **change), lambda: True).outcome is outcome
+    far = Outcome.DIFFERS if outcome is Outcome.AGREES else outcome
+    assert compare(ROW, replace(ROW, **change), lambda: False).outcome is far
 
 
 def test_changes_of_the_environment_are_named() -> None:

@@ -131,6 +131,7 @@ def test_identity_covers_weights_and_numerics() -> None:
         ("no config", "holds no config.json"),
         ("cut", "is damaged"),
         ("garbage config", "config.json is damaged"),
+        ("nested config", "config.json is damaged"),
         ("another shape", "has shape"),
         ("missing layer", "lacks encoder.layer.2"),
         ("another architecture", "patch_size=32"),
@@ -152,6 +153,8 @@ def test_a_bad_checkpoint_gets_one_clear_line(
         weights.write_bytes(weights.read_bytes()[:-1000])
     elif damage == "garbage config":
         config.write_text("{")
+    elif damage == "nested config":
+        config.write_text("[" * 100_000)
     elif damage == "another shape":
         config.write_text(json.dumps({**settings, "hidden_size": 48}))
     elif damage == "missing layer":

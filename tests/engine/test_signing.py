@@ -160,8 +160,10 @@ def test_other_algorithms_are_refused(signed):
 
 
 def test_without_the_library_the_error_says_what_to_install(signed, monkeypatch):
-    report, key, _ = signed
-    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
-    with pytest.raises(InputError) as caught:
-        sign_file(report, key)
-    assert "code-forensics[sign]" in caught.value.hint
+    report, key, public = signed
+    for name in [name for name in sys.modules if name.split(".")[0] == "cryptography"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for attempt in (lambda: sign_file(report, key), lambda: check_signature(report, public)):
+        with pytest.raises(InputError) as caught:
+            attempt()
+        assert "code-forensics[sign]" in caught.value.hint

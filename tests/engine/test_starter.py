@@ -105,6 +105,9 @@ def test_a_damaged_or_missing_file_is_refused(name: str, tmp_path: Path) -> None
     data[len(data) // 2] ^= 1
     (folder / name).write_bytes(data[:-1] if name == "starter.json" else data)
     if name == "starter.json":
+        (folder / name).write_bytes(b"[" * 100_000)
+        with pytest.raises(CheckpointError, match="damaged"):
+            read_starter(folder)
         (folder / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(CheckpointError, match="damaged"):
         read_starter(folder)

@@ -200,6 +200,10 @@ def _no_manifest(members: dict[str, bytes]) -> None:
     members["manifest.json"] = b"[1, 2"
 
 
+def _nested_manifest(members: dict[str, bytes]) -> None:
+    members["manifest.json"] = b"[" * 100_000
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -211,8 +215,9 @@ def _no_manifest(members: dict[str, bytes]) -> None:
         _rewrite(_no_database),
         _rewrite(_missing),
         _rewrite(_no_manifest),
+        _rewrite(_nested_manifest),
     ],
-    ids=["bit", "cut", "text", "escape", "weights", "database", "missing", "manifest"],
+    ids=["bit", "cut", "text", "escape", "weights", "database", "missing", "manifest", "nested"],
 )
 def test_a_backup_that_is_damaged_or_hostile_restores_nothing(
     backup: Path, tmp_path: Path, damage: Callable[[bytes, Path], bytes]

@@ -146,6 +146,7 @@ ONE = np.ones(1)
         save({"coef": np.ones(3), "intercept": ONE}),
         save({"coef": np.ones(3), "intercept": ONE}, {"head": "[1]"}),
         save({"coef": np.ones(3), "intercept": ONE}, {"head": "{"}),
+        save({"coef": np.ones(3), "intercept": ONE}, {"head": "[" * 100_000}),
         described({"format": 2, "kind": "linear"}, coef=np.ones(3), intercept=ONE),
         described({"format": 1, "kind": "knn"}, coef=np.ones(3), intercept=ONE),
         described({"format": 1, "kind": "linear"}, coef=np.ones(3)),

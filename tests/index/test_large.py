@@ -118,6 +118,8 @@ def test_an_older_record_of_a_search_compares_as_many_as_it_did() -> None:
     assert Trained.from_json(json.dumps(written)).proposed == 48
     del written["proposed"]
     assert Trained.from_json(json.dumps(written)).proposed == PROPOSED[Kind.SQ8]
+    with pytest.raises(ValueError, match="not a record of a search"):
+        Trained.from_json("[" * 100_000)
 
 
 def test_all_can_be_compared_and_the_record_says_so(space: Workspace, kind: Kind) -> None:

@@ -130,6 +130,16 @@ def test_remote_shards_are_fetched_once(tmp_path, picture):
     assert len(first) == 10
 
 
+@pytest.mark.parametrize("text", [b"{", b"[" * 100_000])
+def test_a_damaged_record_names_nothing(tmp_path, picture, text):
+    d3_shard(tmp_path / "s.tar", picture, 1)
+    with tarfile.open(tmp_path / "s.tar", "a") as tar:
+        info = tarfile.TarInfo("elsa_v2__train__0.record.json")
+        info.size = len(text)
+        tar.addfile(info, io.BytesIO(text))
+    assert len(open_catalogue(str(tmp_path / "s.tar"))) == 5
+
+
 def test_a_damaged_shard_is_named(tmp_path, picture):
     d3_shard(tmp_path / "s.tar", picture)
     data = (tmp_path / "s.tar").read_bytes()

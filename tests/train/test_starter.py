@@ -208,6 +208,9 @@ def test_what_cannot_be_used_is_said(data: Path, small_checkpoint: Path, tmp_pat
 
     with pytest.raises(DataError, match="no usable record"):
         make(StarterOptions())
+    (tmp_path / "run.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="no usable record"):
+        patterns_of_run(tmp_path)
     with pytest.raises(DataError, match="fewer than two fake sources"):
         make(StarterOptions(patterns=Patterns(("held-a", "held-b", "held-f"))))
     with pytest.raises(ConfigError, match="GPL"):

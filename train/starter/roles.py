@@ -76,7 +76,7 @@ def patterns_of_run(run: Path) -> Patterns:
         settings = tomllib.loads((run / CONFIG_FILE).read_text(encoding="utf-8"))
         held_out = tuple(str(name) for name in facts["held_out_sources"])
         left_out = tuple(str(name) for name in settings.get("data", {}).get("exclude", ()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{run} holds no usable record of a run ({error})",
             "name the sources that did not train with --held-out",
