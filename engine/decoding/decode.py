@@ -16,7 +16,8 @@ from PIL import Image, ImageFile, features
 from ..quiet import quiet_warnings
 from . import raw
 from .crop import CropBox, centre_crop
-from .formats import ALLOWED, EXTRAS, NotIdentifiedError, open_image, sniff
+from .formats import ALLOWED, EXTRAS, MULTI_FRAME, NotIdentifiedError, open_image, sniff
+from .frames import count_gif_frames, count_pages
 from .region import read_region, region_version
 from .views import SIZE, Pixels, Read, ViewPlan
 
@@ -95,7 +96,8 @@ class Decoded:
         format: Pillow's name of the format ("JPEG", "PNG", ...; "HEIF" for HEIC too).
         width: Width of the first frame in pixels, EXIF orientation not applied.
         height: Its height.
-        frames: Frames or pages in the file, the first of which is the crop's.
+        frames: Frames or pages in the file, the first of which is the crop's; counting is bounded
+            (:mod:`.frames`), and what other formats hold (layers, sizes) is not counted.
         decoder: "pillow" or "nvimgcodec".
     """
 
@@ -177,9 +179,9 @@ def decode_frames(
     with quiet_warnings():
         try:
             image = open_image(data)
-            frames = int(getattr(image, "n_frames", 1))
         except Exception as error:
             return [_refusal(error, data, None)] * (stop - start)
+        frames = _frames(image, data)
         for number in range(start, stop):
             try:
                 image.seek(number)
@@ -254,7 +256,7 @@ def _crop(image: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> De
         pixels = read_region(data, width, height, middle)
         if pixels is not None:
             views = options.views.cut(width, height, _part_of(pixels, middle))
-            return Decoded(views, name, width, height, getattr(image, "n_frames", 1), "nvimgcodec")
+            return Decoded(views, name, width, height, _frames(image, data), "nvimgcodec")
     image.load()
     return _whole(image, _frames(image, data), options.views)
 
@@ -286,11 +288,15 @@ def _to_rgb(part: Image.Image) -> Pixels:
 
 
 def _frames(image: ImageFile.ImageFile, data: bytes) -> int:
-    """Count frames, on a second look where the first one has let go of the file."""
+    """Count frames, at least the one that is there, within bounds of time."""
+    if image.format == "TIFF":
+        return max(1, count_pages(data))
+    if image.format == "GIF":
+        return max(1, count_gif_frames(data))
+    if image.format not in MULTI_FRAME:
+        return 1
     try:
-        if image.format in ("GIF", "TIFF"):
-            image = open_image(data)
-        return int(getattr(image, "n_frames", 1))
+        return int(getattr(image, "n_frames", 1))  # as the header says
     except Exception:  # a damaged later frame does not spoil the first
         return 1
 
