@@ -217,7 +217,9 @@ def test_counting_frames_does_not_take_the_first_ones_verdict(monkeypatch):
 def test_gif_frames_are_counted_as_pillow_counts_them(data):
     pictures = [picture("RGB", 20 + seed, 20, seed) for seed in range(3)]
     options = {"comment": b"a comment " * 40, "loop": 0, "duration": 40, "disposal": 2}
-    gif = bytearray(encode(pictures[0], "GIF", save_all=True, append_images=pictures[1:], **options))
+    gif = bytearray(
+        encode(pictures[0], "GIF", save_all=True, append_images=pictures[1:], **options)
+    )
     for _ in range(data.draw(st.integers(0, 3))):
         gif[data.draw(st.integers(13, len(gif) - 1))] = data.draw(
             st.sampled_from([0, 1, 0x21, 0x2C, 0x3B, 0xF9, 0xFE, 0xFF])
