@@ -3,6 +3,7 @@
 import email
 import email.header
 import email.message
+import email.policy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,17 @@ MESSAGE = 1 << 27
 """Largest message that is looked at, in bytes; servers rarely allow a quarter of it."""
 
 _PARTS = 10_000
+_HEADER = 4096  # characters of a header that are read
+_PARAMETERS = 100  # of a header that are read: names in pieces (RFC 2231) take some forty
 _SUFFIXES = {"jpeg": "jpg", "svg+xml": "svg", "tiff": "tif"}
+
+
+class _Bounded(email.policy.Compat32):
+    """Reads the beginning of long headers: the library takes parameters apart in quadratic time."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        return name, ";".join(value[:_HEADER].split(";", _PARAMETERS)[:_PARAMETERS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,8 @@ def attachments(message: bytes) -> Iterator[Attachment]:
     """
     if len(message) > MESSAGE:
         raise ArchiveError("too_large", f"a message of {len(message)} bytes, at most {MESSAGE}")
-    for number, part in enumerate(email.message_from_bytes(message).walk(), 1):
+    whole = email.message_from_bytes(message, policy=_Bounded())
+    for number, part in enumerate(whole.walk(), 1):
         if number > _PARTS:
             raise ArchiveError("corrupt", f"more than {_PARTS} parts")
         if part.is_multipart():

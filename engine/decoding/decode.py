@@ -8,6 +8,8 @@ is a faster way to the same answer.
 import enum
 import importlib.metadata
 import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,12 +18,16 @@ from PIL import Image, ImageFile, features
 from ..quiet import quiet_warnings
 from . import raw
 from .crop import CropBox, centre_crop
-from .formats import ALLOWED, EXTRAS, NotIdentifiedError, open_image, sniff
+from .formats import ALLOWED, EXTRAS, MULTI_FRAME, NotIdentifiedError, open_image, sniff
+from .frames import count_gif_frames, count_pages
 from .region import read_region, region_version
 from .views import SIZE, Pixels, Read, ViewPlan
 
 PREPROCESSING = "code-centre224-rgb/1"
 """Identity of all steps from file to crop; changes when a pixel of any crop could change."""
+
+Holding = Callable[[int], AbstractContextManager[object]]
+"""Entered for as long as a number of decoded pixels are in memory."""
 
 _DETAIL = 200  # characters of a decoder's own words that are kept
 _SMALL = 2 * SIZE * SIZE  # pixels below which reading a part saves nothing
@@ -95,7 +101,8 @@ class Decoded:
         format: Pillow's name of the format ("JPEG", "PNG", ...; "HEIF" for HEIC too).
         width: Width of the first frame in pixels, EXIF orientation not applied.
         height: Its height.
-        frames: Frames or pages in the file, the first of which is the crop's.
+        frames: Frames or pages in the file, the first of which is the crop's; counting is bounded
+            (:mod:`.frames`), and what other formats hold (layers, sizes) is not counted.
         decoder: "pillow" or "nvimgcodec".
     """
 
@@ -132,12 +139,15 @@ class Undecodable:
     height: int | None
 
 
-def decode(data: bytes, options: DecodeOptions = DecodeOptions()) -> Decoded | Undecodable:
+def decode(
+    data: bytes, options: DecodeOptions = DecodeOptions(), holding: Holding = nullcontext
+) -> Decoded | Undecodable:
     """Decode an image to its crops. Thread-safe; bad input is an answer, not an exception.
 
     Args:
         data: The whole file.
         options: Bounds.
+        holding: Entered while all pixels are in memory; may wait for room.
     """
     if not data:
         return Undecodable(Reason.EMPTY, "", "", None, None)
@@ -154,15 +164,20 @@ def decode(data: bytes, options: DecodeOptions = DecodeOptions()) -> Decoded | U
         if refusal := _too_many_pixels(image.size, _name(image), options):
             return refusal
         try:
-            return _crop(image, data, options)
+            middle = _middle(image, data, options)
+            if middle is not None:
+                return middle
+            with holding(image.width * image.height):
+                image.load()
+                return _whole(image, _frames(image, data), options.views)
         except Exception as error:
             return _refusal(error, data, image)
 
 
 def decode_frames(
     data: bytes, start: int, stop: int, options: DecodeOptions = DecodeOptions()
-) -> list[Decoded | Undecodable]:
-    """Decode some frames, or pages, of an image that has several.
+) -> Iterator[Decoded | Undecodable]:
+    """Decode some frames, or pages, of an image that has several, one after the other.
 
     Args:
         data: The whole file.
@@ -170,26 +185,26 @@ def decode_frames(
         stop: First frame that is not wanted.
         options: Bounds.
 
-    Returns:
+    Yields:
         An answer for each, like that of :func:`decode` for the first frame.
     """
-    answers: list[Decoded | Undecodable] = []
     with quiet_warnings():
         try:
             image = open_image(data)
-            frames = int(getattr(image, "n_frames", 1))
         except Exception as error:
-            return [_refusal(error, data, None)] * (stop - start)
+            yield from [_refusal(error, data, None)] * (stop - start)
+            return
+        frames = _frames(image, data)
         for number in range(start, stop):
             try:
                 image.seek(number)
-                answers.append(
-                    _too_many_pixels(image.size, _name(image), options)
-                    or _whole(image, frames, options.views)
+                answer = _too_many_pixels(image.size, _name(image), options) or _whole(
+                    image, frames, options.views
                 )
             except Exception as error:
-                answers.append(_refusal(error, data, image))
-    return answers
+                yield _refusal(error, data, image)
+            else:
+                yield answer
 
 
 def decoder_versions() -> dict[str, str]:
@@ -245,7 +260,8 @@ def _develop(data: bytes, options: DecodeOptions) -> Decoded | Undecodable:
     return Decoded(views, "RAW", image.width, image.height, 1, "libraw")
 
 
-def _crop(image: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> Decoded:
+def _middle(image: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> Decoded | None:
+    """Decode the middle alone; None where that is not proven to give the same pixels."""
     name = _name(image)
     width, height = image.size
     reach = options.views.reach
@@ -254,9 +270,8 @@ def _crop(image: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> De
         pixels = read_region(data, width, height, middle)
         if pixels is not None:
             views = options.views.cut(width, height, _part_of(pixels, middle))
-            return Decoded(views, name, width, height, getattr(image, "n_frames", 1), "nvimgcodec")
-    image.load()
-    return _whole(image, _frames(image, data), options.views)
+            return Decoded(views, name, width, height, _frames(image, data), "nvimgcodec")
+    return None
 
 
 def _whole(image: ImageFile.ImageFile, frames: int, plan: ViewPlan) -> Decoded:
@@ -286,11 +301,15 @@ def _to_rgb(part: Image.Image) -> Pixels:
 
 
 def _frames(image: ImageFile.ImageFile, data: bytes) -> int:
-    """Count frames, on a second look where the first one has let go of the file."""
+    """Count frames, at least the one that is there, within bounds of time."""
+    if image.format == "TIFF":
+        return max(1, count_pages(data))
+    if image.format == "GIF":
+        return max(1, count_gif_frames(data))
+    if image.format not in MULTI_FRAME:
+        return 1
     try:
-        if image.format in ("GIF", "TIFF"):
-            image = open_image(data)
-        return int(getattr(image, "n_frames", 1))
+        return int(getattr(image, "n_frames", 1))  # as the header says
     except Exception:  # a damaged later frame does not spoil the first
         return 1
 

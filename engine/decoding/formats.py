@@ -152,20 +152,25 @@ def claimed(prefix: bytes) -> bool:
     return False
 
 
-def opens_unclaimed(data: bytes) -> bool:
-    """Whether one of the few decoders without a signature (TGA, PCD, ...) opens a file.
+def opens_unclaimed(prefix: bytes, size: int) -> bool:
+    """Whether one of the few decoders without a signature (TGA, PCD, ...) may open a file.
 
-    They are Python, and look at short headers only.
+    They are Python, and look at headers only. One that reads all of the prefix may, if there is
+    more of the file.
 
     Args:
-        data: The first 64 kB of the file.
+        prefix: The beginning of the file.
+        size: Bytes of all of it.
     """
     with quiet_warnings():
         for plugin in _other_plugins():
             if plugin.accepts is None:
+                file = io.BytesIO(prefix)
                 try:
-                    plugin.open(io.BytesIO(data), "")
+                    plugin.open(file, "")
                 except (SyntaxError, IndexError, TypeError, struct.error):
+                    if len(prefix) <= file.tell() < size:
+                        return True
                     continue
                 except Exception:  # it knows the file, and finds it broken
                     return True

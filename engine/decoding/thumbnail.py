@@ -1,11 +1,12 @@
 """Draws an image small, for people to look at: never an exception, and nothing of its metadata."""
 
 import io
+from contextlib import nullcontext
 
 from PIL import Image
 
 from ..quiet import quiet_warnings
-from .decode import DecodeOptions
+from .decode import DecodeOptions, Holding
 from .formats import open_image
 
 SIDE = 256
@@ -15,12 +16,13 @@ QUALITY = 78
 """Of its JPEG."""
 
 
-def thumbnail(data: bytes, options: DecodeOptions) -> bytes | None:
+def thumbnail(data: bytes, options: DecodeOptions, holding: Holding = nullcontext) -> bytes | None:
     """Draw an image small, as stored (EXIF orientation is not applied), without its metadata.
 
     Args:
         data: The whole file.
         options: Bounds.
+        holding: Entered while all pixels are in memory; may wait for room.
 
     Returns:
         A JPEG of at most 256 pixels a side; None for whatever cannot be drawn.
@@ -31,9 +33,10 @@ def thumbnail(data: bytes, options: DecodeOptions) -> bytes | None:
             if image.width * image.height > options.max_pixels:
                 return None
             image.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG decodes to an eighth at no cost
-            image.load()
-            drawn = _on_white(image)
-            drawn.thumbnail((SIDE, SIDE))
+            with holding(image.width * image.height):
+                image.load()
+                drawn = _on_white(image)
+                drawn.thumbnail((SIDE, SIDE))
             out = io.BytesIO()
             # A new image: whatever the file's info holds (EXIF, ICC, comments) stays behind.
             clean = Image.frombytes("RGB", drawn.size, drawn.tobytes())

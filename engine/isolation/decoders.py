@@ -4,7 +4,8 @@ Where everything is to be isolated, trusted kinds go there too. Many cores gain 
 lets the threads of one process decode little more than a thousand small images a second.
 
 A process is started when the first file needs it, serves one thread at a time, and is replaced
-after it crashed, ran over the time limit, or ran out of memory. What it can cost is its one file.
+after it crashed, ran over the time limit, ran out of memory, or answered nonsense. What it can cost
+is its one file, or one of that file's frames, each of which has the time limit for itself.
 """
 
 import functools
@@ -12,8 +13,10 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from ..decoding.decode import (
     Decoded,
@@ -31,12 +34,16 @@ from ..provenance.read import Kind, Strength, read_provenance
 from .framing import BrokenMessageError
 from .messages import REGION, Request, Work, unpack
 from .process import Process
+from .room import Room
 from .routing import decode_here, is_trusted
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 _BYTES_PER_PIXEL = 16  # of decoders and Pillow together, at their worst (10-bit HEIC)
 _BASE = 1 << 30  # address space of Python, its libraries and their stacks
+_STARTS = (0.0, 0.25, 1.0)  # seconds before each try to start a process
+_LOSSES = 3  # frames asked for together that may be lost before the rest counts as lost too
 
 
 class Decoders:
@@ -58,7 +65,9 @@ class Decoders:
         self.options = options = options or DecodeOptions()
         self._idle: list[Process] = []
         self._lock = threading.Lock()
+        self._room = Room()
         self._closed = False
+        self._started = False  # whether any process ever was
         self._here = options.isolation is Isolation.NONE
         self._all = options.isolation is Isolation.ALL
 
@@ -69,16 +78,18 @@ class Decoders:
             data: The whole file.
         """
         if self._here:
-            return decode(data, self.options)
-        answer = None if self._all else decode_here(data, self.options)
+            return decode(data, self.options, self._room.holding)
+        answer = None if self._all else decode_here(data, self.options, self._room.holding)
         if answer is None:
-            (answer,) = self._decode_there(data, Request(Work.DECODE, self.options, 0, 1))
+            (answer,) = self._decode_there(data, Request(Work.DECODE, self.options))
         return answer
 
     def decode_frames(
         self, data: bytes, start: int, stop: int
     ) -> tuple[Decoded | Undecodable, ...]:
-        """Decode some frames of an image with several.
+        """Decode some frames of an image with several, each within the time limit.
+
+        A frame that is lost costs itself alone; after three the others are given up with it.
 
         Args:
             data: The whole file.
@@ -104,12 +115,11 @@ class Decoders:
         if not any(f.kind is Kind.C2PA and f.strength is Strength.ASSERTED for f in found.findings):
             return found.as_dict()
         try:
-            header, _ = self._ask(Request(Work.PROVENANCE, self.options), data)
+            return self._ask_once(Request(Work.PROVENANCE, self.options), data, _as_provenance)
         except _NoProcessError:
             return read_provenance(data).as_dict()
         except (_LostError, TimeoutError):
             return found.as_dict()
-        return header if _is_provenance(header) else found.as_dict()
 
     def thumbnail(self, data: bytes) -> bytes | None:
         """Draw an image small; None for whatever cannot be drawn.
@@ -118,14 +128,14 @@ class Decoders:
             data: The whole file.
         """
         if self._here or (not self._all and is_trusted(data, self.options)):
-            return thumbnail(data, self.options)
+            return thumbnail(data, self.options, self._room.holding)
         try:
-            _, drawn = self._ask(Request(Work.THUMBNAIL, self.options), data)
+            request = Request(Work.THUMBNAIL, self.options)
+            return self._ask_once(request, data, lambda _, drawn: drawn or None)
         except _NoProcessError:
-            return thumbnail(data, self.options)
+            return thumbnail(data, self.options, self._room.holding)
         except (_LostError, TimeoutError):
             return None
-        return drawn or None
 
     def close(self) -> None:
         """End the processes that are at rest; those at work end with their file."""
@@ -144,58 +154,115 @@ class Decoders:
         self.close()
 
     def _decode_there(self, data: bytes, request: Request) -> tuple[Decoded | Undecodable, ...]:
-        wanted = request.stop - request.start
-        try:
-            header, raw = self._ask(request, data)
-            return unpack(header, raw, wanted, self.options.views)
-        except _NoProcessError:
-            if request.work is Work.DECODE:
-                return (decode(data, self.options),)
-            return tuple(decode_frames(data, request.start, request.stop, self.options))
-        except TimeoutError:
-            said = f"no answer within {self.options.timeout:g} s"
-            lost = Undecodable(Reason.DECODE_TIMEOUT, said, sniff(data), None, None)
-        except _LostError as error:
-            lost = Undecodable(Reason.DECODER_CRASHED, str(error), sniff(data), None, None)
-        except BrokenMessageError:
-            said = "the decoder's answer makes no sense"
-            lost = Undecodable(Reason.DECODER_CRASHED, said, sniff(data), None, None)
-        return (lost,) * wanted
-
-    def _ask(self, request: Request, data: bytes) -> tuple[dict[str, Any], bytes]:
-        """Have a process do some work; one that is not fresh may die of an earlier file."""
-        most = max(1, request.stop - request.start) * self.options.views.most * SIZE * SIZE * 3
-        while True:
-            process = self._take()
+        """Decode; after a loss the frames behind it are asked for anew."""
+        answers: list[Decoded | Undecodable] = []
+        wanted, losses = request.stop - request.start, 0
+        while len(answers) < wanted:
             try:
-                answer = process.exchange(request.header(), data, request.options.timeout, most)
-            except BrokenMessageError as error:
-                if not process.served:
-                    raise _LostError(process.died_of) from error
-                continue
-            if _out_of_memory(answer[0]):
-                process.end()  # it may be full of what others have left behind
+                self._ask(request, data, answers, self._unpack)
+                break
+            except _NoProcessError:
+                if request.work is Work.DECODE:
+                    return (decode(data, self.options, self._room.holding),)
+                first = request.start + len(answers)
+                answers += decode_frames(data, first, request.stop, self.options)
+                break
+            except TimeoutError:
+                reason, said = Reason.DECODE_TIMEOUT, f"no answer within {self.options.timeout:g} s"
+            except _LostError as error:
+                reason, said = Reason.DECODER_CRASHED, str(error)
+            losses += 1
+            lost = Undecodable(reason, said, sniff(data), None, None)
+            answers += [lost] * (1 if losses < _LOSSES else wanted - len(answers))
+        return tuple(answers)
+
+    def _unpack(self, header: dict[str, Any], raw: bytes) -> Decoded | Undecodable:
+        return unpack(header, raw, self.options.views)
+
+    def _ask_once(
+        self, request: Request, data: bytes, read: Callable[[dict[str, Any], bytes], _T]
+    ) -> _T:
+        answers: list[_T] = []
+        self._ask(request, data, answers, read)
+        return answers[0]
+
+    def _ask(
+        self,
+        request: Request,
+        data: bytes,
+        answers: list[_T],
+        read: Callable[[dict[str, Any], bytes], _T],
+    ) -> None:
+        """Have a process do some work; one that is not fresh may die of an earlier file.
+
+        Args:
+            request: The work.
+            data: The whole file.
+            answers: Those to the first frames asked for; the others are added.
+            read: Makes an answer of a message, or raises `BrokenMessageError`.
+
+        Raises:
+            _LostError: The process was lost over the next frame.
+            TimeoutError: It took too long.
+            _NoProcessError: There can be none.
+        """
+        wanted = request.stop - request.start
+        most = self.options.views.most * SIZE * SIZE * 3
+        while len(answers) < wanted:
+            rest = replace(request, start=request.start + len(answers))
+            header, body = rest.header(), data
+            process = self._take()
+            out_of_memory = False
+            while len(answers) < wanted:
+                try:
+                    message = process.exchange(header, body, self.options.timeout, most)
+                except BrokenMessageError as error:
+                    if not process.served:
+                        raise _LostError(process.died_of) from error
+                    break
+                try:
+                    answers.append(read(*message))
+                except BrokenMessageError as error:
+                    process.end()
+                    raise _LostError("the decoder's answer makes no sense") from error
+                out_of_memory |= message[0].get("reason") == Reason.NO_MEMORY
+                header, body = {}, b""
             else:
-                self._give_back(process)
-            return answer
+                if out_of_memory:
+                    process.end()  # it may be full of what others have left behind
+                else:
+                    self._give_back(process)
 
     def _take(self) -> Process:
+        """A process that is at rest, or a new one.
+
+        Raises:
+            _LostError: None can be started now, though one could be before.
+            _NoProcessError: None can be started on this machine.
+        """
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        if not self._here:
+        said = ""
+        region = [REGION] if self._all and self.options.region else []
+        for pause in _STARTS:
+            if self._here:
+                raise _NoProcessError
+            time.sleep(pause)
             try:
-                region = [REGION] if self._all and self.options.region else []
-                return Process(self._worker, str(_memory(self.options)), *region)
+                process = Process(self._worker, str(_memory(self.options)), *region)
             except (OSError, BrokenMessageError, TimeoutError) as error:
+                said = f"no decoding process can be started ({str(error) or type(error).__name__})"
+            else:
                 with self._lock:
-                    already, self._here = self._here, True
-                if not already:
-                    _log.warning(
-                        "no decoding process can be started (%s):"
-                        " a file that crashes its decoder will end the scan",
-                        str(error) or type(error).__name__,
-                    )
+                    self._started, self._here = True, False
+                return process
+        with self._lock:
+            if self._started:  # what must not be decoded here is not decoded at all
+                raise _LostError(said)
+            already, self._here = self._here, True
+        if not already:
+            _log.warning("%s: a file that crashes its decoder will end the scan", said)
         raise _NoProcessError
 
     def _give_back(self, process: Process) -> None:
@@ -229,11 +296,10 @@ def _memory(options: DecodeOptions) -> int:
     return min(wanted, max(there, _BASE))
 
 
-def _out_of_memory(header: Mapping[str, Any]) -> bool:
-    answers = header.get("answers")
-    return isinstance(answers, list) and any(
-        isinstance(answer, dict) and answer.get("reason") == Reason.NO_MEMORY for answer in answers
-    )
+def _as_provenance(header: dict[str, Any], _: bytes) -> Mapping[str, object]:
+    if not _is_provenance(header):
+        raise BrokenMessageError("not a provenance")
+    return header
 
 
 def _is_provenance(header: Mapping[str, Any]) -> bool:

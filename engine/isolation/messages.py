@@ -4,7 +4,6 @@ The process at the other end may be in an attacker's hands, so whatever comes ba
 against what it has to be.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -39,14 +38,14 @@ class Request:
     Attributes:
         work: Which.
         options: Bounds for the decoder.
-        start: First frame, from 0; for `Work.FRAMES`.
+        start: First frame, from 0; for `Work.FRAMES`, which has an answer for each.
         stop: First frame that is not wanted.
     """
 
     work: Work
     options: DecodeOptions
     start: int = 0
-    stop: int = 0
+    stop: int = 1
 
     def header(self) -> dict[str, Any]:
         """As JSON-able object."""
@@ -76,66 +75,40 @@ class Request:
         return cls(Work(header["work"]), options, header["start"], header["stop"])
 
 
-def pack(answers: Sequence[Decoded | Undecodable]) -> tuple[dict[str, Any], list[bytes]]:
-    """Answers as JSON-able object and the raw bytes of their crops."""
-    described: list[dict[str, Any]] = []
-    crops = []
-    for answer in answers:
-        facts = {"format": answer.format, "width": answer.width, "height": answer.height}
-        if isinstance(answer, Decoded):
-            views = len(answer.views)
-            described.append(
-                {**facts, "frames": answer.frames, "decoder": answer.decoder, "views": views}
-            )
-            crops.append(answer.views.tobytes())
-        else:
-            described.append({**facts, "reason": answer.reason.value, "detail": answer.detail})
-    return {"answers": described}, crops
+def pack(answer: Decoded | Undecodable) -> tuple[dict[str, Any], bytes]:
+    """An answer as JSON-able object and the raw bytes of its crops."""
+    facts = {"format": answer.format, "width": answer.width, "height": answer.height}
+    if isinstance(answer, Undecodable):
+        return {**facts, "reason": answer.reason.value, "detail": answer.detail}, b""
+    facts |= {"frames": answer.frames, "decoder": answer.decoder, "views": len(answer.views)}
+    return facts, answer.views.tobytes()
 
 
-def unpack(
-    header: dict[str, Any], raw: bytes, wanted: int, plan: ViewPlan
-) -> tuple[Decoded | Undecodable, ...]:
-    """Answers from :func:`pack`.
+def unpack(facts: dict[str, Any], raw: bytes, plan: ViewPlan) -> Decoded | Undecodable:
+    """An answer from :func:`pack`.
 
     Args:
-        header: The object.
+        facts: The object.
         raw: The crops, one after the other.
-        wanted: How many answers there must be.
         plan: What is cut out of each picture.
 
     Raises:
         BrokenMessageError: It is anything else.
     """
-    described = header.get("answers")
-    if not isinstance(described, list) or len(described) != wanted:
-        raise BrokenMessageError("another number of answers")
-    answers: list[Decoded | Undecodable] = []
-    at = 0
-    for facts in described:
-        if not isinstance(facts, dict):
-            raise BrokenMessageError("not an answer")
-        name = _word(facts, "format")
-        if "reason" in facts:
-            reason, size = _word(facts, "reason"), (_size(facts, "width"), _size(facts, "height"))
-            if reason not in set(Reason):
-                raise BrokenMessageError("an unknown reason")
-            answers.append(Undecodable(Reason(reason), _word(facts, "detail"), name, *size))
-            continue
-        width, height, frames, count = (
-            _size(facts, key) for key in ("width", "height", "frames", "views")
-        )
-        if not width or not height or not frames or count != plan.count(width, height):
-            raise BrokenMessageError("not a picture")
-        views = np.frombuffer(raw[at : at + count * _CROP], np.uint8)
-        at += count * _CROP
-        if len(views) != count * _CROP:
-            raise BrokenMessageError("fewer crops than stated")
-        views = views.reshape(count, SIZE, SIZE, 3)
-        answers.append(Decoded(views, name, width, height, frames, _word(facts, "decoder")))
-    if at != len(raw):
-        raise BrokenMessageError("more crops than answers")
-    return tuple(answers)
+    name = _word(facts, "format")
+    width, height = _size(facts, "width"), _size(facts, "height")
+    if "reason" in facts:
+        reason, detail = _word(facts, "reason"), _word(facts, "detail")
+        if reason not in set(Reason) or raw:
+            raise BrokenMessageError("not a refusal")
+        return Undecodable(Reason(reason), detail, name, width, height)
+    frames, count = _size(facts, "frames"), _size(facts, "views")
+    if not width or not height or not frames or count != plan.count(width, height):
+        raise BrokenMessageError("not a picture")
+    if len(raw) != count * _CROP:
+        raise BrokenMessageError("another number of crops than stated")
+    views = np.frombuffer(raw, np.uint8).reshape(count, SIZE, SIZE, 3)
+    return Decoded(views, name, width, height, frames, _word(facts, "decoder"))
 
 
 def _word(facts: dict[str, Any], key: str) -> str:

@@ -4,17 +4,19 @@ Trusted are libjpeg-turbo, zlib and Pillow's PNG reader: the most used of all de
 their input, and without a known hang. Even they can be kept busy by a file that is made for it (a
 progressive JPEG with a thousand scans, a PNG with a million chunks), so the markers are counted
 first, which costs a walk over a few headers. Bytes that no decoder claims are answered here too:
-nothing but short headers is looked at in Python.
+nothing but short headers is looked at in Python, and one that goes on for long is isolated.
 """
 
-from ..decoding.decode import Decoded, DecodeOptions, Undecodable, decode
+from contextlib import nullcontext
+
+from ..decoding.decode import Decoded, DecodeOptions, Holding, Undecodable, decode
 from ..decoding.formats import claimed, opens_unclaimed
 
 _EFFORT = 1 << 29  # pixels times scans: 1 to 3 s on a slow core
 _EFFORT_PER_SECOND = 1 << 25  # a tenth of what a slow core does
 _SEGMENTS = 1000  # before a JPEG's first scan
 _CHUNKS = 20_000  # of a PNG, each a step in Python
-_UNCLAIMED = 1 << 16  # bytes in which a format without a signature shows itself
+_UNCLAIMED = 1 << 16  # bytes in which a format without a signature shows itself as a rule
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -24,23 +26,27 @@ _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, Huffman code
 _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 
 
-def decode_here(data: bytes, options: DecodeOptions) -> Decoded | Undecodable | None:
+def decode_here(
+    data: bytes, options: DecodeOptions, holding: Holding = nullcontext
+) -> Decoded | Undecodable | None:
     """Decode what needs no isolation.
 
     Args:
         data: The whole file.
         options: Bounds.
+        holding: Entered while all pixels of a picture are in memory.
 
     Returns:
         None where a process of its own should do it.
     """
     if not data or len(data) > options.max_bytes or is_trusted(data, options):
-        return decode(data, options)
+        return decode(data, options, holding)
     if data.startswith((_JPEG, _PNG)):
         return None
-    if claimed(data[:16]) or opens_unclaimed(data[:_UNCLAIMED]):
+    prefix = data[:_UNCLAIMED]
+    if claimed(data[:16]) or opens_unclaimed(prefix, len(data)):
         return None
-    return decode(data[:_UNCLAIMED], options)
+    return decode(prefix, options)
 
 
 def is_trusted(data: bytes, options: DecodeOptions) -> bool:

@@ -41,13 +41,13 @@ def main() -> None:
             send(sink, read_provenance(data).as_dict())
         elif request.work is Work.THUMBNAIL:
             send(sink, {"drawn": True}, thumbnail(data, request.options) or b"")
+        elif request.work is Work.DECODE:
+            send(sink, *pack(decode(data, request.options)))
         else:
-            if request.work is Work.DECODE:
-                answers = [decode(data, request.options)]
-            else:
-                answers = decode_frames(data, request.start, request.stop, request.options)
-            answer, crops = pack(answers)
-            send(sink, answer, *crops)
+            frames = decode_frames(data, request.start, request.stop, request.options)
+            for answer in frames:
+                send(sink, *pack(answer))
+                alarm(request.options.timeout + _GRACE)
         del data
         alarm(0.0)
 

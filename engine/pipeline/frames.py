@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from ..decoding.formats import MULTI_FRAME
+from ..decoding.frames import MOST_COUNTED
 from ..files.found import FoundFile
 from .items import Item, Work, Works
 from .memory import Memory
@@ -137,5 +138,6 @@ def frame_file(file: FoundFile, frame: int) -> FoundFile:
 
 def frames_left_out(file: FoundFile, first: int, frames: int) -> FoundFile:
     """The row for the frames beyond the limit."""
-    detail = f"{frames} frames, of which {first - 1} are judged"
+    counted = f"at least {frames}" if frames == MOST_COUNTED else str(frames)
+    detail = f"{counted} frames, of which {first - 1} are judged"
     return replace(frame_file(file, first), reason=TOO_MANY_FRAMES, detail=detail)

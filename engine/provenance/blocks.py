@@ -9,6 +9,7 @@ Layouts: ITU-T T.81 annex B; PNG 3rd edition; RFC 9649 (WebP); GIF89a; ISO/IEC 1
 specification; places of C2PA manifests: C2PA 2.1, appendix A.
 """
 
+import re
 import zlib
 from dataclasses import dataclass, field
 
@@ -66,7 +67,7 @@ def find_blocks(data: bytes) -> Blocks:
     elif data[:6] in {b"GIF87a", b"GIF89a"}:
         blocks.mime = "image/gif"
         _walk_gif(data, blocks)
-    elif data[:4] in {b"II*\x00", b"MM\x00*"}:
+    elif data[:4] in {b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"}:
         blocks.mime = "image/tiff"
         blocks.exif.append(data)
     elif data[4:8] in {b"ftyp", b"JXL ", b"jP  "}:
@@ -86,18 +87,21 @@ _BRANDS = {
 }
 
 
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+"""A JPEG's next marker; decoders step over fill bytes and whatever else stands before it."""
+
+
 def _walk_jpeg(data: bytes, blocks: Blocks) -> None:
     at, end = 2, len(data)
     manifests: dict[bytes, list[bytes]] = {}
     for _ in range(MAX_STEPS):
-        if at + 4 > end or data[at] != 0xFF:
+        found = _MARKER.search(data, at)
+        if found is None or found.start() + 4 > end:
             break
+        at = found.start()
         marker = data[at + 1]
         if marker in {0xDA, 0xD9}:  # the scan or the end: no metadata follows
             break
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # without a length
             at += 2
             continue

@@ -1,8 +1,9 @@
 """Reads single fields out of EXIF, IPTC, XMP and C2PA blocks, however broken they are.
 
 None of these is a validating parser: a field that cannot be read is left out, and every loop is
-bounded. Layouts: TIFF 6.0 and EXIF 2.32 (CIPA DC-008); IPTC-IIM 4.2; XMP (ISO 16684-1), which is
-searched as text, because an XML parser would only add ways to attack; CBOR (RFC 8949) for claims.
+bounded. Layouts: TIFF 6.0, BigTIFF and EXIF 2.32 (CIPA DC-008); IPTC-IIM 4.2; XMP (ISO 16684-1),
+which is searched as text, because an XML parser would only add ways to attack; CBOR (RFC 8949) for
+claims.
 """
 
 import html
@@ -32,6 +33,7 @@ _TEXTS = {IMAGE_DESCRIPTION, MAKE, MODEL, SOFTWARE, ARTIST, USER_COMMENT, XP_COM
 _BYTES = {XMP_PACKET, IPTC_RECORD, PHOTOSHOP, C2PA_STORE}
 _WANTED = _TEXTS | _BYTES
 _SIZES = {1: 1, 2: 1, 4: 4, 6: 1, 7: 1, 13: 4, 129: 1}
+_LONG8, _IFD8 = 16, 18
 
 
 @dataclass(slots=True)
@@ -46,23 +48,29 @@ def read_tiff(data: bytes) -> TiffTags:
     """The fields above in the first directory and in its EXIF directory; the first of each wins."""
     tags = TiffTags()
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None or len(data) < 8:
+    big = data[2:4] in {b"+\x00", b"\x00+"}
+    if order is None or len(data) < (16 if big else 8):
         return tags
-    entry = struct.Struct(order + "HHI")
-    word = struct.Struct(order + "I")
-    short = struct.Struct(order + "H")
-    directories = [word.unpack_from(data, 4)[0]]
+    entry = struct.Struct(order + ("HHQ" if big else "HHI"))
+    word = struct.Struct(order + ("Q" if big else "I"))
+    long = struct.Struct(order + "I")
+    counter = struct.Struct(order + ("Q" if big else "H"))
+    step = entry.size + word.size
+    directories = [word.unpack_from(data, word.size)[0]]
     for at in directories:  # grows by the EXIF directory, which cannot add another
-        if at + 2 > len(data):
+        begin = at + counter.size
+        if begin > len(data):
             continue
-        count = min(short.unpack_from(data, at)[0], MAX_ENTRIES, (len(data) - at - 2) // 12)
-        for start in range(at + 2, at + 2 + 12 * count, 12):
+        count = min(counter.unpack_from(data, at)[0], MAX_ENTRIES, (len(data) - begin) // step)
+        for start in range(begin, begin + step * count, step):
             tag, kind, length = entry.unpack_from(data, start)
+            value = start + entry.size
             if tag == _EXIF_IFD and len(directories) == 1:
-                directories.append(word.unpack_from(data, start + 8)[0])
+                pointer = word if kind in {_LONG8, _IFD8} else long
+                directories.append(pointer.unpack_from(data, value)[0])
             elif tag in _WANTED and kind in _SIZES and tag not in tags.texts:
                 size = length * _SIZES[kind]
-                first = start + 8 if size <= 4 else word.unpack_from(data, start + 8)[0]
+                first = value if size <= word.size else word.unpack_from(data, value)[0]
                 if tag in _BYTES:
                     tags.blocks.setdefault(tag, data[first : first + min(size, 4 << 20)])
                 else:

@@ -2,8 +2,9 @@
 
 import ctypes
 import time
+from dataclasses import replace
 
-from code_forensics.engine.decoding.decode import decode
+from code_forensics.engine.decoding.decode import decode, decode_frames
 from code_forensics.engine.isolation import worker
 
 
@@ -23,9 +24,24 @@ def _decode(data, options):
                 eaten.append(bytearray(1 << 25))
         except MemoryError:
             raise SystemExit(42) from None
+    if b"WRONG" in data:
+        return replace(decode(data, options), width=0)
     return decode(data, options)
+
+
+def _decode_frames(data, start, stop, options):
+    answers = decode_frames(data, start, stop, options)
+    for number, answer in zip(range(start, stop), answers, strict=True):
+        if b"SLOW" in data:
+            time.sleep(0.4)
+        if b"CRASH@%d;" % number in data:
+            ctypes.string_at(0)
+        if b"HANG@%d;" % number in data:
+            time.sleep(3600)
+        yield answer
 
 
 if __name__ == "__main__":
     worker.decode = _decode
+    worker.decode_frames = _decode_frames
     worker.main()

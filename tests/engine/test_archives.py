@@ -7,6 +7,7 @@ import io
 import lzma
 import mailbox
 import os
+import re
 import struct
 import tarfile
 import zipfile
@@ -119,6 +120,21 @@ def test_mail() -> None:
     assert walk(mail_of(photo))[2] == photo
     read = walk(mail_of({"album.zip": inner}))[2]
     assert read == {"album.zip!/z.jpg": TEXT, "album.zip": "archive"}
+
+
+def test_long_headers_of_mail_take_no_time() -> None:
+    """The library's own parser of parameters takes minutes for these."""
+    long = b'; x="' + b'\\";' * 300_000
+    mail = mail_of({"a.jpg": TEXT})
+    for usual in (rb'filename="a.jpg"', rb'boundary="[^"]+"'):
+        longer, count = re.subn(usual, lambda found: found[0] + long, mail)
+        assert count == 1
+        assert walk(longer)[2] == {"a.jpg": TEXT}
+
+
+def test_a_name_in_pieces_is_read_whole() -> None:
+    name = "ein sehr langer Name, größer als üblich " * 6 + ".jpg"
+    assert walk(mail_of({name: TEXT}))[2] == {name: TEXT}
 
 
 def test_a_mailbox_has_the_messages_that_the_standard_library_sees(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from code_forensics.engine.decoding import frames
 from code_forensics.engine.decoding.decode import (
     Decoded,
     DecodeOptions,
@@ -23,7 +24,7 @@ from code_forensics.engine.decoding.decode import (
 from code_forensics.engine.decoding.formats import sniff, suffix_fits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
 AWKWARD = Path(__file__).parents[2].parent / "shared" / "data" / "awkward"
 SIZE = 224
@@ -168,6 +169,67 @@ def test_first_frame_is_cropped_and_frames_are_counted(file_format):
     answer = same_answer(data)
     assert isinstance(answer, Decoded)
     assert (answer.format, answer.frames) == (file_format, 4)
+
+
+def tiff_chain(pages, big=False, first=b""):
+    """A TIFF of one good page and tiny directories behind it; `first` is where the last leads."""
+    data = bytearray(encode(picture("RGB", 260, 240), "TIFF", big_tiff=big))
+    pointer, count, entry = ("<Q", "<Q", "<HHQQ") if big else ("<I", "<H", "<HHII")
+    (at,) = struct.unpack_from(pointer, data, 8 if big else 4)
+    (entries,) = struct.unpack_from(count, data, at)
+    place = at + struct.calcsize(count) + entries * struct.calcsize(entry)
+    tags = b"".join(struct.pack(entry, tag, 3, 1, 1) for tag in (256, 257, 262, 273))
+    for _ in range(pages):
+        struct.pack_into(pointer, data, place, len(data))
+        data += struct.pack(count, 4) + tags
+        place = len(data)
+        data += bytes(struct.calcsize(pointer))
+    if first:
+        struct.pack_into(pointer, data, place, at)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("circle", [b"", b"circle"])
+def test_pages_are_counted_as_pillow_counts_them(big, circle):
+    data = tiff_chain(40, big, circle)
+    assert Image.open(io.BytesIO(data)).n_frames == 41
+    assert same_answer(data).frames == 41
+    size, pointer = (96, 8) if big else (54, 4)
+    for cut, whole in ((1, 41), (pointer + 1, 40), (10 * size, 31), (10 * size + pointer + 1, 30)):
+        assert same_answer(data[:-cut]).frames == whole
+
+
+def test_counting_frames_does_not_take_the_first_ones_verdict(monkeypatch):
+    """Pillow compares each page with all before it: these would keep it busy for minutes."""
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "n_frames", property(pytest.fail))
+    assert same_answer(tiff_chain(100_000)).frames == 100_001
+    monkeypatch.setattr(frames, "MOST_COUNTED", 1000)
+    assert same_answer(tiff_chain(2000)).frames == 1000
+    gif = encode(picture("RGB", 260, 240), "GIF")[:-1]
+    tiny = b"\x2c" + bytes(4) + b"\1\0\1\0\0\2" + b"\1D" * 50 + b"\0"
+    assert same_answer(gif + tiny * 2000).frames == 1000
+    monkeypatch.setattr(frames, "_SUB_BLOCKS", 5000)
+    assert same_answer(gif + tiny * 2000).frames < 101
+
+
+@given(st.data())
+def test_gif_frames_are_counted_as_pillow_counts_them(data):
+    pictures = [picture("RGB", 20 + seed, 20, seed) for seed in range(3)]
+    options = {"comment": b"a comment " * 40, "loop": 0, "duration": 40, "disposal": 2}
+    gif = bytearray(
+        encode(pictures[0], "GIF", save_all=True, append_images=pictures[1:], **options)
+    )
+    for _ in range(data.draw(st.integers(0, 3))):
+        gif[data.draw(st.integers(13, len(gif) - 1))] = data.draw(
+            st.sampled_from([0, 1, 0x21, 0x2C, 0x3B, 0xF9, 0xFE, 0xFF])
+        )
+    del gif[data.draw(st.integers(14, len(gif))) :]
+    try:
+        expected = Image.open(io.BytesIO(gif)).n_frames
+    except Exception:
+        return
+    assert frames.count_gif_frames(bytes(gif)) == expected
 
 
 def test_heic_opens_without_a_registered_plugin():

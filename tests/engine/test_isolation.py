@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -21,9 +23,12 @@ from code_forensics.engine.decoding.decode import (
 )
 from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import ViewPlan
+from code_forensics.engine.isolation import decoders as module
+from code_forensics.engine.isolation import room
 from code_forensics.engine.isolation.decoders import Decoders
 from code_forensics.engine.isolation.framing import BrokenMessageError, receive
 from code_forensics.engine.isolation.messages import pack, unpack
+from code_forensics.engine.isolation.process import Process
 from code_forensics.engine.isolation.routing import decode_here
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,11 +113,26 @@ def test_common_files_start_no_process() -> None:
         for name in ("JPEG", "PNG"):
             assert isinstance(decoders.decode(picture(name)), Decoded)
         assert decoders.decode(b"a text").reason is Reason.NOT_AN_IMAGE
+        assert decoders.decode(b"a long line " * 20_000).reason is Reason.NOT_AN_IMAGE
         assert decoders.decode(b"").reason is Reason.EMPTY
         assert children() == []
         decoders.decode(picture("WEBP"))
         assert len(children()) == 1
     assert children() == []
+
+
+@pytest.mark.parametrize("isolation", Isolation)
+def test_a_header_without_a_signature_may_be_long(isolation: Isolation) -> None:
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow means to drop IM
+        Image.new("RGB", (300, 300), "red").save(file, "IM")
+    header, _, _ = file.getvalue().partition(b"\0")
+    comments = b"Comment: %s\r\n" % (b"x" * 80) * 900
+    data = header + comments + b"\x1a" + file.getvalue()[512:]
+    with Decoders(DecodeOptions(isolation=isolation)) as decoders:
+        answer = decoders.decode(data)
+    assert (answer.format, answer.width) == ("IM", 300)
 
 
 @pytest.mark.parametrize("between", [b"\xff", b"\xff\xff", b"\xff\xd0", b"\xff\xd8", b"\xff\xd9"])
@@ -144,6 +164,53 @@ def test_a_hang_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
         assert lost.reason is Reason.DECODE_TIMEOUT
         assert lost.detail == "no answer within 2 s"
         assert isinstance(decoders.decode(picture("GIF")), Decoded)
+
+
+def test_an_answer_without_sense_costs_its_process(bad: Decoders) -> None:
+    lost = bad.decode(picture("WEBP") + b"WRONG")
+    assert (lost.reason, lost.detail) == (
+        (Reason.DECODER_CRASHED, "the decoder's answer makes no sense")
+    )
+    assert bad._idle == []
+    assert isinstance(bad.decode(picture("WEBP")), Decoded)
+
+
+def pages(word: bytes, count: int = 8) -> bytes:
+    file = io.BytesIO()
+    image = Image.new("L", (30, 30))
+    image.save(file, "TIFF", save_all=True, append_images=[image] * (count - 1))
+    return file.getvalue() + word
+
+
+def test_each_frame_has_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with Decoders(DecodeOptions(timeout=1.5), "tests.engine.bad_worker") as decoders:
+        answers = decoders.decode_frames(pages(b"SLOW"), 1, 8)
+    assert [type(answer) for answer in answers] == [Decoded] * 7
+    assert {answer.frames for answer in answers} == {8}
+
+
+@pytest.mark.parametrize("isolation", [Isolation.NONE, Isolation.AUTO])
+def test_frames_are_those_of_this_process(isolation: Isolation) -> None:
+    shades = [Image.new("L", (230, 230), shade) for shade in range(5)]
+    file = io.BytesIO()
+    shades[0].save(file, "TIFF", save_all=True, append_images=shades[1:])
+    with Decoders(DecodeOptions(isolation=isolation)) as decoders:
+        answers = decoders.decode_frames(file.getvalue(), 2, 6)
+    assert [int(answer.crop[0, 0, 0]) for answer in answers[:3]] == [2, 3, 4]
+    assert answers[3].reason is Reason.TRUNCATED  # there is no such frame
+
+
+def test_a_lost_frame_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with Decoders(DecodeOptions(timeout=2.0), "tests.engine.bad_worker") as decoders:
+        answers = decoders.decode_frames(pages(b"CRASH@2;HANG@4;"), 1, 8)
+        lost = {n: a.reason for n, a in enumerate(answers, 1) if not isinstance(a, Decoded)}
+        assert lost == {2: Reason.DECODER_CRASHED, 4: Reason.DECODE_TIMEOUT}
+        answers = decoders.decode_frames(pages(b"CRASH@2;CRASH@4;CRASH@5;"), 1, 8)
+        assert [isinstance(answer, Decoded) for answer in answers] == [True, False, True] + (
+            [False] * 4
+        )  # three losses: the rest is given up
 
 
 def test_threads_have_a_process_each(bad: Decoders) -> None:
@@ -207,27 +274,90 @@ def test_where_no_process_can_be_started_files_are_decoded_here(caplog) -> None:
     assert "no decoding process can be started" in caplog.text
 
 
+class Starts:
+    """Processes that start as often as they may."""
+
+    def __init__(self, *works: bool) -> None:
+        self.works = list(works)
+
+    def __call__(self, *arguments: str) -> Process:
+        if not self.works.pop(0):
+            raise BrokenMessageError
+        return Process(*arguments)
+
+
+def test_a_failed_start_leaves_isolation_on(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(module, "decode", pytest.fail)
+    monkeypatch.setattr(module, "_STARTS", (0.0, 0.0))
+    starts = Starts(False, True, False, False, False, True)
+    monkeypatch.setattr(module, "Process", starts)
+    with Decoders() as decoders:
+        assert isinstance(decoders.decode(picture("WEBP")), Decoded)
+        decoders._idle.pop().end()
+        lost = decoders.decode(picture("WEBP"))
+        assert lost.reason is Reason.DECODER_CRASHED
+        assert "no decoding process can be started" in lost.detail
+        assert isinstance(decoders.decode(picture("WEBP")), Decoded)
+        assert starts.works == []
+    assert caplog.records == []
+
+
+def test_large_pictures_wait_for_each_other(monkeypatch) -> None:
+    monkeypatch.setattr(room, "SMALL", 10)
+    monkeypatch.setattr(room, "TOGETHER", 100)
+    space = room.Room()
+    held, most = [], []
+
+    def work(pixels: int) -> None:
+        for _ in range(20):
+            with space.holding(pixels):
+                held.append(pixels)
+                most.append(sum(held))
+                time.sleep(0.001)
+                held.remove(pixels)
+
+    threads = [Thread(target=work, args=(pixels,)) for pixels in (40, 40, 40, 40, 100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) <= 100
+    with space.holding(1000), space.holding(10):  # one may always be decoded, and small ones
+        pass
+
+
+def test_what_is_decoded_whole_asks_for_room() -> None:
+    asked = []
+
+    def holding(pixels: int) -> nullcontext[None]:
+        asked.append(pixels)
+        return nullcontext()
+
+    assert isinstance(decode_here(picture("PNG"), DecodeOptions(), holding), Decoded)
+    decode_here(b"a text", DecodeOptions(), holding)
+    assert asked == [300 * 260]
+
+
 def test_answers_are_checked() -> None:
     plan = ViewPlan()
-    header, crops = pack([decode(picture("PNG"))])
-    raw = b"".join(crops)
-    (answer,) = unpack(header, raw, 1, plan)
-    assert isinstance(answer, Decoded)
-    facts = header["answers"][0]
-    for wrong, tail, wanted in (
-        ({"answers": []}, raw, 1),
-        ({"answers": [facts]}, raw[:-1], 1),
-        ({"answers": [facts]}, raw + b"\0", 1),
-        ({"answers": [facts, facts]}, raw, 2),
-        ({"answers": [{**facts, "views": 2}]}, raw, 1),
-        ({"answers": [{**facts, "width": -1}]}, raw, 1),
-        ({"answers": [{**facts, "width": True}]}, raw, 1),
-        ({"answers": [{**facts, "format": "x" * 5000}]}, raw, 1),
-        ({"answers": [{**facts, "reason": "all is well", "detail": ""}]}, b"", 1),
-        ({"answers": "PNG"}, raw, 1),
+    facts, raw = pack(decode(picture("PNG")))
+    assert isinstance(unpack(facts, raw, plan), Decoded)
+    refusal, nothing = pack(decode(b""))
+    assert unpack(refusal, nothing, plan) == decode(b"")
+    for wrong, tail in (
+        ({}, raw),
+        (facts, raw[:-1]),
+        (facts, raw + b"\0"),
+        (facts, raw + raw),
+        ({**facts, "views": 2}, raw),
+        ({**facts, "width": -1}, raw),
+        ({**facts, "width": True}, raw),
+        ({**facts, "format": "x" * 5000}, raw),
+        ({**facts, "reason": "all is well", "detail": ""}, b""),
+        (refusal, raw),
     ):
         with pytest.raises(BrokenMessageError):
-            unpack(wrong, tail, wanted, plan)
+            unpack(wrong, tail, plan)
     for stream in (
         b"",
         b"\0" * 11,

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -71,6 +72,43 @@ def test_camera_and_software_of_every_container(form: str) -> None:
     assert values(found, Kind.CAMERA) == ["Canon EOS R5"]
     assert values(found, Kind.SOFTWARE) == ["darktable 4.6"]
     assert not found.claims_generated
+
+
+@pytest.mark.parametrize("between", [b"\0\0", b"\xff" * 30_000, b"\xff\0", b"\1\2\xff\xff\0"])
+def test_what_decoders_step_over_hides_no_metadata(between: bytes) -> None:
+    data = with_exif("JPEG", {0x0131: "Midjourney"})
+    at = data.index(b"\xff\xe1")
+    data = data[:at] + between + data[at:]
+    assert Image.open(io.BytesIO(data)).getexif()[0x0131] == "Midjourney"
+    assert values(read_provenance(data), Kind.GENERATOR) == ["Midjourney"]
+
+
+def test_big_tiff() -> None:
+    exif = Image.Exif()
+    exif[0x0131] = "darktable 4.6"
+    out = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(out, "TIFF", exif=exif, big_tiff=True)
+    assert values(read_provenance(out.getvalue()), Kind.SOFTWARE) == ["darktable 4.6"]
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("kind", "pointer"), [(4, "I4x"), (16, "Q")])
+def test_big_tiff_by_hand(order: str, kind: int, pointer: str) -> None:
+    """An inline value, and a comment in the EXIF directory."""
+
+    def packed(layout: str, *numbers: object) -> bytes:
+        return struct.pack(order + layout, *numbers)
+
+    comment = b"ASCII\0\0\0by hand"
+    data = (
+        (b"II" if order == "<" else b"MM") + packed("HHHQ", 43, 8, 0, 16)
+        + packed("Q", 2) + packed("HHQ8s", 0x0131, 2, 8, b"GIMP 2\0\0")
+        + packed("HHQ" + pointer, 0x8769, kind, 1, 72) + packed("Q", 0)
+        + packed("QHHQQQ", 1, 0x9286, 7, len(comment), 108, 0) + comment
+    )  # fmt: skip
+    found = read_provenance(data)
+    assert values(found, Kind.SOFTWARE) == ["GIMP 2"]
+    assert values(found, Kind.DESCRIPTION) == ["by hand"]
 
 
 def test_heic_written_by_libheif() -> None:

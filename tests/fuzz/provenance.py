@@ -12,7 +12,7 @@ import sys
 from code_forensics.engine.provenance import blocks, generators, read, tags
 from code_forensics.engine.provenance.read import read_provenance
 
-from tests.engine.test_provenance import seeds
+from tests.engine.test_provenance_hostile import seeds
 from tests.fuzz.guided import Target, fuzz
 
 TOKENS = [
