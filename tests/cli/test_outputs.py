@@ -120,7 +120,11 @@ def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
 def test_one_place_by_two_names_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path)
-    for other in (tmp_path / "a.csv", Path("link/a.csv"), Path("link", "..", tmp_path.name, "a.csv")):
+    for other in (
+        tmp_path / "a.csv",
+        Path("link/a.csv"),
+        Path("link", "..", tmp_path.name, "a.csv"),
+    ):
         with pytest.raises(InputError, match="one place"):
             outputs.check_targets([Path("a.csv"), other])
 
