@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ..engine.embedding.checkpoint import Checkpoint, read_checkpoint
 from ..engine.embedding.embed import Embedder
 from ..engine.errors import CheckpointError
+from ..engine.inert import path_text
 from ..engine.scan import require_same_encoder
 from ..index.gallery_records import GalleryInfo
 from ..index.workspace import Workspace
@@ -41,13 +42,24 @@ def checkpoint_of_gallery(
         checkpoint = read_checkpoint(choice.weights)
         require_same_encoder(gallery.name, gallery.encoder_sha256, checkpoint.sha256)
     else:
-        folder = workspace.encoders.find(gallery.encoder_sha256).folder
-        checkpoint = read_checkpoint(folder)
-        if checkpoint.sha256 != gallery.encoder_sha256:
-            raise CheckpointError(
-                f"the workspace's copy of the encoder in {folder} is damaged",
-                "give the original with --weights, and it is used after a check of its hash",
-            )
+        checkpoint = kept_checkpoint(workspace, gallery.encoder_sha256)
+    return checkpoint
+
+
+def kept_checkpoint(workspace: Workspace, sha256: str) -> Checkpoint:
+    """The workspace's copy of an encoder.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    folder = workspace.encoders.find(sha256).folder
+    checkpoint = read_checkpoint(folder)
+    if checkpoint.sha256 != sha256:
+        raise CheckpointError(
+            f"the workspace's copy of the encoder in {folder} is damaged",
+            "put the original there; commands with --weights also take it from elsewhere, after a"
+            " check of its hash",
+        )
     return checkpoint
 
 
@@ -58,6 +70,6 @@ def keep_encoder(workspace: Workspace, embedder: Embedder, checkpoint: Checkpoin
         checkpoint.weights,
         checkpoint.config,
         embedder.dimension,
-        checkpoint.origin,
+        path_text(checkpoint.origin),  # a folder's name may be any bytes
         checkpoint.revision,
     )

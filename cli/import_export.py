@@ -91,8 +91,7 @@ def export(
     ``code-index import`` reads it. Paths and hashes of files stay here.
     """
     from ..engine.errors import InputError
-    from ..index.errors import FileFormatError
-    from ..index.importing.ready_vectors import write_npz, write_safetensors
+    from ..index.importing.ready_vectors import exported, write_npz, write_safetensors
     from .console import say
     from .starter import workspace_of
 
@@ -107,10 +106,9 @@ def export(
                 raise InputError(
                     f"{name} is a classifier, not a gallery", "export it as .safetensors"
                 )
-            try:
-                file.write_bytes(space.heads.document(head))
-            except OSError as error:
-                raise FileFormatError(f"cannot write {file}: {error.strerror}") from error
+            document = space.heads.document(head)
+            with exported(file) as temporary:
+                temporary.write_bytes(document)
             say(f"wrote the {head.kind} classifier {head.name} to {file}")
             return
         vectors = _exported(space, name)
@@ -215,7 +213,7 @@ def _import_gallery(
         )
     keep_encoder(space, embedder, checkpoint)
     info = space.galleries.create(
-        name, embedder.sha256, PREPROCESSING, ready.references(), f"import {file.name}"
+        name, embedder.sha256, PREPROCESSING, ready.references(), _origin(file)
     )
     assessment_of_gallery(space, info)
     say(f"imported {info.name}: {info.reals} real and {info.fakes} fake references")
@@ -245,13 +243,20 @@ def _import_head(
     if not replace:
         space.heads.check_new(embedder.sha256, head.kind, document)
     keep_encoder(space, embedder, checkpoint)
-    kept = space.heads.keep(
-        name, head.kind, embedder.sha256, document, f"import {file.name}", replace
-    )
+    kept = space.heads.keep(name, head.kind, embedder.sha256, document, _origin(file), replace)
+    if kept.name != name:
+        say(f"note: it is on record as {kept.name} already, and keeps that name", "yellow")
     say(
         f"imported {kept.name}: code-scan --classifier {kept.kind} uses it with galleries of the"
         f" encoder {kept.encoder_sha256[:12]}"
     )
+
+
+def _origin(file: Path) -> str:
+    """Where an import came from, for people; a file's name may be any bytes."""
+    from ..engine.inert import path_text
+
+    return f"import {path_text(file.name)}"
 
 
 def _encoder(space: "Workspace", weights: str | None, stated: str) -> "tuple[Embedder, Checkpoint]":

@@ -35,13 +35,14 @@ def merge(
     from ..engine.report.tally import summarise
     from ..index.errors import WorkspaceError
     from ..index.merge import MergePlan, Stopped
+    from ..index.paths import workspace_folder
     from ..index.shard_scans import check_shards, find_shard
     from ..index.workspace import Workspace, default_folder
     from .console import say
 
     target = workspace or default_folder()
-    folders = [folder.expanduser().absolute() for folder in workspaces]
-    if target.expanduser().resolve() in {folder.resolve() for folder in folders}:
+    folders = [workspace_folder(folder) for folder in workspaces]
+    if workspace_folder(target).resolve() in {folder.resolve() for folder in folders}:
         raise WorkspaceError(
             f"{target} is the workspace to merge into", "name another one with --workspace"
         )

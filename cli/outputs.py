@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -9,50 +10,108 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from ..engine.errors import InputError
+from ..index.whole_files import temporary_beside, whole_file
 
 STDOUT = Path("-")
 
-_REPORTS = (b"path,", b"{", b"<!doctype html", b"par1")
+_REPORTS = (b"path,sha256,", b"{", b"<!doctype html", b"par1")
 """How reports begin, in small letters."""
+
+_DATABASE, _FOLDERS = "workspace.sqlite", frozenset({"encoders", "faiss", "leases"})
+"""A workspace's own files: the database, with those that SQLite puts beside it, and the rest."""
 
 
 def check_targets(targets: list[Path]) -> None:
     """Refuse report files that could not be written, before hours of work.
 
     Raises:
-        InputError: A folder is missing or closed, two reports go to one place, or a picture lies
-            there, which may be evidence.
+        InputError: A folder is missing or closed, a name is too long, two reports go to one place,
+            or what lies there is no earlier report: it may be evidence, or a workspace's own.
     """
-    places = {t if t == STDOUT else os.path.normcase(os.path.realpath(t)) for t in targets}
-    if len(places) != len(targets):
+    places = ["-" if _is_stdout(target) else os.path.normcase(_real(target)) for target in targets]
+    if len(set(places)) != len(places):
         raise InputError("two reports would be written to one place")
     for target in targets:
-        if target == STDOUT:
+        if _is_stdout(target):
             continue
-        folder = target.absolute().parent
-        if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        if _is_of_a_workspace(_real(target)):
+            raise InputError(
+                f"a report to {target} would lie among a workspace's own files", "name another file"
+            )
+        try:
+            writable = _is_writable(target)
+        except OSError:  # a name or a path too long, or a file where a folder should be
+            writable = False
+        if not writable:
             raise InputError(
                 f"cannot write a report to {target}",
                 "name a file in a folder that exists and can be written to",
             )
-        if _is_picture(target):
-            raise InputError(f"a report to {target} would overwrite a picture", "name another file")
+        if not _may_go(target):
+            raise InputError(
+                f"a report to {target} would overwrite a file that is no report",
+                "name another file, or delete that one",
+            )
 
 
-def _is_picture(target: Path) -> bool:
-    """Whether a file lies there that begins like an image; of a pipe nothing is read."""
-    if not target.is_file():
+def _real(target: Path) -> Path:
+    """Where a report really lies: links are followed, not replaced."""
+    return Path(os.path.realpath(target))
+
+
+def _is_stdout(target: Path) -> bool:
+    """Whether it is ``-``, or another name for the same, such as ``/dev/stdout``."""
+    if target == STDOUT:
+        return True
+    try:
+        return os.path.samestat(target.stat(), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):
         return False
+
+
+def _is_stream(target: Path) -> bool:
+    """Whether it is a pipe or a device of characters, which is written to and never replaced."""
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def _is_writable(target: Path) -> bool:
+    """Whether a report can be written there, as far as that shows beforehand.
+
+    Raises:
+        OSError: It cannot.
+    """
+    if _is_stream(target):
+        return os.access(target, os.W_OK)
+    real = _real(target)
+    for path in (real, temporary_beside(real)):
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                return False
+    return real.parent.is_dir() and os.access(real.parent, os.W_OK)
+
+
+def _is_of_a_workspace(real: Path) -> bool:
+    """Whether a place belongs to a workspace: to any, also one that is still to be made."""
+    return real.name.casefold().startswith(_DATABASE) or any(
+        above.name.casefold() in _FOLDERS and (above.parent / _DATABASE).exists()
+        for above in real.parents
+    )
+
+
+def _may_go(target: Path) -> bool:
+    """Whether nothing lies there, or an earlier report; of a pipe nothing is read."""
+    if not target.is_file():
+        return True
     try:
         with target.open("rb") as file:
             begin = file.read(16)
     except OSError:
         return False
-    if begin.lower().startswith(_REPORTS):  # an earlier one: no decoder has to be asked
-        return False
-    from ..engine.decoding.formats import claimed
-
-    return claimed(begin)
+    return not begin or begin.lower().startswith(_REPORTS)
 
 
 @contextmanager
@@ -71,19 +130,15 @@ def whole(target: Path) -> Iterator[TextIO]:
 def whole_bytes(target: Path) -> Iterator[BinaryIO]:
     """As :func:`whole`, for formats that are not text."""
     with _failing_as(target, "write the report again with code-report export"):
-        if target == STDOUT:
+        if _is_stdout(target):
             with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
                 yield out
-            return
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        elif _is_stream(target):
+            with target.open("wb") as out:
+                yield out
+        else:
+            with whole_file(_real(target)) as temporary, temporary.open("wb") as out:
+                yield out
 
 
 class Lines:
@@ -97,7 +152,7 @@ class Lines:
         """
         self._target = target
         with self._failing():
-            if target == STDOUT:
+            if _is_stdout(target):
                 duplicate = os.dup(sys.stdout.fileno())
                 self._stream = os.fdopen(duplicate, "w", 1, encoding="utf-8", newline="")
             else:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..engine.embedding.checkpoint import Checkpoint
     from ..engine.query import Query
     from ..index.gallery_records import GalleryInfo
     from ..index.searching.scanned_vectors import Collection
@@ -83,6 +82,7 @@ def search(
     from ..index.errors import WorkspaceError
     from . import outputs
     from .console import say
+    from .encoders import kept_checkpoint
     from .starter import workspace_of
 
     if json_file is not None:
@@ -90,7 +90,7 @@ def search(
     files = walk(images)
     with workspace_of(workspace, where.removeprefix("./")) as space, space.guarded():
         place = _place(space, where)
-        embedder = Embedder(_checkpoint(space, place.encoder_sha256), device.value)
+        embedder = Embedder(kept_checkpoint(space, place.encoder_sha256), device.value)
         queries = list(embed_queries(files, embedder))
         for query in queries:
             if query.vector is None:
@@ -123,20 +123,6 @@ def _place(space: "Workspace", where: str) -> "GalleryInfo | Collection":
         encoder = space.choose_gallery().encoder_sha256
         fitting = [c for c in fitting if c.encoder_sha256 == encoder] or fitting
     return fitting[0]
-
-
-def _checkpoint(space: "Workspace", sha256: str) -> "Checkpoint":
-    from ..engine.embedding.checkpoint import read_checkpoint
-    from ..engine.errors import CheckpointError
-
-    folder = space.encoders.find(sha256).folder
-    checkpoint = read_checkpoint(folder)
-    if checkpoint.sha256 != sha256:
-        raise CheckpointError(
-            f"the workspace's copy of the encoder in {folder} is damaged",
-            "put the original there; code-index verify then agrees",
-        )
-    return checkpoint
 
 
 def _nearest(

@@ -45,10 +45,12 @@ class LabelledFolder:
 
         Sub-directories name what they hold: the source is the innermost of the first two levels,
         the generator of an unnamed fake is the first level. Without sub-directories the source
-        is the directory's own name, and the generator is unknown (empty).
+        is the directory's own name, and the generator is unknown (empty). A single file is as one
+        of its directory's: files that are named one by one are no sources of their own.
         """
-        below = Path(file).relative_to(self.path).parts[:-1] if self.path.is_dir() else ()
-        own = _text(self.path.resolve().name)
+        is_folder = self.path.is_dir()
+        below = Path(file).relative_to(self.path).parts[:-1] if is_folder else ()
+        own = _text((self.path if is_folder else self.path.parent).resolve().name)
         folders = [_text(name) for name in below[:2]]
         if self.label is Label.REAL:
             return "", folders[0] if folders else own

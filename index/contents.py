@@ -213,7 +213,7 @@ class ContentStore:
         values = {
             "path": store_path(file.path),
             "bytes": file.bytes,
-            "mtime_ns": file.mtime_ns,
+            "mtime_ns": _storable(file.mtime_ns),
             "inode": str(file.inode),
             "device": str(file.device),
         }
@@ -294,7 +294,7 @@ class ContentStore:
             (
                 store_path(file.path),
                 file.bytes,
-                file.mtime_ns,
+                _storable(file.mtime_ns),
                 str(file.inode),
                 str(file.device),
                 None if file.container is None else store_path(file.container),
@@ -391,6 +391,11 @@ def _adds(theirs: KnownContent, ours: KnownContent) -> bool:
     if theirs.precision != ours.precision:
         return theirs.precision == "float32"  # the exact one stays, whatever views there are
     return theirs.views is not None and ours.views is None
+
+
+def _storable(time_ns: int) -> int:
+    """A time as SQLite's 64 bits hold it: they end in 2262, while files may say any year."""
+    return max(-(1 << 63), min(time_ns, (1 << 63) - 1))
 
 
 def _matrix(blob: bytes, row: int) -> NDArray[np.float32]:

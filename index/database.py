@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -59,6 +59,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, sealed: bool) -> Databa
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")  # purged rows leave no bytes behind
     connection.execute("PRAGMA trusted_schema = OFF")  # a restored database may be a stranger's
+    _refuse_code(connection, path)
     newer = sorted({migration.name for migration in MIGRATIONS.applied(database)} - KNOWN)
     if newer:
         raise UnusableWorkspaceError(
@@ -74,6 +75,41 @@ def _prepare(connection: sqlite3.Connection, path: Path, sealed: bool) -> Databa
             MIGRATIONS.apply(database)
     connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
     return database
+
+
+def _refuse_code(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database that acts by itself: a trigger could rewrite every verdict unseen.
+
+    SQLite obeys the text of each entry and not its stated type, and writes the beginnings itself.
+    """
+    row = connection.execute(
+        "SELECT name FROM sqlite_master WHERE sql NOT LIKE 'CREATE TABLE %'"
+        " AND sql NOT LIKE 'CREATE INDEX %' AND sql NOT LIKE 'CREATE UNIQUE INDEX %' LIMIT 1"
+    ).fetchone()
+    if row is not None:
+        raise UnusableWorkspaceError(
+            f"the workspace {path.parent} holds {str(row[0])[:40]!r}, a trigger or a view, which"
+            " no workspace has: what it says may be made up",
+            "do not trust it; restore it from a backup of your own",
+        )
+
+
+def strange_tables(database: Database) -> list[str]:
+    """Names of the tables and indexes that are not as the migrations make them, or are missing."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        MIGRATIONS.apply(Database(connection))
+        ours = _definitions(connection)
+    theirs = _definitions(database.conn)
+    return sorted(n for n in {*ours, *theirs} if ours.get(n) != theirs.get(n))
+
+
+def _definitions(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    """What defines each table and index, but for those of SQLite and of the migrations' package."""
+    rows = connection.execute(
+        "SELECT name, type, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+        " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name <> '_sqlite_migrations'"
+    )
+    return {name: tuple(" ".join(str(part).split()) for part in rest) for name, *rest in rows}
 
 
 @contextmanager

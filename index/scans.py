@@ -9,7 +9,7 @@ from typing import Any
 
 from .content_keys import split_key
 from .database import writing
-from .errors import WorkspaceError
+from .errors import UnusableWorkspaceError, WorkspaceError
 from .gallery_records import reference_id
 from .leases import Leases
 from .paths import load_path, store_path
@@ -267,13 +267,11 @@ class Scans:
 
 def _scan_info(row: sqlite3.Row) -> ScanInfo:
     key, uuid, started, finished, state, run, summary, *gallery = row
-    return ScanInfo(
-        key,
-        uuid,
-        started,
-        finished,
-        state,
-        json.loads(run),
-        None if summary is None else json.loads(summary),
-        *gallery,
-    )
+    try:
+        record = json.loads(run)
+        counts = None if summary is None else json.loads(summary)
+    except (ValueError, RecursionError) as error:
+        raise UnusableWorkspaceError(
+            f"the record of scan {key} is damaged ({error})", "restore the workspace from a backup"
+        ) from error
+    return ScanInfo(key, uuid, started, finished, state, record, counts, *gallery)

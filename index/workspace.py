@@ -20,6 +20,7 @@ from .gallery_records import GalleryInfo
 from .heads import Heads
 from .leases import Leases
 from .merge import Merger
+from .paths import workspace_folder
 from .pull_record import Pulls
 from .scan_recorder import ScanRecorder
 from .scans import Scans
@@ -71,7 +72,7 @@ class Workspace:
         Raises:
             UnusableWorkspaceError: It cannot be opened or made.
         """
-        self.folder = Path(folder or default_folder()).expanduser().absolute()
+        self.folder = workspace_folder(Path(folder or default_folder()))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -104,7 +105,7 @@ class Workspace:
             NoWorkspaceError: There is none.
             UnusableWorkspaceError: It cannot be opened.
         """
-        place = Path(folder or default_folder()).expanduser().absolute()
+        place = workspace_folder(Path(folder or default_folder()))
         if not os.path.exists(place / DATABASE_NAME):  # noqa: PTH110 - says no, and raises nothing
             raise NoWorkspaceError(
                 f"there is no workspace at {place}",

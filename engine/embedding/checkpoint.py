@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def read_checkpoint(weights: str | Path, revision: str | None = None) -> Checkpo
     Raises:
         CheckpointError: Nothing is there, or a file is missing.
     """
-    path = Path(weights).expanduser()
+    path = Path(os.path.expanduser(weights))  # noqa: PTH111 - leaves what has no home as it is
     if path.is_dir():
         files = path / WEIGHTS_NAME, path / CONFIG_NAME
     elif path.is_file():

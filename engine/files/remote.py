@@ -251,8 +251,8 @@ def _described(file: FoundFile, info: Mapping[str, Any]) -> FoundFile:
     version = next((str(info[name]) for name in _VERSION if info.get(name)), "")
     modified = next((time_ns for name in _MODIFIED if (time_ns := _time_ns(info.get(name)))), 0)
     size = info.get("size")
-    if not isinstance(size, int) or not (version or modified):
-        return file
+    if not isinstance(size, int) or not 0 <= size < 1 << 63 or not (version or modified):
+        return file  # no file has more bytes, whatever a server says
     digest = hashlib.sha256(version.encode()).digest() if version else bytes(8)
     return replace(
         file, bytes=size, mtime_ns=modified, inode=int.from_bytes(digest[:8], "big") >> 1

@@ -6,6 +6,7 @@ hostile.
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,8 +83,16 @@ def view(
     if len(raw) != math.prod(shape) * dtype.itemsize:
         raise FileFormatError("damaged pickle: the array's bytes do not fit its shape")
     array = np.ndarray(shape, dtype, raw, order="F" if fortran else "C")
+    if dtype.kind == "U" and not _is_unicode(raw, dtype):
+        raise FileFormatError("damaged pickle: an array of text holds no characters")
     array.flags.writeable = False
     return array
+
+
+def _is_unicode(raw: bytes | memoryview, dtype: np.dtype[np.generic]) -> bool:
+    """Whether numpy's text, four bytes a character, is one: Python refuses to make what is not."""
+    codes = np.frombuffer(raw, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+    return not len(codes) or int(codes.max()) <= sys.maxunicode
 
 
 def array_of_state(state: tuple[object, ...]) -> np.ndarray:

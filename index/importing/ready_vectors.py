@@ -12,7 +12,6 @@ and one text of metadata, ``gallery``: a JSON object with those names, ``encoder
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,11 +24,16 @@ from numpy.typing import NDArray
 from ..errors import FileFormatError
 from ..gallery_records import LABELS, NewReference
 from ..searching.vectors import finite, nonzero
+from ..whole_files import whole_file
 
 _LAYOUT = "a file holds `vectors` (N, D) float and `labels` (N,), 0 real and 1 fake"
 _TEXTS = ("generators", "sources")
 _TAGS = ("encoder", "preprocessing")
 _NAMES = frozenset({"vectors", "labels", "trained", *_TEXTS, *_TAGS})
+MAX_NAME = 1024
+"""Characters of the longest name of a generator or a source: each is stored once a vector."""
+
+_SMALL_NAMES = 64 << 20  # characters that the names of any file may have in all
 _SMALL, _RATIO = 256 << 20, 20  # bytes that any archive may unpack to, and times its size beyond
 
 
@@ -85,10 +89,10 @@ def read_npz(path: Path, dimension: int | None = None) -> ReadyVectors:
                 if not isinstance(archive, np.lib.npyio.NpzFile):
                     raise ValueError("it is a single array")
                 arrays = {name: archive[name] for name in archive.files if name in _NAMES}
-    except (
-        OSError, ValueError, EOFError, TypeError, MemoryError, OverflowError, NotImplementedError,
-        RuntimeError, zlib.error, zipfile.BadZipFile,
-    ) as error:  # fmt: skip
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):  # bytes, where the beginning of one is missing
+                raise ValueError(f"`{name}` is no array")
+    except Exception as error:  # zipfile, its decompressors and numpy's parser have many kinds
         raise FileFormatError(f"cannot read {path}: {error}", _LAYOUT) from error
     texts = {name: _texts(path, name, arrays.get(name)) for name in _TEXTS}
     tags = {name: "".join(_texts(path, name, arrays.get(name), 0)) for name in _TAGS}
@@ -178,6 +182,12 @@ def ready(
             raise FileFormatError(
                 f"{path}: `{name}` holds a text that is no valid Unicode", "write the names anew"
             )
+        most = max(map(len, texts), default=0)
+        if most > MAX_NAME or sum(map(len, texts)) > max(_SMALL_NAMES, checked.nbytes):
+            raise FileFormatError(
+                f"{path}: `{name}` holds names of up to {most} characters, more than can be kept",
+                f"a name has at most {MAX_NAME}, and all names are no longer than the vectors",
+            )
     return ReadyVectors(
         checked,
         _labels(path, labels, count),
@@ -195,7 +205,7 @@ def write_npz(path: Path, vectors: ReadyVectors) -> None:
     Raises:
         FileFormatError: It cannot be written.
     """
-    with _written(path) as temporary, temporary.open("wb") as handle:
+    with exported(path) as temporary, temporary.open("wb") as handle:
         np.savez(
             handle,
             vectors=vectors.vectors,
@@ -226,7 +236,7 @@ def write_safetensors(path: Path, vectors: ReadyVectors) -> None:
         "sources": _codes(vectors.sources, names["sources"]),
         "trained": _flags(vectors),
     }
-    with _written(path) as temporary:
+    with exported(path) as temporary:
         try:
             save_file(tensors, temporary, {"gallery": json.dumps(about, sort_keys=True)})
         except SafetensorError as error:
@@ -234,18 +244,23 @@ def write_safetensors(path: Path, vectors: ReadyVectors) -> None:
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def exported(path: Path) -> Iterator[Path]:
+    """Write a file to export, whole or not at all.
+
+    Yields:
+        Where to write it meanwhile.
+
+    Raises:
+        FileFormatError: It cannot be written.
+    """
     try:
-        yield temporary
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            yield temporary
     except OSError as error:
         raise FileFormatError(
             f"cannot write {path}: {error.strerror or error}",
             "name a file in a folder that exists and can be written to",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _refuse_bomb(path: Path, size: int) -> None:
@@ -277,7 +292,7 @@ def _vectors(path: Path, array: NDArray[Any] | None, dimension: int | None) -> N
 def _labels(path: Path, array: NDArray[Any] | None, count: int) -> tuple[str, ...]:
     if array is None or array.shape != (count,):
         raise FileFormatError(f"{path} holds no `labels` of shape ({count},)", _LAYOUT)
-    labels = tuple(label_word(value) for value in array.tolist())
+    labels = tuple(label_word(value) for value in _values(path, "labels", array))
     unknown = sorted(set(labels) - set(LABELS))
     if unknown:
         raise FileFormatError(f"{path}: unknown label {unknown[0][:40]!r}", _LAYOUT)
@@ -314,8 +329,19 @@ def _texts(
         raise FileFormatError(f"{path}: `{name}` is not made of texts", _LAYOUT)
     return tuple(
         value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-        for value in array.reshape(-1).tolist()
+        for value in _values(path, name, array)
     )
+
+
+def _values(path: Path, name: str, array: NDArray[Any]) -> list[Any]:
+    """The values of an array of any shape, which may be text that holds no characters."""
+    try:
+        values: list[Any] = array.reshape(-1).tolist()
+    except (ValueError, SystemError) as error:  # beyond U+10FFFF
+        raise FileFormatError(
+            f"{path}: `{name}` holds a text that is no Unicode", _LAYOUT
+        ) from error
+    return values
 
 
 def _storable(texts: Sequence[str]) -> bool:

@@ -210,13 +210,13 @@ class _Fields:
 
     def integer(self, name: str) -> int:
         value = self._get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
             raise self._bad(name)
         return value
 
     def number(self, name: str) -> float:
         value = self._get(name)
-        if not isinstance(value, int | float) or not np.isfinite(value):
+        if not isinstance(value, int | float) or not abs(value) < 1 << 63:  # nor is NaN
             raise self._bad(name)
         return float(value)
 

@@ -8,6 +8,9 @@ an exact search, so that the recall is known and not hoped for.
 
 import json
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -169,12 +172,15 @@ class InvertedLists:
         """Map a file: the centroids are read, the cells when they are looked into."""
         faiss = faiss_module()
         flags = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
-        return cls(faiss.read_index(str(path), flags), path)
+        with _named(path, os.O_RDONLY) as name:
+            return cls(faiss.read_index(name, flags), path)
 
     def emptied(self, kind: Kind) -> "InvertedLists":
         """The same centroids and codes without a vector, in memory."""
         if kind is Kind.PQ4:  # it is read whole, not mapped
-            copy = self._faiss.read_index(str(self.path))
+            assert self.path is not None
+            with _named(self.path, os.O_RDONLY) as name:
+                copy = self._faiss.read_index(name)
             copy.reset()
             return InvertedLists(copy)
         copy = _empty(self._faiss, kind, self._faiss.clone_index(self._quantizer), self.cells)
@@ -192,7 +198,8 @@ class InvertedLists:
 
     def write(self, path: Path) -> None:
         """Write a file for :meth:`open`."""
-        self._faiss.write_index(self._index, str(path))
+        with _named(path, os.O_RDWR | os.O_CREAT) as name:
+            self._faiss.write_index(self._index, name)
 
     def spread(self, units: NDArray[np.float32]) -> float:
         """Mean of 1 - cosine between unit vectors, (n, D), and their nearest centroids."""
@@ -218,6 +225,21 @@ class InvertedLists:
             for row, query in enumerate(queries):  # one by one: none depends on the others
                 found[row] = self._index.search(query[None], k, params=parameters)[1]
         return found
+
+
+@contextmanager
+def _named(path: Path, flags: int) -> Iterator[str]:
+    """Within it, a name of a file that FAISS can open: it takes none that is not valid UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # as only systems with such a folder of open files allow
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            yield f"/dev/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        yield str(path)
 
 
 def _empty(faiss: Any, kind: Kind, quantizer: Any, cells: int) -> Any:

@@ -40,15 +40,6 @@ class VectorIndex:
         self._gpu: GpuSearch | None = None
         self._refresh()
 
-    @classmethod
-    def of_units(cls, keys: NDArray[np.int64], units: NDArray[np.float32]) -> "VectorIndex":
-        """The index of vectors that are of length one already, and stay as they are to the bit."""
-        index = cls(units.shape[1])
-        if len(keys):
-            index._index.add_with_ids(np.ascontiguousarray(units), np.ascontiguousarray(keys))
-            index._refresh()
-        return index
-
     def use_gpu(self) -> bool:
         """Let a GPU propose candidates, or all GPUs together; the answers stay the same.
 

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -23,6 +24,7 @@ from ..clock import now
 from ..database import connect, explained, writing
 from ..errors import FileFormatError, UnusableWorkspaceError
 from ..leases import Leases
+from ..paths import workspace_folder
 from ..scans import Scans
 from ..searching.faiss_files import sync_folder
 from ..sqlite import Database
@@ -157,7 +159,9 @@ def read_backup(source: Path, folder: Path) -> BackedUp:
         FileFormatError: The file is none, or is damaged.
         UnusableWorkspaceError: The folder holds something, or cannot be written.
     """
-    folder = folder.expanduser().absolute()
+    folder = workspace_folder(folder)
+    if folder.is_symlink():  # to an empty folder, in whose place the new one comes
+        folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UnusableWorkspaceError(
             f"{folder} is not empty", "name a new folder with --workspace: nothing is overwritten"
@@ -166,12 +170,16 @@ def read_backup(source: Path, folder: Path) -> BackedUp:
     try:
         building.mkdir(parents=True)
         members = _unpack(source, building)
-        scans, galleries = _reopen(building)
+        try:
+            scans, galleries = _reopen(building)
+        except UnusableWorkspaceError as error:
+            why = str(error).replace(str(building), str(folder))
+            raise FileFormatError(f"{source} is not restored: {why}", error.hint) from error
         if folder.exists():
             folder.rmdir()
         building.rename(folder)
         sync_folder(folder.parent)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, struct.error) as error:
         raise FileFormatError(f"{source} is no backup, or damaged: {error}") from error
     except OSError as error:
         raise UnusableWorkspaceError(
@@ -256,7 +264,9 @@ def _read_manifest(
             str(name): Member(int(member["bytes"]), str(member["sha256"]))
             for name, member in manifest["members"].items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError
+    ) as error:  # fmt: skip
         raise FileFormatError("this is no backup of a workspace", hint) from error
     for name in members:
         if not _MEMBER.fullmatch(name):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..database import strange_tables
 from ..encoders import Encoders
 from ..galleries import Galleries
 from ..leases import Leases
@@ -62,6 +63,7 @@ class Verifier:
         yield database
         if not database.clean:
             return
+        yield self._tables()
         yield self._scans()
         yield self._leftovers()
         yield self._encoders()
@@ -74,7 +76,7 @@ class Verifier:
         yield self._seals()
         yield self._faiss(embeddings.clean and references.clean)
         if files:
-            yield check_files(self._connection)
+            yield check_files(self._connection, self._parts.scans)
 
     def _integrity(self) -> CheckResult:
         hint = "restore the workspace from a backup"
@@ -90,6 +92,15 @@ class Verifier:
             for table, _, parent, _ in broken
         ]
         return CheckResult("database pages", pages, tuple(findings))
+
+    def _tables(self) -> CheckResult:
+        hint = "what it holds may be made up: restore the workspace from a backup of your own"
+        findings = [
+            Finding(f"{name} is not the table or index that is made here", Outcome.REMAINS, hint)
+            for name in strange_tables(self._database)
+        ]
+        (count,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        return CheckResult("tables and indexes", count, tuple(findings))
 
     def _scans(self) -> CheckResult:
         findings = [

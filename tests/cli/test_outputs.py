@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from code_forensics.cli import outputs
+from code_forensics.engine.errors import InputError
 
 from tests.cli.in_process import run
 from tests.conftest import draw_photo
@@ -60,7 +62,7 @@ def test_a_report_never_takes_the_place_of_a_picture(space: Path, option: str) -
     refused = run(
         "code-scan", space / "photos", option, picture, "--workspace", space / "ws", code=2
     )
-    assert "would overwrite a picture" in refused.stderr
+    assert "would overwrite a file that is no report" in refused.stderr
     assert picture.read_bytes() == before
 
 
@@ -94,3 +96,85 @@ def test_lines_of_a_scan_are_those_of_its_export(space: Path, tmp_path: Path) ->
     run("code-scan", folder, "-q", "--jsonl", tmp_path / "scan.jsonl", *workspace)
     run("code-report", "export", "latest", "--jsonl", tmp_path / "export.jsonl", *workspace)
     assert (tmp_path / "scan.jsonl").read_bytes() == (tmp_path / "export.jsonl").read_bytes()
+
+
+def write(target: Path, text: str) -> None:
+    with outputs.whole(target) as stream:
+        stream.write(text)
+
+
+def test_pipes_and_devices_are_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "null"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/null")
+    outputs.check_targets([pipe, link])
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        write(pipe, "rows")
+        assert reader.communicate(timeout=30)[0] == "rows"
+    write(link, "rows")
+    assert pipe.is_fifo() and link.is_symlink() and Path("/dev/null").is_char_device()
+
+
+def test_another_name_of_stdout_is_stdout(space: Path, tmp_path: Path) -> None:
+    command = [BIN / "code-report", "export", "latest", "--csv", "/dev/stdout"]
+    run("code-scan", space / "photos", "-q", "--workspace", space / "ws")
+    with (tmp_path / "out.csv").open("w") as stdout:
+        subprocess.run([*command, "--workspace", space / "ws"], stdout=stdout, check=True)
+    assert (tmp_path / "out.csv").read_text().startswith("path,sha256,")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    outputs.check_targets([tmp_path / "link.csv"])
+    write(tmp_path / "link.csv", "rows")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text() == "rows"
+
+
+def test_one_place_by_two_names_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    for other in (
+        tmp_path / "a.csv",
+        Path("link/a.csv"),
+        Path("link", "..", tmp_path.name, "a.csv"),
+    ):
+        with pytest.raises(InputError, match="one place"):
+            outputs.check_targets([Path("a.csv"), other])
+
+
+@pytest.mark.parametrize("begin", [b"path,sha256,bytes", b'{"path": 1}', b"<!DOCTYPE html>", b""])
+def test_an_earlier_report_is_replaced(tmp_path: Path, begin: bytes) -> None:
+    (tmp_path / "report").write_bytes(begin)
+    outputs.check_targets([tmp_path / "report"])
+
+
+@pytest.mark.parametrize("begin", [b"PK\x03\x04", b"path,label", b"From: a@b.org", b"text"])
+def test_nothing_but_an_earlier_report_is_replaced(tmp_path: Path, begin: bytes) -> None:
+    (tmp_path / "evidence").write_bytes(begin)
+    with pytest.raises(InputError, match="no report"):
+        outputs.check_targets([tmp_path / "evidence"])
+
+
+def test_a_workspaces_own_files_are_no_place_for_a_report(space: Path, tmp_path: Path) -> None:
+    (encoder,) = (space / "ws" / "encoders").iterdir()
+    (tmp_path / "link").symlink_to(encoder)
+    for target in (
+        space / "ws" / "workspace.sqlite",
+        tmp_path / "workspace.sqlite-wal",  # a workspace may be made there yet
+        encoder / "config.json",
+        tmp_path / "link" / "new.json",
+    ):
+        with pytest.raises(InputError, match="workspace's own files"):
+            outputs.check_targets([target])
+    outputs.check_targets([space / "ws" / "report.csv"])
+
+
+def test_a_name_is_as_long_as_the_system_allows(tmp_path: Path) -> None:
+    target = tmp_path / ("n" * 251 + ".csv")
+    outputs.check_targets([target])
+    write(target, "rows")
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+    with pytest.raises(InputError, match="cannot write a report"):
+        outputs.check_targets([tmp_path / ("n" * 252 + ".csv")])

@@ -34,3 +34,21 @@ def test_a_name_that_is_no_text_is_written_out(tmp_path: Path) -> None:
     generator, source = LabelledFolder(tmp_path, Label.FAKE).attribute(str(folder / "a.png"))
     assert generator == source == "caf\\xe9"
     assert generator.encode("utf-8")
+
+
+@pytest.mark.parametrize("label", list(Label))
+def test_a_single_file_is_one_of_its_directory(tmp_path: Path, label: Label) -> None:
+    """Each its own source, files named one by one would seem to be of as many origins."""
+    for name in ("a.jpg", "b.jpg"):
+        file = tmp_path / "phones" / name
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        assert LabelledFolder(file, label).attribute(str(file)) == ("", "phones")
+
+
+def test_a_single_file_here_is_one_of_this_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.jpg").touch()
+    assert LabelledFolder(Path("a.jpg"), Label.REAL).attribute("a.jpg") == ("", tmp_path.name)

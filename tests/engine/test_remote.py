@@ -98,6 +98,19 @@ def test_too_large_is_not_asked_for(server: Server) -> None:
     assert not server.asked["GET a.jpg"]
 
 
+def test_a_size_that_no_file_has_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Liar:
+        def info(self, address: str) -> dict[str, object]:
+            return {
+                "size": 1 << 63,
+                "ETag": "one",
+                "Last-Modified": "Fri, 01 Jan 2300 00:00:00 GMT",
+            }
+
+    monkeypatch.setattr(remote, "_system", lambda scheme: Liar())
+    assert remote.examine("https://a.org/b.jpg").bytes is None
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [

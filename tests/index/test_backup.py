@@ -5,6 +5,7 @@ import json
 import sqlite3
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -200,13 +201,59 @@ def _no_manifest(members: dict[str, bytes]) -> None:
     members["manifest.json"] = b"[1, 2"
 
 
-def _nested_manifest(members: dict[str, bytes]) -> None:
-    members["manifest.json"] = b"[" * 100_000
+def _encrypted(data: bytes, folder: Path) -> bytes:
+    locked = bytearray(data)
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = 0
+        while (at := locked.find(signature, at)) >= 0:
+            locked[at + flags] |= 1
+            at += 4
+    return bytes(locked)
+
+
+def _endless(members: dict[str, bytes]) -> None:
+    manifest = json.loads(members["manifest.json"])
+    manifest["members"]["workspace.sqlite"]["bytes"] = float("inf")
+    members["manifest.json"] = json.dumps(manifest).encode()
+
+
+def _deep(members: dict[str, bytes]) -> None:
+    members["manifest.json"] = b"[" * 200_000
+
+
+def _saying(statement: str) -> Callable[[dict[str, bytes]], None]:
+    """Change the database of a backup, and state its new hash."""
+
+    def change(members: dict[str, bytes]) -> None:
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.deserialize(_without_wal(members["workspace.sqlite"]))
+            connection.executescript(statement)
+            members["workspace.sqlite"] = connection.serialize()
+        _state(members, "workspace.sqlite")
+
+    return change
+
+
+def _without_wal(data: bytes) -> bytes:
+    return data[:18] + b"\1\1" + data[20:]  # a database in memory has no such file
+
+
+TRIGGER = (
+    "CREATE TRIGGER t AFTER INSERT ON verdicts BEGIN UPDATE verdicts SET verdict = 'real'"
+    " WHERE scan_id = new.scan_id AND position = new.position; END"
+)
+NO_RECORD = "INSERT INTO scans (uuid, started, state, run) VALUES ('u', 'x', 'running', '{')"
 
 
 @pytest.mark.parametrize(
     "damage",
     [
+        _encrypted,
+        _rewrite(_endless),
+        _rewrite(_deep),
+        _rewrite(_saying(TRIGGER)),
+        _rewrite(_saying("CREATE VIEW v AS SELECT 1")),
+        _rewrite(_saying(NO_RECORD)),
         lambda data, folder: _flip(data),
         lambda data, folder: data[: len(data) // 2],
         lambda data, folder: b"no zip at all",
@@ -215,9 +262,23 @@ def _nested_manifest(members: dict[str, bytes]) -> None:
         _rewrite(_no_database),
         _rewrite(_missing),
         _rewrite(_no_manifest),
-        _rewrite(_nested_manifest),
     ],
-    ids=["bit", "cut", "text", "escape", "weights", "database", "missing", "manifest", "nested"],
+    ids=[
+        "locked",
+        "endless",
+        "deep",
+        "trigger",
+        "view",
+        "record",
+        "bit",
+        "cut",
+        "text",
+        "escape",
+        "weights",
+        "database",
+        "missing",
+        "manifest",
+    ],
 )
 def test_a_backup_that_is_damaged_or_hostile_restores_nothing(
     backup: Path, tmp_path: Path, damage: Callable[[bytes, Path], bytes]
@@ -251,3 +312,18 @@ def test_the_commands(space: Workspace, tmp_path: Path) -> None:
     run("code-index", "restore", tmp_path / "b.zip", "--workspace", tmp_path / "new")
     run("code-index", "restore", tmp_path / "b.zip", "--workspace", tmp_path / "new", code=2)
     assert "1 scans" in run("code-report", "list", "--workspace", tmp_path / "new")
+
+
+def test_a_link_to_an_empty_folder_is_followed(backup: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    read_backup(backup, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "workspace.sqlite").is_file()
+
+
+def test_the_folder_of_a_user_that_there_is_not(backup: Path) -> None:
+    folder = Path("~no such user/ws")
+    for make in (lambda: read_backup(backup, folder), lambda: Workspace(folder)):
+        with pytest.raises(UnusableWorkspaceError, match="no home folder"):
+            make()

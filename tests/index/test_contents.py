@@ -109,3 +109,12 @@ def test_another_workspace_brings_what_is_missing(
     assert (known.reason, known.precision) == (None, "float32")
     assert np.array_equal(known.vector, PICTURE.vector)
     assert (None if known.views is None else len(known.views)) == views
+
+
+@pytest.mark.parametrize("year", [-9999, 1600, 2262, 2300, 9999])
+def test_a_file_of_any_year_is_known_again(stores: Stores, year: int) -> None:
+    """SQLite's integers end with the nanoseconds of 2262."""
+    file = replace(FILE, mtime_ns=(year - 1970) * 31_556_952 * 10**9)
+    stores().remember([(file, PICTURE)])
+    assert stores().known_file(file) is not None
+    assert stores().known_file(replace(file, mtime_ns=1)) is None

@@ -1,9 +1,12 @@
 """Import and export of galleries and classifiers, as commands and as files."""
 
+import errno
 import io
 import json
 import os
 import pickle
+import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -308,6 +311,58 @@ def test_classifiers_survive_import_export_and_import(case: Case) -> None:
     case.bring("third", case.folder / "other.sav", replace=True)
     with case.open() as space:
         assert [head.name for head in space.heads.all()] == ["two", "third"]
+
+
+def test_a_classifier_on_record_keeps_its_name_and_says_so(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = case.file("svm.joblib", OneClassSVM(kernel="rbf").fit(VECTORS))
+    case.bring("one", file)
+    capsys.readouterr()
+    case.bring("two", file)
+    assert "on record as one already" in " ".join(capsys.readouterr().err.split())
+    with case.open() as space:
+        assert [head.name for head in space.heads.all()] == ["one"]
+
+
+def test_a_classifier_is_exported_whole_or_not_at_all(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.bring("one", case.file("svm.joblib", OneClassSVM(kernel="rbf").fit(VECTORS)))
+    before = case.take("one", "one.safetensors").read_bytes()
+
+    def full(path: Path, data: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "no space is left")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FileFormatError, match="cannot write"):
+        case.take("one", "one.safetensors")
+    assert (case.folder / "one.safetensors").read_bytes() == before
+    assert not [*case.folder.glob(".*.tmp")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_names_of_files_may_be_any_bytes(case: Case, small_checkpoint: Path) -> None:
+    folder = case.folder / os.fsdecode(b"enc\xff")
+    shutil.copytree(small_checkpoint, folder)
+    case.weights = str(folder)
+    write_npz(
+        case.folder / "a.npz", ReadyVectors(VECTORS, READY.labels, READY.generators, ("",) * 40)
+    )
+    for number, end in enumerate(("npz", "safetensors")):
+        name = os.fsdecode(b"ok\xff.") + end
+        if number:
+            case.take("g0", name)
+        else:
+            (case.folder / "a.npz").rename(case.folder / name)
+        case.bring(f"g{number}", case.folder / name)
+    case.bring("one", case.file("svm.joblib", OneClassSVM(kernel="rbf").fit(VECTORS)).rename(
+        case.folder / os.fsdecode(b"svm\xff.joblib")))  # fmt: skip
+    with case.open() as space:
+        assert space.galleries.names() == ["g0", "g1"]
+        assert space.heads.all()[0].origin == "import svm\\xff.joblib"
+        assert space.encoders.all()[0].origin.endswith("enc\\xff")
 
 
 def test_classifiers_that_do_not_fit_are_refused(case: Case) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -316,6 +318,21 @@ def test_a_gallery_that_grows_and_shrinks_over_the_bound(
     ] == []
     space.galleries.remove("g")
     assert list((space.folder / "faiss").glob("*.faiss")) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_a_folder_whose_name_is_no_text(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_class, "EXACT", 1000)
+    monkeypatch.setattr(large_class, "cells_for", lambda count: 16)
+    with Workspace(tmp_path / os.fsdecode(b"ws\xff")) as space:
+        space.encoders.keep(ENCODER, b"weights", b"{}", DIMENSION, "test")
+        space.galleries.create("g", ENCODER, STEPS, [*clustered(REALS, 0), *fakes(50)], "build")
+        assert space.galleries.open("g").searching
+        space.galleries.add("g", clustered(REALS // 10, 1), "add")  # into the same cells
+        assert space.galleries.open("g").searching
+        assert agreement(space, space.galleries.open("g")) >= 0.9
 
 
 def test_a_damaged_record_is_made_again(space: Workspace) -> None:

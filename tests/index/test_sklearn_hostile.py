@@ -182,6 +182,35 @@ def test_size_limit_holds_before_and_after_decompression() -> None:
     assert read_sklearn(data, max_bytes=len(data))
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("ocsvm", "coef0", 2**100),
+        ("ocsvm", "degree", 2**100),
+        ("ocsvm", "_gamma", float("nan")),
+        ("linear", "classes_", np.frombuffer(b"\xff\xff\xff\x7f" * 2, "<U1")),
+        ("linear", "classes_", np.frombuffer(b"\x00\x11\x00\x00" * 2, ">U1")),
+        ("knn", "classes_", np.frombuffer(b"\xff\xff\xff\x7f" * 2, "<U1")),
+        ("knn", "n_neighbors", 2**100),
+    ],
+)
+def test_values_that_no_classifier_has_are_refused(kind: str, name: str, value: object) -> None:
+    model = fitted(kind)
+    setattr(model, name, value)
+    for data in (pickle.dumps(model, 4), dumped(model)):
+        with pytest.raises(FileFormatError):
+            read_sklearn(data)
+
+
+def test_a_scalar_of_no_text_is_refused() -> None:
+    model = fitted("ocsvm")
+    model.kernel = np.array("\ud800", "<U1")[()]
+    data = pickle.dumps(model, 4).replace(b"\x00\xd8\x00\x00", b"\xff\xff\xff\x7f")
+    assert b"\xff\xff\xff\x7f" in data
+    with pytest.raises(FileFormatError):
+        read_sklearn(data)
+
+
 SEEDS = [
     *(dumped(model) for model in MODELS.values()),
     *(pickle.dumps(model, 5) for model in MODELS.values()),

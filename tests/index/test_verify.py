@@ -1,14 +1,18 @@
 """Verify: each kind of damage is found; what can be made again is, and the rest remains."""
 
+import hashlib
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from code_forensics.index.errors import UnusableWorkspaceError
 from code_forensics.index.leases import Leases
 from code_forensics.index.seals import seal
 from code_forensics.index.upkeep.findings import Outcome
@@ -51,6 +55,7 @@ def test_a_sound_workspace(space: Workspace) -> None:
     results = list(space.verify(lambda folder: ENCODER))
     assert [(result.name, result.examined) for result in results if result.examined] == [
         ("database pages", results[0].examined),
+        ("tables and indexes", results[1].examined),
         ("scans", 1),
         ("encoders", 1),
         ("vectors of embeddings", 10),
@@ -259,3 +264,72 @@ def test_a_scan_whose_process_has_died_is_shown_as_interrupted(tmp_path: Path) -
         told = {info.key: info.state for info in space.scans.all()}
         assert told == {alive.key: "running", key: "interrupted"}
         assert space.scans.info(str(key)).state == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("DROP INDEX verdicts_by_content", "verdicts_by_content"),
+        ("ALTER TABLE verdicts ADD COLUMN more", "verdicts"),
+        ("CREATE TABLE more (x)", "more"),
+        ("CREATE INDEX more ON scans(state)", "more"),
+    ],
+)
+def test_tables_that_are_not_as_they_are_made(space: Workspace, statement: str, name: str) -> None:
+    execute(space, statement)
+    what = f"{name} is not the table or index that is made here"
+    assert findings(space) == [(what, Outcome.REMAINS)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON verdicts BEGIN DELETE FROM verdicts; END",
+        "CREATE VIEW t AS SELECT * FROM verdicts",
+        "CREATE VIRTUAL TABLE t USING fts5(x)",
+    ],
+)
+def test_a_database_that_acts_by_itself_is_not_opened(space: Workspace, statement: str) -> None:
+    execute(space, statement)
+    with pytest.raises(UnusableWorkspaceError, match=r"holds 't'"):
+        Workspace(space.folder)
+
+
+def test_a_trigger_by_another_type_is_not_opened(space: Workspace) -> None:
+    """SQLite obeys what an entry says, whatever its type is stated to be."""
+    space.close()
+    connection = sqlite3.connect(space.folder / "workspace.sqlite", isolation_level=None)
+    connection.execute("CREATE TRIGGER t AFTER INSERT ON verdicts BEGIN DELETE FROM verdicts; END")
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_master SET type = 'table' WHERE name = 't'")
+    connection.close()
+    with pytest.raises(UnusableWorkspaceError):
+        Workspace(space.folder)
+
+
+def test_files_are_looked_for_where_they_were_scanned(
+    space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative ones from the scan's directory; those at addresses are none of the disk's."""
+    info = space.galleries.info("g")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(b"bytes")
+        arguments = {"paths": ["."], "directory": str(tmp_path / name)}
+        recorder = space.recorder(info, {"arguments": arguments, "gallery": {"name": "g"}})
+        content = replace(content_of(1), sha256=hashlib.sha256(b"bytes").hexdigest())
+        for path in ("1.png", f"gone-{name}.png", "https://a.org/1.png"):
+            record_one(recorder, path, content)
+        recorder.finish("finished", {"files": 3})
+    monkeypatch.chdir("/")
+    (tmp_path / "one" / "1.png").write_bytes(b"others")  # met later in the other
+    said = findings(space, files=True)
+    assert {one for one in said if one[1] is not Outcome.REPAIRED} == {
+        ("gone-one.png is gone", Outcome.REMAINS),
+        ("gone-two.png is gone", Outcome.REMAINS),
+        ("1 files are left out: at addresses, which only a scan reads", Outcome.NOTED),
+        (
+            "10 files are left out: by relative paths, and no scan tells from where",
+            Outcome.NOTED,
+        ),  # of the older scan, whose record names no directory
+    }
