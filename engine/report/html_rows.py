@@ -7,6 +7,7 @@ from typing import Any
 from ..inert import path_text
 from ..results import FileResult, Label, Neighbour
 from .explain import Judging, Sentence, explain, nearest_of
+from .middle import middle_of
 
 VERDICTS = ("fake", "inconclusive", "real", "")
 """In the order in which the table's filter shows them; empty is a row without verdict."""
@@ -96,7 +97,7 @@ class RowEncoder:
             "crops": [
                 [c.left, c.top, c.size, _round(c.score), _round(c.p_fake)] for c in result.crops
             ],
-            "probe": [[p.change, _round(p.score), str(p.verdict)] for p in result.probe],
+            "probe": self._probe(result),
         }
         return {name: part for name, part in parts.items() if part not in (None, [], "")}
 
@@ -120,6 +121,15 @@ class RowEncoder:
             "references": self.references.values,
             "patterns": self.patterns.values,
         }
+
+    def _probe(self, result: FileResult) -> list[list[Any]]:
+        """The middle as it is, where that is known, then what each change of it gave."""
+        changes = [[p.change, _round(p.score), str(p.verdict)] for p in result.probe]
+        middle = middle_of(result, self._judging) if changes else None
+        return [
+            *([["none", _round(middle.score), str(middle.verdict)]] if middle else []),
+            *changes,
+        ]
 
     def _sentence(self, sentence: Sentence) -> list[Any]:
         return [self.patterns.number(sentence.pattern), *sentence.values]

@@ -133,7 +133,7 @@ function sheet(place) {
       grid([["Kind"], ["Statement"], ["Strength"], ["Field"]], data.provenance.map(([kind, ...rest]) => [words(kind), ...rest])));
   }
   if (data.probe) {
-    parts.push(make("h3", {}, "After changes that should not matter"), grid([["Change"], ["Score", true], ["Verdict"]],
+    parts.push(make("h3", {}, "The middle under changes that should not matter"), grid([["Change"], ["Score", true], ["Verdict"]],
       data.probe.map(([change, score, answer]) => [words(change), signed(score, 4), answer])));
   }
   if (data.crops) {
