@@ -285,9 +285,9 @@ def _likelihood(result: FileResult, judging: Judging) -> Iterator[Sentence]:
     )
     if bounded:
         yield Sentence(
-            f"That is the bound: what was fitted on {compared} references gives such a score at"
-            " least as much, but by their number and by how far the scores of both classes"
-            " overlap they give no ground for a ratio beyond it (ELUB)."
+            f"That is the bound: what was fitted on {compared} references gives such a score a"
+            " ratio at least as strong, but by their number and by how far the scores of both"
+            " classes overlap they give no ground for one beyond it (ELUB)."
         )
     yield _say(
         "With a prior of {} that an image is generated, before looking at it, the probability is"
@@ -403,27 +403,20 @@ def _probe(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         yield _probe_alone(result)
         return
     changed = [p for p in result.probe if p.verdict is not middle.verdict]
-    begin, values = (
-        "By its middle alone it is {} (score {})",
-        (
-            str(middle.verdict),
-            _number(middle.score),
-        ),
-    )
-    if not changed:
-        yield _say(
-            begin + ", and stays so under {} changes that should not matter.",
-            *values,
-            str(len(result.probe)),
-        )
-        return
     same = len(result.probe) - len(changed)
+    if changed:
+        rest = f"; under the other {same} it stays." if same else "."
+        then, under = (
+            "; under changes that should not matter it becomes {}" + rest,
+            _answers(changed),
+        )
+    else:
+        then, under = ", and stays so under {} changes that should not matter.", str(same)
     yield _say(
-        begin
-        + "; under changes that should not matter it becomes {}"
-        + (f"; under the other {same} it stays." if same else "."),
-        *values,
-        _answers(changed),
+        "By its middle alone it is {} (score {})" + then,
+        str(middle.verdict),
+        _number(middle.score),
+        under,
     )
 
 
