@@ -11,7 +11,7 @@ from ..judging.in_words import promise_in_words
 from ..judging.leave_one_out import NEAR_DUPLICATE_SIMILARITY
 from ..judging.thresholds import Inconclusive
 from ..results import FileResult, Label, Neighbour, ProbeScore, Status, Verdict
-from .middle import middle_of
+from .middle import change_in_words, middle_of
 from .reasons import PROVENANCE, meaning
 
 _VERBAL = (
@@ -285,9 +285,9 @@ def _likelihood(result: FileResult, judging: Judging) -> Iterator[Sentence]:
     )
     if bounded:
         yield Sentence(
-            f"That is the bound: what was fitted on {compared} references gives such a score a"
-            " ratio at least as strong, but by their number and by how far the scores of both"
-            " classes overlap they give no ground for one beyond it (ELUB)."
+            "That is the bound (ELUB): the fit gives such a score a ratio at least as strong, but"
+            " the gallery's references, by their number and by how far the scores of both classes"
+            " overlap, give no ground for one beyond the bound."
         )
     yield _say(
         "With a prior of {} that an image is generated, before looking at it, the probability is"
@@ -387,14 +387,6 @@ _SETTLED = (None, Inconclusive.BETWEEN_THRESHOLDS, Inconclusive.NOVEL)
 """Reasons that ``precision`` would have taken the place of, and None of a verdict."""
 
 
-_CHANGES = {
-    "jpeg_75": "after JPEG 75",
-    "jpeg_90": "after JPEG 90",
-    "resize_075": "at three quarters of its size",
-    "shift_8": "shifted by 8 pixels",
-}
-
-
 def _probe(result: FileResult, judging: Judging) -> Iterator[Sentence]:
     if not result.probe:
         return
@@ -418,6 +410,12 @@ def _probe(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         _number(middle.score),
         under,
     )
+    if result.reason == Inconclusive.UNSTABLE and result.score is not None:
+        low, high = judging.real_below, judging.fake_above
+        if low is not None and high is not None and low <= result.score <= high:
+            yield Sentence(
+                "Its score lies between the thresholds: without that it is undecided too."
+            )
 
 
 def _probe_alone(result: FileResult) -> Sentence:
@@ -443,8 +441,7 @@ def _probe_alone(result: FileResult) -> Sentence:
 
 def _answers(probes: Sequence[ProbeScore]) -> str:
     return ", ".join(
-        f"{p.verdict} {_CHANGES.get(p.change, p.change.replace('_', ' '))} ({_number(p.score)})"
-        for p in probes
+        f"{p.verdict} {change_in_words(p.change)} ({_number(p.score)})" for p in probes
     )
 
 

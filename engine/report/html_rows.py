@@ -7,7 +7,7 @@ from typing import Any
 from ..inert import path_text
 from ..results import FileResult, Label, Neighbour
 from .explain import Judging, Sentence, explain, nearest_of
-from .middle import middle_of
+from .middle import change_in_words, middle_of
 
 VERDICTS = ("fake", "inconclusive", "real", "")
 """In the order in which the table's filter shows them; empty is a row without verdict."""
@@ -124,12 +124,10 @@ class RowEncoder:
 
     def _probe(self, result: FileResult) -> list[list[Any]]:
         """The middle as it is, where that is known, then what each change of it gave."""
-        changes = [[p.change, _round(p.score), str(p.verdict)] for p in result.probe]
-        middle = middle_of(result, self._judging) if changes else None
-        return [
-            *([["none", _round(middle.score), str(middle.verdict)]] if middle else []),
-            *changes,
-        ]
+        probe = [[change_in_words(p.change), _round(p.score), str(p.verdict)] for p in result.probe]
+        middle = middle_of(result, self._judging) if probe else None
+        first = [] if middle is None else [["as it is", _round(middle.score), str(middle.verdict)]]
+        return [*first, *probe]
 
     def _sentence(self, sentence: Sentence) -> list[Any]:
         return [self.patterns.number(sentence.pattern), *sentence.values]

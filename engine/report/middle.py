@@ -1,4 +1,4 @@
-"""The answer on a picture's middle alone, which is what the probe's changes are compared with."""
+"""What the probe compares: the answer on a picture's middle alone, and changes of it in words."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -49,3 +49,16 @@ def middle_of(result: FileResult, judging: "Judging") -> Middle | None:
     if max(known) < novel_below or real_below <= score <= fake_above:
         return Middle(score, Verdict.INCONCLUSIVE)
     return Middle(score, Verdict.FAKE if score > fake_above else Verdict.REAL)
+
+
+_CHANGES = {
+    "jpeg_75": "after JPEG 75",
+    "jpeg_90": "after JPEG 90",
+    "resize_075": "at three quarters of its size",
+    "shift_8": "when shifted by 8 pixels",
+}
+
+
+def change_in_words(change: str) -> str:
+    """A change of the probe, as a part of a sentence; one of another version by its code."""
+    return _CHANGES.get(change) or f"under {change.replace('_', ' ')}"

@@ -415,8 +415,14 @@ def test_a_probe_names_the_middles_answer_and_what_differs(result: FileResult, s
     assert not any(part in words(result, THRESHOLDS) for part in (STAYED, FLIPPED))
     judged = replace(result, crops=(), score=result.crops[0].score)  # the middle was all
     assert said in words(judged, THRESHOLDS)
-    table = RowEncoder(THRESHOLDS).detail(result)["probe"]
-    assert [change for change, *_ in table] == ["none", *(p.change for p in result.probe)]
+    table = [change for change, *_ in RowEncoder(THRESHOLDS).detail(result)["probe"]]
+    assert table[:2] == ["as it is", "after JPEG 75"] and len(table) == 1 + len(result.probe)
+
+
+@pytest.mark.parametrize(("score", "undecided"), [(0.1, True), (0.3, False)])
+def test_what_is_undecided_without_the_probe_is_said_to_be(score: float, undecided: bool) -> None:
+    result = replace(of_middle(-0.3, 0.9, REAL, UNSURE), score=score)
+    assert ("without that it is undecided too" in words(result, THRESHOLDS)) == undecided
 
 
 def test_a_probe_of_reduced_precision_has_no_middle_to_name() -> None:
@@ -424,7 +430,7 @@ def test_a_probe_of_reduced_precision_has_no_middle_to_name() -> None:
     assert FLIPPED in words(reduced, THRESHOLDS) and "middle alone it" not in words(
         reduced, THRESHOLDS
     )
-    assert RowEncoder(THRESHOLDS).detail(reduced)["probe"][0][0] == "jpeg_75"
+    assert RowEncoder(THRESHOLDS).detail(reduced)["probe"][0][0] == "after JPEG 75"
 
 
 @pytest.mark.parametrize("reason", [None, *map(str, Inconclusive)])
