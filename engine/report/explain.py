@@ -414,7 +414,7 @@ def _probe(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         low, high = judging.real_below, judging.fake_above
         if low is not None and high is not None and low <= result.score <= high:
             yield Sentence(
-                "Its score lies between the thresholds: without that it is undecided too."
+                "Its score lies between the thresholds: undecided without the probe too."
             )
 
 

@@ -143,7 +143,8 @@ def side_by_side(result: FileResult) -> list[Neighbour]:
 
 
 def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)
+    """Far finer than what is shown, which then is what the sentences say, rounded once."""
+    return None if value is None else round(value, 8)
 
 
 def _text(value: str | None) -> str | None:

@@ -316,10 +316,10 @@ def test_a_head_that_reduced_precision_silenced_blames_no_threshold() -> None:
 
 
 def test_rows_carry_a_heads_decision_only_where_there_is_one() -> None:
-    page = Page(written([row(1), replace(row(2), classifier="svm", classifier_score=1.23456789)]))
+    page = Page(written([row(1), replace(row(2), classifier="svm", classifier_score=1.234567891)]))
     texts = [text for tag, a, text in page.texts if a.get("class") == "rows"]
     plain, by_head = json.loads(texts[0])
-    assert by_head[:1] != plain[:1] and by_head[9:] == [1.23457] and plain[9:] == []
+    assert by_head[:1] != plain[:1] and by_head[9:] == [1.23456789] and plain[9:] == []
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_a_probe_names_the_middles_answer_and_what_differs(result: FileResult, s
 @pytest.mark.parametrize(("score", "undecided"), [(0.1, True), (0.3, False)])
 def test_what_is_undecided_without_the_probe_is_said_to_be(score: float, undecided: bool) -> None:
     result = replace(of_middle(-0.3, 0.9, REAL, UNSURE), score=score)
-    assert ("without that it is undecided too" in words(result, THRESHOLDS)) == undecided
+    assert ("undecided without the probe too" in words(result, THRESHOLDS)) == undecided
 
 
 def test_a_probe_of_reduced_precision_has_no_middle_to_name() -> None:
@@ -466,6 +466,12 @@ def test_a_report_says_which_files_have_a_row(run: dict[str, object], said: str)
     text = summary_cards(run, {"files": 2})
     assert said in text
     assert ("Every file" in text) == (said.startswith("Every file"))
+
+
+@pytest.mark.parametrize("score", [0.0671496, 0.0671504, -0.00004999])
+def test_the_table_and_the_sentences_show_the_same_digits(score: float) -> None:
+    result = replace(row(1), score=score)
+    assert f"Its score is {RowEncoder(Judging()).row(result)[8]:+.4f}" in words(result, Judging())
 
 
 SDXL = "generators up to SDXL"
