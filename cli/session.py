@@ -66,7 +66,13 @@ def identity_of(opened: OpenGallery) -> GalleryIdentity:
     """What a run record says of a gallery that is open."""
     info = opened.info
     return GalleryIdentity(
-        info.name, info.sha256, info.generation, info.reals, info.fakes, opened.search_record()
+        info.name,
+        info.sha256,
+        info.generation,
+        info.reals,
+        info.fakes,
+        opened.search_record(),
+        info.encoder_origin,
     )
 
 

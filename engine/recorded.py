@@ -34,6 +34,10 @@ class GalleryFacts(Assessed, Protocol):
         """Identity of the encoder."""
 
     @property
+    def encoder_origin(self) -> str:
+        """Where the encoder came from."""
+
+    @property
     def generation(self) -> int:
         """Number of changes so far."""
 
@@ -184,6 +188,7 @@ class RecordedScan:
             info.reals,
             info.fakes,
             self._gallery.search_record(),
+            info.encoder_origin,
         )
         arguments = scan_arguments(paths, chosen.walking, chosen.pipeline, chosen.case)
         self.run = run_record(arguments, identity, self._embedder, PREPROCESSING, self._judge, plan)

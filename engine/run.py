@@ -12,6 +12,7 @@ from .decoding.views import ViewPlan
 from .embedding.embed import Embedder
 from .embedding.precision import PrecisionBand
 from .judging.judge import Judge
+from .starter.read import starters_licence
 
 _PACKAGES = (
     "code-forensics",
@@ -37,6 +38,7 @@ class GalleryIdentity:
         reals: References labelled real.
         fakes: References labelled fake.
         search: How each class is searched: comparing every reference, or in cells.
+        encoder_origin: Where the encoder came from: a repository of the hub, a folder, a package.
     """
 
     name: str
@@ -45,6 +47,7 @@ class GalleryIdentity:
     reals: int
     fakes: int
     search: Mapping[str, Any]
+    encoder_origin: str
 
 
 def run_record(
@@ -84,6 +87,7 @@ def environment(embedder: Embedder) -> dict[str, Any]:
             "sha256": embedder.sha256,
             "precision": embedder.precision,
             "device": str(embedder.device),
+            **_licence(embedder.sha256),
         },
         "decoders": decoder_versions(),
         **_here(),
@@ -96,12 +100,13 @@ def environment_changes(
     """What differs between the environments of two run records.
 
     Returns:
-        What, what it was, and what it is; the host's number of cores does not count.
+        What, what it was, and what it is; the host's number of cores does not count, nor the
+        encoder's licence, which older records do not state.
     """
     changes = set()
     for part in ("encoder", "decoders", "packages", "host"):
         old, new = before.get(part, {}), now.get(part, {})
-        for name in {*old, *new} - {"cores"}:
+        for name in {*old, *new} - {"cores", "licence"}:
             if old.get(name) != new.get(name):
                 changes.add((name, str(old.get(name, "absent")), str(new.get(name, "absent"))))
     return sorted(changes)
@@ -131,10 +136,17 @@ def rejudge_record(
         rejudged["purged"] = purged
     return {
         **{name: value for name, value in earlier.items() if name != "purged"},
+        "encoder": {**earlier["encoder"], **_licence(earlier["encoder"]["sha256"])},
         **_bands(bands),
         "rejudged": rejudged,
         **_judged_here(gallery, judge),
     }
+
+
+def _licence(encoder_sha256: str) -> dict[str, str]:
+    """That of the embedded starter's encoder, which its references share; nothing of others."""
+    licence = starters_licence(encoder_sha256)
+    return {} if licence is None else {"licence": licence}
 
 
 def _bands(bands: Sequence[PrecisionBand]) -> dict[str, Any]:
@@ -152,6 +164,7 @@ def _judged_here(gallery: GalleryIdentity, judge: Judge) -> dict[str, Any]:
             "reals": gallery.reals,
             "fakes": gallery.fakes,
             "search": dict(gallery.search),
+            "encoder_origin": gallery.encoder_origin,
         },
         "k": judge.k,
         "judging": judge.record(),

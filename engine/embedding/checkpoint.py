@@ -87,7 +87,7 @@ def read_checkpoint(weights: str | Path, revision: str | None = None) -> Checkpo
                 f"a checkpoint is {WEIGHTS_NAME} with {CONFIG_NAME} beside it",
             )
     try:
-        return Checkpoint(files[0].read_bytes(), files[1].read_bytes(), str(path))
+        return Checkpoint(files[0].read_bytes(), files[1].read_bytes(), str(path.absolute()))
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from error
 

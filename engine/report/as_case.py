@@ -140,7 +140,7 @@ class _Graph:
             "@id": self._id("action"),
             "@type": ["investigation:InvestigativeAction", "analysis:Analysis"],
             "core:name": f"scan {run.get('scan')}",
-            "core:description": for_json(arguments.get("note") or "Image authenticity scan"),
+            "core:description": for_json(arguments.get("note") or "Image comparison scan"),
             "action:actionStatus": _STATES.get(str(run.get("state")), "Unknown"),
             "action:instrument": [self._ref("tool"), self._ref("configuration")],
             "action:object": [self._ref("file", number) for number in range(count)],

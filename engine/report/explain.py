@@ -1,7 +1,7 @@
 """Explains a verdict in plain sentences: what was measured, what it means, what to do next."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ from ..judging.attribution import UNKNOWN
 from ..judging.in_words import promise_in_words
 from ..judging.leave_one_out import NEAR_DUPLICATE_SIMILARITY
 from ..judging.thresholds import Inconclusive
-from ..results import FileResult, Label, Neighbour, Status, Verdict
+from ..results import FileResult, Label, Neighbour, ProbeScore, Status, Verdict
+from .middle import change_in_words, middle_of
 from .reasons import PROVENANCE, meaning
 
 _VERBAL = (
@@ -136,7 +137,7 @@ def explain(result: FileResult, judging: Judging) -> Explanation:
         *_neighbours(result, judging),
         *_attribution(result, judging),
         *_crops(result, judging),
-        *_probe(result),
+        *_probe(result, judging),
         *_provenance(result),
         *_precision(result),
     )
@@ -267,20 +268,26 @@ def _likelihood(result: FileResult, judging: Judging) -> Iterator[Sentence]:
             "There is no calibrated probability: how often such a score is wrong is not known."
         )
         return
+    bounded = result.log10_lr in (judging.lr_bounds or ())
     towards, other = ("generated", "real") if result.log10_lr >= 0 else ("real", "generated")
-    ratio = 10.0 ** abs(result.log10_lr)
+    side = f" for {towards}" if result.log10_lr else ""
     compared = "the middles of the gallery's" if len(result.crops) > 1 else "the gallery's"
+    meant = (
+        ""
+        if bounded
+        else f": by what was fitted on {compared} references, such a score is that many times as"
+        f" frequent for {towards} images as for {other} ones"
+    )
     yield _say(
-        f"Its likelihood ratio is {{}} for {towards}: among {compared} references such a score"
-        f" is that many times as frequent for {towards} images as for {other} ones"
-        " (in the words of ENFSI: {}).",
-        f"{ratio:,.3g}",
+        f"Its likelihood ratio is {{}}{side}{meant} (in the words of ENFSI: {{}}).",
+        f"{10.0 ** abs(result.log10_lr):,.3g}",
         verbal(result.log10_lr),
     )
-    if result.log10_lr and result.log10_lr in (judging.lr_bounds or ()):
+    if bounded:
         yield Sentence(
-            "That is the bound: the score says more, but the gallery holds too few references to"
-            " support a larger ratio."
+            "That is the bound (ELUB): the fit gives such a score a ratio at least as strong, but"
+            " the gallery's references, by their number and by how far the scores of both classes"
+            " overlap, give no ground for one beyond the bound."
         )
     yield _say(
         "With a prior of {} that an image is generated, before looking at it, the probability is"
@@ -374,32 +381,68 @@ def _crops(result: FileResult, judging: Judging) -> Iterator[Sentence]:
 
 
 _HIDING = (Inconclusive.PRECISION, Inconclusive.TOO_SMALL)
-"""Reasons that take the place of ``unstable``: what the middle alone would be is not on record."""
+"""Reasons that take the place of ``unstable``, which would say that the probe flips the answer."""
 
 _SETTLED = (None, Inconclusive.BETWEEN_THRESHOLDS, Inconclusive.NOVEL)
 """Reasons that ``precision`` would have taken the place of, and None of a verdict."""
 
 
-def _probe(result: FileResult) -> Iterator[Sentence]:
+def _probe(result: FileResult, judging: Judging) -> Iterator[Sentence]:
     if not result.probe:
         return
+    middle = middle_of(result, judging)
+    if middle is None:
+        yield _probe_alone(result)
+        return
+    changed = [p for p in result.probe if p.verdict is not middle.verdict]
+    same = len(result.probe) - len(changed)
+    if changed:
+        rest = f"; under the other {same} it stays." if same else "."
+        then, under = (
+            "; under changes that should not matter it becomes {}" + rest,
+            _answers(changed),
+        )
+    else:
+        then, under = ", and stays so under {} changes that should not matter.", str(same)
+    yield _say(
+        "By its middle alone it is {} (score {})" + then,
+        str(middle.verdict),
+        _number(middle.score),
+        under,
+    )
+    if result.reason == Inconclusive.UNSTABLE and result.score is not None:
+        low, high = judging.real_below, judging.fake_above
+        if low is not None and high is not None and low <= result.score <= high:
+            yield Sentence(
+                "Its score lies between the thresholds: undecided without the probe too."
+            )
+
+
+def _probe_alone(result: FileResult) -> Sentence:
+    """What a probe gave where it is not on record what the middle itself gives."""
     answers = {p.verdict for p in result.probe}
     if result.reason == Inconclusive.UNSTABLE or len(answers) > 1:
-        yield _say(
-            "Changes of its middle that should not matter gave another answer than that: {}.",
-            ", ".join(f"{p.change.replace('_', ' ')} {p.verdict}" for p in result.probe),
+        return _say(
+            "Changes of its middle that should not matter do not all leave the answer on it: it is"
+            " {}.",
+            _answers(result.probe),
         )
-    elif result.reason in _HIDING:
-        yield _say(
+    if result.reason in _HIDING:
+        return _say(
             f"Under {{}} changes of its middle that should not matter the answer is each time"
             f" {answers.pop()}.",
             str(len(result.probe)),
         )
-    else:
-        yield _say(
-            "The answer on its middle stayed under {} changes that should not matter.",
-            str(len(result.probe)),
-        )
+    return _say(
+        "The answer on its middle stayed under {} changes that should not matter.",
+        str(len(result.probe)),
+    )
+
+
+def _answers(probes: Sequence[ProbeScore]) -> str:
+    return ", ".join(
+        f"{p.verdict} {change_in_words(p.change)} ({_number(p.score)})" for p in probes
+    )
 
 
 def _provenance(result: FileResult) -> Iterator[Sentence]:

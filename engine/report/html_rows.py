@@ -7,6 +7,7 @@ from typing import Any
 from ..inert import path_text
 from ..results import FileResult, Label, Neighbour
 from .explain import Judging, Sentence, explain, nearest_of
+from .middle import change_in_words, middle_of
 
 VERDICTS = ("fake", "inconclusive", "real", "")
 """In the order in which the table's filter shows them; empty is a row without verdict."""
@@ -96,7 +97,7 @@ class RowEncoder:
             "crops": [
                 [c.left, c.top, c.size, _round(c.score), _round(c.p_fake)] for c in result.crops
             ],
-            "probe": [[p.change, _round(p.score), str(p.verdict)] for p in result.probe],
+            "probe": self._probe(result),
         }
         return {name: part for name, part in parts.items() if part not in (None, [], "")}
 
@@ -121,6 +122,13 @@ class RowEncoder:
             "patterns": self.patterns.values,
         }
 
+    def _probe(self, result: FileResult) -> list[list[Any]]:
+        """The middle as it is, where that is known, then what each change of it gave."""
+        probe = [[change_in_words(p.change), _round(p.score), str(p.verdict)] for p in result.probe]
+        middle = middle_of(result, self._judging) if probe else None
+        first = [] if middle is None else [["as it is", _round(middle.score), str(middle.verdict)]]
+        return [*first, *probe]
+
     def _sentence(self, sentence: Sentence) -> list[Any]:
         return [self.patterns.number(sentence.pattern), *sentence.values]
 
@@ -135,7 +143,8 @@ def side_by_side(result: FileResult) -> list[Neighbour]:
 
 
 def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)
+    """Far finer than what is shown, which then is what the sentences say, rounded once."""
+    return None if value is None else round(value, 8)
 
 
 def _text(value: str | None) -> str | None:

@@ -102,6 +102,7 @@ def _facts(run: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tuple
     yield "Host", f"{host.get('system', '')}, Python {host.get('python', '')}", ""
     yield "Scan id", str(run.get("id") or ""), "hash"
     yield "Gallery SHA-256", str(gallery.get("sha256") or ""), "hash"
+    yield "Encoder from", str(gallery.get("encoder_origin") or ""), ""
     yield "Encoder SHA-256", str(encoder.get("sha256") or ""), "hash"
     yield "Arithmetic", f"{encoder.get('precision')} on {encoder.get('device')}", ""
     yield "Preprocessing", str(run.get("preprocessing") or ""), ""

@@ -1,11 +1,13 @@
 """What a reader has to know before relying on a report."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..errors import CheckpointError
 from ..judging.in_words import limits_in_words
-from ..starter.read import read_about
+from ..starter.read import ORIGIN, starters_licence
+
+PUBLISHED = "aimagelab/CoDE"
+"""Where the published encoder comes from, as a run record names an encoder's origin."""
 
 _ALWAYS = (
     "A verdict is a lead, not a proof. It compares an image with the references of a gallery and"
@@ -30,6 +32,15 @@ _STARTER = (
     " (code-index info starter names the file); of others nothing is known. Look at the error"
     " rates on images like yours: code-index evaluate."
 )
+_OTHER_STARTER = (
+    "The encoder is that of a starter which another version of code-forensics embeds: the model"
+    " card of that version says on which sources and generators it was measured, and how often it"
+    " failed there. Look at the error rates on images like yours: code-index evaluate."
+)
+_UNKNOWN = (
+    "On which generators and sources this encoder was trained is not known here, nor where it"
+    " fails. Look at the error rates by generator, on images like yours: code-index evaluate."
+)
 _UNCALIBRATED = (
     "This run had no thresholds with known error rates: the nearest references voted, and how"
     " often such a vote is wrong is not known."
@@ -44,13 +55,20 @@ def limits(run: Mapping[str, Any]) -> tuple[str, ...]:
     """
     judging = run.get("judging")
     own = limits_in_words(judging, run.get("views")) if judging else [_UNCALIBRATED]
-    encoder = run.get("encoder", {}).get("sha256")
-    return (*own, _STARTER if encoder == _starters() else _PUBLISHED, *_ALWAYS)
+    return (*own, *_of_encoder(run), *_ALWAYS)
 
 
-def _starters() -> str | None:
-    """Identity of the embedded starter's encoder; a damaged package costs no report."""
-    try:
-        return read_about().encoder_sha256
-    except CheckpointError:
-        return None
+def _of_encoder(run: Mapping[str, Any]) -> Iterator[str]:
+    """What is known of the encoder, and the licence of its weights where there is one to state."""
+    encoder, origin = run.get("encoder", {}), run.get("gallery", {}).get("encoder_origin")
+    starters = starters_licence(encoder.get("sha256"))
+    if starters is not None:
+        yield _STARTER
+    elif origin == ORIGIN:
+        yield _OTHER_STARTER
+    else:
+        yield _PUBLISHED if origin == PUBLISHED else _UNKNOWN
+    licence = encoder.get("licence") or starters
+    if licence is not None:
+        use = ": not for commercial use" if "-NC" in licence else ""
+        yield f"The embedded starter's weights and references are licensed {licence}{use}."

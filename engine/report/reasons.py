@@ -44,7 +44,7 @@ INCONCLUSIVE = {
         "Find a larger copy of the image.",
     ),
     "unstable": Meaning(
-        "The verdict flips under changes of the image that should not matter.",
+        "The answer on its middle flips under changes of the image that should not matter.",
         "Find an earlier copy of the image, nearer to its origin, and do not rely on this one.",
     ),
 }

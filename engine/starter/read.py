@@ -133,6 +133,19 @@ def read_about(folder: Path = EMBEDDED) -> About:
         raise _damaged(folder, f"{ABOUT_NAME}: {error}") from error
 
 
+def starters_licence(encoder_sha256: str | None) -> str | None:
+    """The licence of an encoder that is the embedded starter's; a damaged package costs nothing.
+
+    Returns:
+        SPDX identifier; None for any other encoder.
+    """
+    try:
+        about = read_about()
+    except CheckpointError:
+        return None
+    return about.licence if encoder_sha256 == about.encoder_sha256 else None
+
+
 def read_starter(folder: Path = EMBEDDED) -> Starter:
     """Read a starter.
 

@@ -93,7 +93,15 @@ def test_the_evidence_opens_by_mouse_and_keyboard(page: "Page") -> None:
     page.locator("#rows [data-file]").click()
     dialog = page.locator("dialog[open]")
     text = dialog.text_content()
-    for part in ("smooth0.png", "Nearest real reference", "cosine", "SHA-256", "jpeg 75", "Crops"):
+    for part in (
+        "smooth0.png",
+        "Nearest real reference",
+        "cosine",
+        "SHA-256",
+        "after JPEG 75",
+        "as it is",
+        "Crops",
+    ):
         assert part in text
     assert dialog.locator("img").count() == 3
     assert page.evaluate("[...document.querySelectorAll('dialog img')].every(i => i.naturalWidth)")

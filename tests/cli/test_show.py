@@ -29,6 +29,7 @@ def test_a_scan_shows_its_record_and_its_limits(space: tuple[str, Path]) -> None
     shown = run("code-report", "show", "1", *space).stdout
     for part in ("finished", "<b>17</b>", "gallery", "Limits", "not a proof", "files         10"):
         assert part in shown
+    assert "is not known here" in shown and "SDXL" not in shown  # of an encoder of one's own
 
 
 def test_a_shard_is_named(tmp_path: Path, space: tuple[str, Path]) -> None:

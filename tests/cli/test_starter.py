@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.starter import read as starter_files
-from code_forensics.engine.starter.read import EMBEDDED, read_about
+from code_forensics.engine.starter.read import EMBEDDED, ORIGIN, read_about
 from code_forensics.index.starters import starter_action
 from code_forensics.index.workspace import Workspace
 
@@ -95,7 +95,11 @@ def test_a_scan_looks_at_the_crops_that_its_gallery_was_made_for(tmp_path: Path)
     ):
         report = tmp_path / "report.json"
         run("code-scan", photos, "--gallery", gallery, *options, "--json", report, *space)
-        assert len(json.loads(report.read_text())["files"][0]["crops"]) == crops
+        document = json.loads(report.read_text())
+        assert len(document["files"][0]["crops"]) == crops
+        assert document["run"]["encoder"]["licence"] == read_about().licence
+        assert document["run"]["gallery"]["encoder_origin"] == ORIGIN
+        assert read_about().licence in run("code-report", "show", "latest", *space).stdout
     shown = run("code-index", "info", "starter", *space).stdout
     assert "five" in next(line for line in shown.splitlines() if "--crops" in line)
     scanned = run("code-scan", photos, "--gallery", "starter", *space).stdout

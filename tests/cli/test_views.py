@@ -13,7 +13,11 @@ from code_forensics.engine.decoding.views import CHANGES, ViewPlan
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.judging.scores import FLOOR
+from code_forensics.engine.report.explain import Judging
+from code_forensics.engine.report.middle import middle_of
+from code_forensics.engine.results import FileResult
 from code_forensics.index.upkeep.backup import DATABASE_NAME
+from code_forensics.index.workspace import Workspace
 from PIL import Image
 
 from tests.cli.in_process import run
@@ -138,6 +142,23 @@ def test_the_probe_asks_whether_the_answer_on_the_middle_flips(folder: Path, cro
             for column in ("verdict", "reason"):
                 assert row.get(column) == without[name].get(column)
     assert rows["tiny.png"]["reason"] == "too_small"
+
+
+@pytest.mark.parametrize("crops", ["center", "five"])
+def test_the_middles_own_answer_follows_from_a_row_and_its_run(folder: Path, crops: str) -> None:
+    middles = scan(folder, "--crops", "center")
+    scan(folder, "--crops", crops, "--probe")
+    with Workspace(folder / "ws") as space:
+        info = space.scans.info("latest")
+        judging = Judging.of_run(info.run)
+        found = {
+            Path(row["path"]).name: middle_of(FileResult.from_row(row), judging)
+            for row in space.scans.rows(info)
+        }
+    assert found.keys() == middles.keys()
+    for name in found.keys() - {"tiny.png"}:
+        expected = middles[name]["score"], middles[name]["verdict"]
+        assert (found[name].score, found[name].verdict) == expected
 
 
 def test_damaged_views_are_found_and_reports_carry_them(folder: Path) -> None:

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from code_forensics.cli.pull import REPO
 from code_forensics.engine.archives.limits import Reason as ArchiveReason
 from code_forensics.engine.decoding.decode import DecodeOptions
 from code_forensics.engine.decoding.decode import Reason as DecodeReason
@@ -23,8 +24,10 @@ from code_forensics.engine.rejudge import NOT_EMBEDDED
 from code_forensics.engine.report.as_html import CHUNK, HtmlReport
 from code_forensics.engine.report.explain import Judging, explain
 from code_forensics.engine.report.histogram import Histogram
+from code_forensics.engine.report.html_rows import RowEncoder
 from code_forensics.engine.report.html_sections import summary_cards
 from code_forensics.engine.report.interface import Report
+from code_forensics.engine.report.limits import limits
 from code_forensics.engine.report.reasons import INCONCLUSIVE, WITHOUT_VERDICT
 from code_forensics.engine.results import (
     CropScore,
@@ -35,6 +38,7 @@ from code_forensics.engine.results import (
     Status,
     Verdict,
 )
+from code_forensics.engine.starter.read import ORIGIN, read_about
 from PIL import Image
 
 HOSTILE = "</script><script>alert(1)</script><!-- \x1b[31m \u202e =cmd.jpg"
@@ -211,11 +215,24 @@ def test_the_words_at_thresholds_lie_within_the_histogram(
     assert found == anchors
 
 
-@pytest.mark.parametrize(("largest", "bound"), [(1.0, True), (2.0, False)])
-def test_a_likelihood_ratio_at_its_bound_is_said_to_be_one(largest: float, bound: bool) -> None:
-    assert row(1).log10_lr == 1.0
-    said = explain(row(1), Judging(lr_bounds=(-0.4, largest)))
-    assert any("That is the bound" in str(sentence) for sentence in said.sentences) == bound
+@pytest.mark.parametrize(
+    ("log10_lr", "bounds", "bound"),
+    [
+        (1.0, (-0.4, 1.0), True),
+        (-0.4, (-0.4, 1.0), True),
+        (1.0, (-0.4, 2.0), False),
+        (0.0, (0.0, 2.0), True),
+        (1.0, None, False),
+    ],
+)
+def test_a_likelihood_ratio_at_its_bound_is_said_to_be_one(
+    log10_lr: float, bounds: tuple[float, float] | None, bound: bool
+) -> None:
+    said = words(replace(row(1), log10_lr=log10_lr), Judging(lr_bounds=bounds))
+    assert ("That is the bound" in said) == ("give no ground" in said) == bound
+    assert ("that many times as frequent" in said) == (not bound)
+    assert "too few" not in said
+    assert ("ratio is 1 (in" in said) == (log10_lr == 0.0)
 
 
 def test_a_copy_of_a_reference_is_said_to_be_one() -> None:
@@ -299,10 +316,10 @@ def test_a_head_that_reduced_precision_silenced_blames_no_threshold() -> None:
 
 
 def test_rows_carry_a_heads_decision_only_where_there_is_one() -> None:
-    page = Page(written([row(1), replace(row(2), classifier="svm", classifier_score=1.23456789)]))
+    page = Page(written([row(1), replace(row(2), classifier="svm", classifier_score=1.234567891)]))
     texts = [text for tag, a, text in page.texts if a.get("class") == "rows"]
     plain, by_head = json.loads(texts[0])
-    assert by_head[:1] != plain[:1] and by_head[9:] == [1.23457] and plain[9:] == []
+    assert by_head[:1] != plain[:1] and by_head[9:] == [1.23456789] and plain[9:] == []
 
 
 @pytest.mark.parametrize(
@@ -329,7 +346,7 @@ def probed(reason: str | None, *answers: Verdict) -> FileResult:
 
 
 REAL, FAKE = Verdict.REAL, Verdict.FAKE
-STAYED, FLIPPED = "The answer on its middle stayed", "gave another answer than that"
+STAYED, FLIPPED = "The answer on its middle stayed", "do not all leave the answer"
 
 
 @pytest.mark.parametrize(
@@ -346,9 +363,74 @@ STAYED, FLIPPED = "The answer on its middle stayed", "gave another answer than t
     ids=lambda value: value.reason or "decided" if isinstance(value, FileResult) else "",
 )  # fmt: skip
 def test_a_probe_claims_only_what_the_row_shows(result: FileResult, said: str) -> None:
-    text = words(result, Judging())
-    assert said in text
-    assert sum(part in text for part in (STAYED, FLIPPED, "is each time")) == 1
+    for judging in (Judging(), THRESHOLDS):  # of an older row the precision is not known
+        text = words(result, judging)
+        assert said in text
+        assert sum(part in text for part in (STAYED, FLIPPED, "is each time")) == 1
+
+
+THRESHOLDS = Judging(fake_above=0.2, real_below=-0.2, novel_below=0.5)
+UNSURE = Verdict.INCONCLUSIVE
+
+
+def of_middle(middle: float, nearest: float, *answers: Verdict) -> FileResult:
+    """Of a float32 row of two crops, whose middle has a score of its own."""
+    crops = (CropScore(9, 9, 224, middle, 0.5), CropScore(0, 0, 224, 0.7, 0.9))
+    changes = zip(("jpeg_75", "jpeg_90", "resize_075", "shift_8"), answers, strict=False)
+    return replace(
+        row(1, UNSURE),
+        reason="unstable",
+        precision="float32",
+        real_similarity=nearest,
+        fake_similarity=nearest - 0.1,
+        crops=crops,
+        probe=tuple(ProbeScore(change, 0.125, answer) for change, answer in changes),
+    )
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (
+            of_middle(-0.3, 0.9, REAL, REAL, UNSURE, REAL),
+            "By its middle alone it is real (score -0.3000); under changes that should not matter"
+            " it becomes inconclusive at three quarters of its size (+0.1250); under the other 3"
+            " it stays.",
+        ),
+        (
+            of_middle(0.3, 0.9, UNSURE, REAL),
+            "By its middle alone it is fake (score +0.3000); under changes that should not matter"
+            " it becomes inconclusive after JPEG 75 (+0.1250), real after JPEG 90 (+0.1250).",
+        ),
+        (
+            of_middle(0.2, 0.9, UNSURE, UNSURE),
+            "By its middle alone it is inconclusive (score +0.2000), and stays so under 2 changes",
+        ),
+        (of_middle(0.3, 0.4, UNSURE, FAKE), "inconclusive (score +0.3000); under changes"),
+    ],
+    ids=["one", "all", "none", "novel"],
+)
+def test_a_probe_names_the_middles_answer_and_what_differs(result: FileResult, said: str) -> None:
+    assert said in words(result, THRESHOLDS)
+    assert not any(part in words(result, THRESHOLDS) for part in (STAYED, FLIPPED))
+    judged = replace(result, crops=(), score=result.crops[0].score)  # the middle was all
+    assert said in words(judged, THRESHOLDS)
+    table = [change for change, *_ in RowEncoder(THRESHOLDS).detail(result)["probe"]]
+    assert table[:2] == ["as it is", "after JPEG 75"] and len(table) == 1 + len(result.probe)
+
+
+@pytest.mark.parametrize(("score", "undecided"), [(0.1, True), (0.3, False)])
+def test_what_is_undecided_without_the_probe_is_said_to_be(score: float, undecided: bool) -> None:
+    result = replace(of_middle(-0.3, 0.9, REAL, UNSURE), score=score)
+    assert ("undecided without the probe too" in words(result, THRESHOLDS)) == undecided
+
+
+def test_a_probe_of_reduced_precision_has_no_middle_to_name() -> None:
+    reduced = replace(of_middle(-0.3, 0.9, REAL, UNSURE), precision="bfloat16")
+    assert FLIPPED in words(reduced, THRESHOLDS) and "middle alone it" not in words(
+        reduced, THRESHOLDS
+    )
+    assert RowEncoder(THRESHOLDS).detail(reduced)["probe"][0][0] == "after JPEG 75"
 
 
 @pytest.mark.parametrize("reason", [None, *map(str, Inconclusive)])
@@ -384,3 +466,44 @@ def test_a_report_says_which_files_have_a_row(run: dict[str, object], said: str)
     text = summary_cards(run, {"files": 2})
     assert said in text
     assert ("Every file" in text) == (said.startswith("Every file"))
+
+
+@pytest.mark.parametrize("score", [0.0671496, 0.0671504, -0.00004999])
+def test_the_table_and_the_sentences_show_the_same_digits(score: float) -> None:
+    result = replace(row(1), score=score)
+    assert f"Its score is {RowEncoder(Judging()).row(result)[8]:+.4f}" in words(result, Judging())
+
+
+SDXL = "generators up to SDXL"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "origin", "said", "licence"),
+    [
+        ("0" * 64, REPO, SDXL, None),
+        ("0" * 64, "/models/deit", "is not known here", None),
+        ("0" * 64, None, "is not known here", None),
+        ("0" * 64, ORIGIN, "another version of code-forensics", None),
+        (read_about().encoder_sha256, None, "model card", "CC-BY-NC-4.0: not for commercial use."),
+        (read_about().encoder_sha256, ORIGIN, "model card", "CC-BY-NC-4.0: not for commercial"),
+    ],
+    ids=["published", "own", "older record", "older starter", "starter, older record", "starter"],
+)
+def test_limits_say_of_the_encoder_what_is_known(
+    encoder: str, origin: str | None, said: str, licence: str | None
+) -> None:
+    gallery = {"name": "g"} if origin is None else {"name": "g", "encoder_origin": origin}
+    text = " ".join(limits({"encoder": {"sha256": encoder}, "gallery": gallery}))
+    assert said in text and (SDXL in text) == (said == SDXL)
+    assert licence in text if licence else "licensed" not in text
+
+
+def test_a_licence_on_record_outlives_the_package() -> None:
+    run = {"encoder": {"sha256": "0" * 64, "licence": "MIT"}, "gallery": {"encoder_origin": ORIGIN}}
+    assert any(limit.endswith("are licensed MIT.") for limit in limits(run))
+
+
+def test_no_report_calls_itself_one_of_authenticity() -> None:
+    text = written([row(1)])
+    assert "Image comparison report" in text
+    assert "authentic" not in text.lower()

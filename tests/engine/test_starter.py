@@ -11,12 +11,14 @@ from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.errors import CheckpointError
 from code_forensics.engine.judging.assessment import Assessment, assess
 from code_forensics.engine.judging.calibration import CalibrationStatus
+from code_forensics.engine.run import environment_changes
 from code_forensics.engine.starter.read import (
     EMBEDDED,
     FILES,
     GALLERY_NAME,
     read_about,
     read_starter,
+    starters_licence,
 )
 from safetensors import safe_open
 from safetensors.numpy import load_file
@@ -115,3 +117,10 @@ def test_a_damaged_or_missing_file_is_refused(name: str, tmp_path: Path) -> None
     with pytest.raises(CheckpointError, match="damaged") as caught:
         read_starter(folder)
     assert "install code-forensics again" in caught.value.hint
+
+
+def test_a_licence_that_older_records_lack_is_no_change_of_the_environment() -> None:
+    assert starters_licence(read_about().encoder_sha256) == "CC-BY-NC-4.0"
+    assert starters_licence("0" * 64) is starters_licence(None) is None
+    stated = {"encoder": {"sha256": "0", "licence": "CC-BY-NC-4.0"}}
+    assert environment_changes({"encoder": {"sha256": "0"}}, stated) == []

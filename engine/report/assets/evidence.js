@@ -133,8 +133,8 @@ function sheet(place) {
       grid([["Kind"], ["Statement"], ["Strength"], ["Field"]], data.provenance.map(([kind, ...rest]) => [words(kind), ...rest])));
   }
   if (data.probe) {
-    parts.push(make("h3", {}, "After changes that should not matter"), grid([["Change"], ["Score", true], ["Verdict"]],
-      data.probe.map(([change, score, answer]) => [words(change), signed(score, 4), answer])));
+    parts.push(make("h3", {}, "Its middle, and changes of it that should not matter"), grid([["Middle"], ["Score", true], ["Verdict"]],
+      data.probe.map(([change, score, answer]) => [change, signed(score, 4), answer])));
   }
   if (data.crops) {
     parts.push(make("h3", {}, "Crops"), grid([["Left", true], ["Top", true], ["Side", true], ["Score", true], ["P(generated)", true]],
