@@ -193,13 +193,13 @@ class Pipeline:
         item.reading = True
         self._decoding += 1
         file, limit = item.file, self._options.decode.max_bytes
-        archives = self._walker is not None
+        archives = self._options.archives
 
         def job() -> Callable[[], None]:
             started = time.perf_counter()
             if known is not None and archive_kind(file) is None:
                 return lambda: self._on_known(item, known)
-            outcome = read_file(file, limit, archives)
+            outcome = read_file(file, limit, archives, lambda: self._ended)
             spool = self._spool(outcome)
             elapsed = time.perf_counter() - started
             return lambda: self._on_read(item, outcome, elapsed, spool)

@@ -18,6 +18,8 @@ import pytest
 from code_forensics.engine.archives.kinds import HEAD, Kind, kind_of
 from code_forensics.engine.archives.limits import ArchiveLimits, LimitError
 from code_forensics.engine.errors import InputError
+from code_forensics.engine.files.discover import examine
+from code_forensics.engine.files.read import read_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -292,6 +294,28 @@ def test_a_dictionary_that_needs_too_much_memory() -> None:
     assert read == {}
     assert error is not None
     assert error.reason == "too_large"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="sparse files are not told apart there")
+def test_an_archive_on_disk_is_bounded_before_it_is_hashed(tmp_path: Path) -> None:
+    sparse, whole = tmp_path / "0.zip", tmp_path / "1.zip"
+    sparse.write_bytes(b"PK\3\4")
+    os.truncate(sparse, 15 << 40)
+    whole.write_bytes(zip_of({"a": os.urandom(5 << 20)}))
+    limits = ArchiveLimits(packed=16 << 40)
+    read = read_file(examine(str(sparse)), 1 << 20, limits)
+    assert (read.file.reason, read.sha256) == ("archive_bomb", "")
+    assert "of which the disk holds" in (read.file.detail or "")
+    read = read_file(examine(str(sparse)), 1 << 20, ArchiveLimits())
+    assert (read.file.reason, read.file.detail) == (
+        "too_large",
+        f"{15 << 40} bytes, the limit is {1 << 40}",
+    )
+    read = read_file(examine(str(whole)), 1 << 20, limits)
+    assert read.sha256 == hashlib.sha256(whole.read_bytes()).hexdigest()
+    looks = iter((False, False, True))
+    read = read_file(examine(str(whole)), 1 << 20, limits, lambda: next(looks))
+    assert (read.file.reason, read.sha256) == ("unreadable", "")  # not asked again after that
 
 
 def test_limits_are_read_from_a_line() -> None:
