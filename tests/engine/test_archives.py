@@ -22,6 +22,7 @@ from code_forensics.engine.files.discover import examine
 from code_forensics.engine.files.read import read_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.engine.archive_samples import TEXT, mail_of, tar_of, walk, zip_of, zstd
 
@@ -145,6 +146,26 @@ def test_what_is_no_mail_is_not_taken_for_it() -> None:
         _, error, _ = walk(name.encode("latin-1") + bytes(99))
         assert error is not None
         assert error.reason == "unsupported"
+
+
+@pytest.mark.parametrize(
+    "form", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "DDS", "ICNS", "PCX", "SGI"]
+)  # fmt: skip
+def test_a_picture_is_no_tar_file_whatever_its_header_sums_up_to(form: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (300, 260), (9, 99, 199)).save(file, form)
+    block = file.getvalue()[:512].ljust(512, b"\0")
+    for first, kind in ((block[:100], None), (b"a" * 100, Kind.TAR)):
+        summed = first + block[100:148] + b" " * 8 + block[156:]
+        stated = b"%06o\0 " % sum(summed)
+        assert kind_of(summed[:148] + stated + summed[156:], "x") is kind
+
+
+@pytest.mark.parametrize(
+    "name", ["BMW-2020-07-108", "icns", "qoif", "8BPS", "DDS |", "P6 holiday.jpg", "II.jpg", "\x1b"]
+)
+def test_a_tar_file_may_begin_with_the_letters_of_a_picture(name: str) -> None:
+    assert kind_of(tar_of({name: TEXT}, tarfile.USTAR_FORMAT), "x") is Kind.TAR
 
 
 def test_nested_archives_come_before_themselves_down_to_the_depth() -> None:
