@@ -110,8 +110,9 @@ class _Walk:
                 source = open_entry(file, entry, self._spent)
             except LimitError:
                 raise
-            except ArchiveError as error:
-                yield Member(path, entry.size, error.reason, error.detail)
+            except Exception as error:  # it is this entry's fault, whatever a library makes of it
+                fault = explained(error)
+                yield Member(path, entry.size, fault.reason, fault.detail)
                 continue
             yield from self._member(source, entry.size, path, depth)
 

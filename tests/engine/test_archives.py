@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from code_forensics.engine.archives.kinds import HEAD, Kind, kind_of
-from code_forensics.engine.archives.limits import ArchiveLimits, LimitError
+from code_forensics.engine.archives.limits import ArchiveError, ArchiveLimits, LimitError, Spent
+from code_forensics.engine.archives.walk import walk_archive
 from code_forensics.engine.errors import InputError
 from code_forensics.engine.files.discover import examine
 from code_forensics.engine.files.read import read_file
@@ -222,6 +223,51 @@ def test_a_damaged_member_costs_itself() -> None:
     assert walk(bytes(data))[2] == members | {"b": "corrupt"}
     with pytest.raises(zipfile.BadZipFile):
         zipfile.ZipFile(io.BytesIO(bytes(data))).read("b")
+
+
+@pytest.mark.parametrize("fault", ["lzma", "offset"])
+def test_an_entry_that_a_library_fails_on_costs_itself(fault: str) -> None:
+    """Properties of LZMA that there are none of, and a member that begins at nearly 2^64."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in "abc":
+            info = zipfile.ZipInfo(name)
+            info.extra = struct.pack("<HHQ", 0x9999, 8, (1 << 64) - 5)
+            archive.writestr(info, TEXT)
+    data = bytearray(file.getvalue())
+    entry = data.index(b"PK\1\2")
+    if fault == "lzma":
+        struct.pack_into("<H", data, entry + 10, 14)
+        at = data.index(TEXT)
+        data[at : at + 9] = b"\x09\x14\5\0\xff" + struct.pack("<I", 1 << 16)
+    else:
+        struct.pack_into("<H", data, entry + 46 + 1, 1)
+        struct.pack_into("<I", data, entry + 42, 0xFFFFFFFF)
+    _, error, read = walk(bytes(data))
+    assert error is None
+    assert read == {"a": "corrupt", "b": TEXT, "c": TEXT}
+
+
+def test_what_is_not_wanted_of_a_tar_file_is_not_read() -> None:
+    class File(io.BytesIO):
+        given = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            self.given += len(data)
+            return data
+
+    data = tar_of({"a": TEXT, "video": bytes(8 << 20), "b": TEXT})
+    for whole in (True, False):
+        file = File(data if whole else data[: 4 << 20])
+        found = walk_archive(file, Kind.TAR, "a", Spent(ArchiveLimits(), len(data)), 1 << 20)
+        names = [next(found).path, next(found).path]
+        if whole:
+            assert [*names, *(member.path for member in found)] == ["a", "video", "b"]
+        else:
+            with pytest.raises(ArchiveError, match="truncated"):
+                next(found)
+        assert file.given < 100_000
 
 
 def test_every_truncation_of_every_kind_is_noticed() -> None:
