@@ -200,7 +200,11 @@ class Pipeline:
             if known is not None and archive_kind(file) is None:
                 return lambda: self._on_known(item, known)
             outcome = read_file(file, limit, archives, lambda: self._ended)
-            spool = self._spool(outcome)
+            spool = None
+            try:
+                spool = self._spool(outcome)
+            except OSError as error:
+                outcome = members.not_spooled(outcome, error)
             elapsed = time.perf_counter() - started
             return lambda: self._on_read(item, outcome, elapsed, spool)
 
