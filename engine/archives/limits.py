@@ -29,7 +29,7 @@ class ArchiveLimits:
     Attributes:
         depth: Archives within archives that are opened; 1 opens none that lies in another.
         members: Most members.
-        total: Most bytes that are unpacked.
+        total: Most bytes that are unpacked, the paths of members included.
         ratio: Most unpacked bytes for each byte on disk, once 256 MiB have been unpacked; a
             photograph has 1, an empty page scanned to TIFF some hundred.
         nested: Largest archive or message within another one, in bytes: it is held in memory.

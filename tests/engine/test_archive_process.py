@@ -49,6 +49,16 @@ def test_the_process_says_what_this_one_would(tmp_path: Path) -> None:
     walker.close()
 
 
+def test_a_path_that_no_message_holds_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_of({"\U0001f600" * 100_000: TEXT, "b": TEXT}))
+    walker = Walker(ArchiveLimits(), 1 << 20, 60)
+    read, end = drain(walker, archive_file(path))
+    walker.close()
+    assert end == Refused(None)
+    assert list(read.values()) == [TEXT, TEXT]
+
+
 def test_every_read_is_a_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of what comes to no member, such as zeros between two tar files."""
     path = tmp_path / "a.tar"

@@ -117,6 +117,24 @@ def test_a_name_that_comes_twice_gets_a_number() -> None:
     assert read == {"a": b"\0", "a#2": b"\1", "a#2#2": b"\2", "a#3": b"\3", "(no name)": b"\4"}
 
 
+def test_paths_have_a_bearable_length_and_stay_apart() -> None:
+    inner = zip_of({f"{n}.jpg": b"" for n in range(50)})
+    outer = zip_of({"n" * 60_000 + ".zip": inner, "n" * 60_000 + ".jpg": TEXT, "a.jpg": TEXT})
+    members, error, read = walk(outer)
+    assert error is None
+    assert len(read) == len(members) == 53
+    assert max(len(member.path) for member in members) <= 4096
+    for n in range(50):
+        assert members[n].path.endswith(f".zip!/{n}.jpg")
+    assert read[members[51].path] == read["a.jpg"] == TEXT
+    assert (members[51].path[:2000], members[51].path[-4:]) == ("n" * 2000, ".jpg")
+    assert [member.path for member in walk(outer)[0]] == [member.path for member in members]
+    _, error, _ = walk(outer, ArchiveLimits(total=100_000))
+    assert error is not None
+    assert error.reason == "archive_bomb"  # 50 paths of 4 kB from an archive of 1 kB
+    assert len(walk(tar_of({"d/" * 2048 + "x": TEXT}))[2]) == 1
+
+
 def test_mail() -> None:
     photo = {"holiday.jpg": TEXT, "strand-ü.jpg": TEXT[::-1]}
     inner = zip_of({"z.jpg": TEXT})
