@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -245,6 +246,28 @@ def test_frames_of_copies_and_frames_beyond_the_limit(space: Path, tmp_path: Pat
     rows = scan(space, tmp_path, "--frames", "all")
     assert rows["a.gif#frame=3"]["status"] == "cached"
     assert rows["a.gif#frame=5"]["status"] == "scanned"
+
+
+def test_numbers_behind_a_name_are_no_suffix(space: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, data in [
+            *(("a.jpg", photo(n)) for n in (70, 71, 72)),
+            *(("c.gif", frames(2, seed)) for seed in (70, 71)),
+            *(("w.png", photo(n)) for n in (73, 74)),
+        ]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    (tmp_path / "clip.gif").write_bytes(frames(3, seed=72))
+    rows = scan(space, tmp_path, "--archives", "--frames", "all")
+    assert {"a.tar!/a.jpg#3", "a.tar!/c.gif#2#frame=2", "clip.gif#frame=3"} <= set(rows)
+    notes = {
+        path: finding["value"]
+        for path, row in rows.items()
+        for finding in row["provenance"].get("findings", ())
+        if finding["kind"] == "suffix"
+    }
+    assert notes == {"a.tar!/w.png": ".png on JPEG", "a.tar!/w.png#2": ".png on JPEG"}
 
 
 def test_a_damaged_frame_costs_itself(space: Path, tmp_path: Path) -> None:
