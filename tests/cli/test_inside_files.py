@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,6 +64,13 @@ def scan(space: Path, photos: Path, *options: str, code: int = 0) -> dict[str, d
     found = {row["path"].removeprefix(f"{photos}{os.sep}"): row for row in rows}
     assert len(found) == len(rows)  # each exactly once
     return found
+
+
+def shows(space: Path, path: Path) -> list[dict[str, str]]:
+    """The facts that are shown of each row with this path."""
+    shown = run("code-report", "show", "latest", path, "--workspace", space).stdout
+    parts = shown.split(f"{path}\n")[1:]
+    return [dict(re.findall(r"(?m)^([a-z][a-z0-9 ]*?) {2,}(\S.*)$", part)) for part in parts]
 
 
 def statuses(rows: dict[str, dict]) -> dict[str, str]:
@@ -166,6 +174,20 @@ def test_a_folder_with_the_name_of_an_archive_and_its_mark(space: Path, tmp_path
         assert len({row["sha256"] for row in twins}) == 2
     ran = run("code-report", "verify", "latest", "--jsonl", "-q", "--workspace", space)
     assert [json.loads(line)["outcome"] for line in ran.stdout.splitlines()] == ["reproduced"] * 3
+    shown = shows(space, tmp_path / "a.zip!" / "x.jpg")
+    assert [one.get("lies in") for one in shown] == [str(tmp_path / "a.zip"), None]
+    assert [one["sha256"] for one in shown] == [row["sha256"] for row in twins]
+
+
+def test_a_file_with_the_name_of_a_frame(space: Path, tmp_path: Path) -> None:
+    (tmp_path / "clip.gif").write_bytes(frames(3, seed=80))
+    (tmp_path / "clip.gif#frame=2").write_bytes(photo(22))
+    run("code-scan", tmp_path, "--frames", "all", "-q", "--workspace", space)
+    shown = shows(space, tmp_path / "clip.gif#frame=2")
+    assert [(one.get("lies in"), one.get("frame")) for one in shown] == [
+        (str(tmp_path / "clip.gif"), "2 of 3"),
+        (None, None),
+    ]
 
 
 def test_limits_damage_and_secrets_are_reasons(space: Path, tmp_path: Path) -> None:
