@@ -251,7 +251,8 @@ ArchiveBounds = Annotated[
         "--archive-limits",
         metavar="NAME=N,...",
         help="Bounds on each archive: depth=3, members=100000, total (bytes unpacked), ratio=200"
-        " (unpacked to packed), nested (bytes of an archive in another). Turns --archives on.",
+        " (unpacked to packed), nested (bytes of an archive in another), packed (bytes of one on"
+        " disk). Turns --archives on.",
         rich_help_panel="Files",
     ),
 ]

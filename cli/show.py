@@ -131,6 +131,8 @@ def _file(result: "FileResult", judging: "Judging") -> None:
     size = f"{result.width} x {result.height}" if result.width else None
     _facts(
         {
+            "lies in": result.container,  # two rows may have one path: a file's, and one within
+            "frame": f"{result.frame} of {result.frames}" if result.frame else None,
             "sha256": result.sha256,
             "bytes": result.bytes,
             "format": result.format,

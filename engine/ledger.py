@@ -1,11 +1,13 @@
 """Rows of a report: made from what is known of a file and its judgement, committed in batches."""
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from .archives.kinds import Kind
+from .archives.walk import INSIDE
 from .contracts import Content, Recorder
 from .decoding.formats import suffix_fits
 from .files.addresses import suffix_of
@@ -17,6 +19,8 @@ from .results import FileResult, Status
 
 COMMIT_ROWS = 256
 COMMIT_SECONDS = 0.5
+
+_AGAIN = re.compile(r"(?:#\d+)+$")  # behind a member's name that was there before
 
 SKIPPED = frozenset(
     {
@@ -122,7 +126,7 @@ def judged(facts: FileResult, judgement: Judgement) -> FileResult:
 
 def _provenance(file: FoundFile, content: Content) -> Mapping[str, Any]:
     """What the bytes say of their origin, and what the file's name says of the bytes."""
-    suffix = suffix_of(file.path)
+    suffix = suffix_of(_own_name(file, content))
     if not content.format or not suffix or content.format in set(Kind):
         return content.provenance
     if suffix_fits(suffix.lower(), content.format):
@@ -137,6 +141,17 @@ def _provenance(file: FoundFile, content: Content) -> Mapping[str, Any]:
     return {"strength": "stripped", "claims_generated": False, **content.provenance} | {
         "findings": findings
     }
+
+
+def _own_name(file: FoundFile, content: Content) -> str:
+    """A file's path without what this program has put behind it, see `members` and `frames`."""
+    path = file.path
+    if content.frame > 1:
+        path = path.removesuffix(f"#frame={content.frame}")
+    within = f"{file.container}{INSIDE}"
+    if file.container is not None and path.startswith(within):
+        return _AGAIN.sub("", path.removeprefix(within))
+    return path
 
 
 def _facts(

@@ -38,6 +38,18 @@ _SIGNATURES = (
     (b"MSCF\0\0\0\0", Kind.CAB),
 )
 
+_PICTURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|\xff\x4f\xff\x51"
+    rb"|\xff\x0a|8BPS\0[\x01\x02]|qoif\0\0(?!\0\0)|icns\0(?!\0{3})|DDS \x7c\0{3}(?!\0{4})"
+    rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0{3}(?!\0{4})|P[1-7]\s+\d+\s+\d+\s"
+    rb"|\n[\x00-\x05]\x01|\x01\xda[\x00\x01][\x01\x02]|\x59\xa6\x6a\x95",
+    re.DOTALL,
+)
+"""Heads of pictures that could as well be those of a tar file, which begins with a member's name.
+
+Where letters are all that a format begins with, what follows them is more than a name and zeros.
+"""
+
 _HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]{0,60}):[ \t]?[^\r\n]*\r?\n(?:[ \t][^\r\n]*\r?\n)*")
 _POSTMARK = re.compile(rb"From [^\r\n]{1,300}\d{4}[^\r\n]{0,40}\r?\n")
 _OF_MAIL = frozenset((
@@ -53,10 +65,14 @@ def kind_of(head: bytes, name: str) -> Kind | None:
     Mail has no signature: it is known by its header lines, fewer of which are enough where the
     name's suffix says the same.
 
+    What begins as a picture is none, whatever else it may be read as.
+
     Args:
         head: The first 4096 bytes, or the whole of a shorter file.
         name: Of the file.
     """
+    if _PICTURE.match(head):
+        return None
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
             return kind

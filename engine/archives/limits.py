@@ -29,10 +29,11 @@ class ArchiveLimits:
     Attributes:
         depth: Archives within archives that are opened; 1 opens none that lies in another.
         members: Most members.
-        total: Most bytes that are unpacked.
+        total: Most bytes that are unpacked, the paths of members included.
         ratio: Most unpacked bytes for each byte on disk, once 256 MiB have been unpacked; a
             photograph has 1, an empty page scanned to TIFF some hundred.
         nested: Largest archive or message within another one, in bytes: it is held in memory.
+        packed: Largest archive on disk, in bytes: it is hashed as a whole before it is opened.
     """
 
     depth: int = 3
@@ -40,6 +41,21 @@ class ArchiveLimits:
     total: int = 1 << 40
     ratio: int = 200
     nested: int = 1 << 28
+    packed: int = 1 << 40
+
+    def fault_on_disk(self, size: int, stored: int) -> "tuple[str, str] | None":
+        """Why an archive on disk is not even hashed: a reason and words; None where it is.
+
+        Args:
+            size: Of the file, in bytes.
+            stored: Bytes that the disk holds of it, fewer of a sparse file; 0 where unknown.
+        """
+        if size > self.packed:
+            return "too_large", f"{size} bytes, the limit is {self.packed}"
+        if stored and size > max(FREE, self.ratio * stored):
+            detail = f"a sparse file of {size} bytes, of which the disk holds {stored}"
+            return Reason.BOMB.value, f"{detail}; the limit is {self.ratio} to 1"
+        return None
 
     def record(self) -> dict[str, Any]:
         """For the run record, JSON-able."""

@@ -74,8 +74,8 @@ def tar_entries(stream: Source) -> Iterator[TarEntry]:
         name = extended.get("GNU.sparse.name") or extended.get("path") or info.name
         extended = {}
         yield TarEntry(name, size, info.type, holes, data)
-        rest = data.left
-        if skip(data, rest) < rest or skip(stream, padding) < padding:
+        rest, data.left = data.left + padding, 0
+        if skip(stream, rest) < rest:
             raise ArchiveError("truncated", "it ends within a member")
 
 

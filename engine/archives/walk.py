@@ -18,7 +18,8 @@ from .zip_files import open_entry, zip_entries
 INSIDE = "!/"
 """Stands between the path of an archive and that of its member."""
 
-_LONGEST = 100_000  # characters of a path; a single name has 65,535 bytes at most
+_LONGEST = 4096  # characters of a path; longer than any that a file system takes
+_PART = 2000  # characters of a longer one's beginning and of its end that are kept
 
 _KINDS = {tarfile.LNKTYPE: Reason.HARD_LINK, tarfile.SYMTYPE: "symlink"}
 
@@ -110,8 +111,9 @@ class _Walk:
                 source = open_entry(file, entry, self._spent)
             except LimitError:
                 raise
-            except ArchiveError as error:
-                yield Member(path, entry.size, error.reason, error.detail)
+            except Exception as error:  # it is this entry's fault, whatever a library makes of it
+                fault = explained(error)
+                yield Member(path, entry.size, fault.reason, fault.detail)
                 continue
             yield from self._member(source, entry.size, path, depth)
 
@@ -214,10 +216,11 @@ class _Walk:
         """A member's path; a name that was there before gets a number.
 
         Raises:
-            LimitError: There are too many members.
+            LimitError: There are too many members, or their paths alone are too much.
         """
         self._spent.member()
-        path = f"{prefix}{name or '(no name)'}"[:_LONGEST]
+        path = _shortened(f"{prefix}{name or '(no name)'}")
+        self._spent.take(len(path.encode("utf-8", "surrogatepass")))
         count = self._seen.get(path, 0) + 1
         self._seen[path] = count
         if count == 1:
@@ -249,6 +252,14 @@ class _Ahead:
             return self._source.read(size)
         data, self._head = self._head[:size], self._head[size:]
         return data
+
+
+def _shortened(path: str) -> str:
+    """A path of a bearable length: a digest stands for the middle of a longer one."""
+    if len(path) <= _LONGEST:
+        return path
+    digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{path[:_PART]}[...{digest}...]{path[-_PART:]}"
 
 
 def _not_a_file(entry: TarEntry) -> tuple[str, str]:

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 _BASE = 1 << 29  # address space of Python and its libraries
 _WORD = 300  # characters of a detail
-_PATH = 1 << 17
+_PATH = 1 << 13  # characters of a member's path; the worker cuts them to some 4,100
 
 
 @dataclass(frozen=True, slots=True)

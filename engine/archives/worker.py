@@ -5,12 +5,13 @@ Started by :mod:`.walker` as ``python -P -m``; imports what unpacking needs and 
 for long it says that it is alive.
 """
 
+import io
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..isolation.framing import BrokenMessageError, receive, send
 from ..isolation.rights import alarm, give_up_rights, standard_pipes
@@ -18,6 +19,9 @@ from .kinds import Kind
 from .limits import ArchiveError, ArchiveLimits, Spent
 from .streams import explained
 from .walk import Member, walk_archive
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 ALIVE_SECONDS = 2.0
 """Between two signs of life."""
@@ -68,7 +72,7 @@ class _Worker:
         self._timeout = request["timeout"]
         spent = Spent(ArchiveLimits(**request["limits"]), request["stat"][0], self._progress)
         try:
-            file = self._file = Path(request["open"]).open("rb")  # noqa: SIM115 - closed by the next
+            file = self._file = io.BufferedReader(_Watched(request["open"], self._progress))
             status = os.fstat(file.fileno())
             now = [status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev]
             if now != request["stat"]:
@@ -117,6 +121,19 @@ class _Worker:
             self._alive = now
             alarm(self._timeout + _GRACE)
             send(self._sink, {"alive": True})
+
+
+class _Watched(io.FileIO):
+    """A file that tells of every read, also of those that come to no member's bytes."""
+
+    def __init__(self, path: str, progress: Callable[[], None]) -> None:
+        super().__init__(path)
+        self._progress = progress
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int | None:
+        """Read into a buffer."""
+        self._progress()
+        return super().readinto(buffer)
 
 
 def _failing(error: ArchiveError) -> Iterator[Member]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,14 @@ class WalkOptions:
     exclude: tuple[str, ...] = ()
     omit: tuple[Path, ...] = ()
     shard: Shard | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A directory on the way: its path as found, and without symbolic links."""
+
+    path: str
+    real: str
 
 
 @dataclass(slots=True)
@@ -80,8 +89,7 @@ class Walk:
         if os.path.realpath(root) in self._omit:
             return
         if Path(root).is_dir():
-            status = os.stat(root)
-            yield from self._directory(root, root, ((status.st_dev, status.st_ino),))
+            yield from self._tree(root, root)
         elif self._belongs(root, os.path.dirname(root), root):
             yield examine(root, root)
 
@@ -123,13 +131,39 @@ class Walk:
             if self._belongs(path, root):
                 yield FoundFile(path, reason=Reason.SYMLINK, root=root)
         elif os.path.isdir(path):
-            yield from self._enter(path, root, ())
+            if self._entered(path, root):
+                yield from self._tree(path, root)
         elif self._belongs(path, root):
             yield examine(path, root)
 
-    def _directory(
-        self, path: str, root: str, above: tuple[tuple[int, int], ...]
-    ) -> Iterator[FoundFile]:
+    def _tree(self, path: str, root: str) -> Iterator[FoundFile]:
+        """The files of a directory and of those below it.
+
+        On a stack of its own, because recursion ends at a depth that a tree may have.
+        """
+        first: Iterator[FoundFile | _Folder] = iter((_Folder(path, os.path.realpath(path)),))
+        above: list[tuple[tuple[int, int] | None, Iterator[FoundFile | _Folder]]] = [(None, first)]
+        while above:
+            child = next(above[-1][1], None)
+            if child is None:
+                above.pop()
+            elif isinstance(child, FoundFile):
+                yield child
+            else:
+                try:
+                    status = os.stat(child.path)
+                except OSError as error:
+                    yield from self._unreadable(child.path, root, error)
+                    continue
+                here = (status.st_dev, status.st_ino)
+                if all(here != other for other, _ in above):
+                    above.append((here, self._directory(child, root)))
+                elif self._in_shard(child.path, root):
+                    yield FoundFile(child.path, reason=Reason.SYMLINK_LOOP, root=root)
+
+    def _directory(self, folder: _Folder, root: str) -> Iterator[FoundFile | _Folder]:
+        """What one directory holds: files, and directories that are to be walked."""
+        path = folder.path
         try:
             with os.scandir(path) as entries:
                 names, folders, links = [], set(), set()
@@ -142,35 +176,22 @@ class Walk:
         except OSError as error:
             yield from self._unreadable(path, root, error)
             return
-        here = os.path.realpath(path)
         for name in sorted(names):
             child = os.path.join(path, name)
-            real = os.path.realpath(child) if name in links else os.path.join(here, name)
+            real = os.path.realpath(child) if name in links else os.path.join(folder.real, name)
             if real in self._omit:
                 continue
             if name in links and not self.options.follow_symlinks:
                 if self._belongs(child, root):
                     yield FoundFile(child, reason=Reason.SYMLINK, root=root)
             elif name in folders or (name in links and os.path.isdir(child)):
-                yield from self._enter(child, root, above)
+                if self._entered(child, root):
+                    yield _Folder(child, real)
             elif self._belongs(child, root):
                 yield examine(child, root)
 
-    def _enter(
-        self, path: str, root: str, above: tuple[tuple[int, int], ...]
-    ) -> Iterator[FoundFile]:
-        if not self.options.recurse or self._excluded(path, root):
-            return
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            yield from self._unreadable(path, root, error)
-            return
-        here = (status.st_dev, status.st_ino)
-        if here not in above:
-            yield from self._directory(path, root, (*above, here))
-        elif self._in_shard(path, root):
-            yield FoundFile(path, reason=Reason.SYMLINK_LOOP, root=root)
+    def _entered(self, path: str, root: str) -> bool:
+        return self.options.recurse and not self._excluded(path, root)
 
     def _unreadable(self, path: str, root: str, error: OSError) -> Iterator[FoundFile]:
         if self._in_shard(path, root):
@@ -215,19 +236,23 @@ def walk(
     if not given and not named:
         raise InputError("no path is given", "name a file or a directory to scan")
     roots: list[str] = []
-    holders: list[str] = []
+    holders: set[str] = set()  # directories and prefixes, as `_lineage` writes them
     for path in sorted(given | named, key=_components):
         if path in given and not os.path.lexists(path):
             if (wrong := fault(path)) is not None:
                 raise InputError(f"{without_password(path)!r} is not read: {wrong}")
             if not is_address(path):
                 raise InputError(f"there is no file or directory at {path!r}")
+        lineage = _lineage(path)
         # What holds a path stands before it, and right before it where both are written alike.
-        if options.recurse and any(_lies_under(path, root) for root in (*holders, *roots[-1:])):
+        if options.recurse and (
+            not holders.isdisjoint(lineage)
+            or (roots and _itself(roots[-1]) in lineage and _holds_files(roots[-1]))
+        ):
             continue
         roots.append(path)
-        if path in given:
-            holders.append(path)
+        if path in given and _holds_files(path):
+            holders.add(_itself(path))
     _require_readers(roots)
     return Walk(roots, options)
 
@@ -253,11 +278,22 @@ def _components(path: str) -> tuple[str, ...]:
     return Path(path).parts
 
 
-def _lies_under(path: str, root: str) -> bool:
-    if is_address(path) or is_address(root):
-        return is_prefix(root) and path.startswith(f"{root.rstrip('/')}/") and path != root
-    parts, above = _components(os.path.abspath(path)), _components(os.path.abspath(root))
-    return parts[: len(above)] == above and os.path.isdir(root)
+def _holds_files(path: str) -> bool:
+    return is_prefix(path) if is_address(path) else os.path.isdir(path)
+
+
+def _itself(path: str) -> str:
+    return path.rstrip("/") if is_address(path) else os.path.abspath(path)
+
+
+def _lineage(path: str) -> list[str]:
+    """A path, and all that it can lie under; an address alone only where it ends with a slash."""
+    if is_address(path):
+        return [path[: slash.start()] for slash in re.finditer("/", path)]
+    lineage = [os.path.abspath(path)]
+    while (above := os.path.dirname(lineage[-1])) != lineage[-1]:
+        lineage.append(above)
+    return lineage
 
 
 def _matches(path: str, root: str, glob: str) -> bool:

@@ -3,9 +3,11 @@
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 
 from ..archives.kinds import HEAD, Kind, kind_of
+from ..archives.limits import ArchiveLimits
 from .addresses import is_address
 from .found import FoundFile, ReadFile, Reason
 
@@ -16,9 +18,16 @@ _FLAGS = (
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO put in the file's place must not block
 )
 _NOATIME = getattr(os, "O_NOATIME", 0)
+_BLOCK = 512  # bytes of a block as `st_blocks` counts them
+_PIECE = 1 << 20  # bytes that are hashed between two looks at whether to go on
 
 
-def read_file(file: FoundFile, max_bytes: int, archives: bool = False) -> ReadFile:
+def read_file(
+    file: FoundFile,
+    max_bytes: int,
+    archives: ArchiveLimits | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> ReadFile:
     """Read a whole file and hash it; an archive is hashed, and not kept.
 
     Never raises for the file's sake: what goes wrong is the reason of the returned file.
@@ -26,7 +35,8 @@ def read_file(file: FoundFile, max_bytes: int, archives: bool = False) -> ReadFi
     Args:
         file: A regular file, or one at an address, as discovered.
         max_bytes: Larger files are not read: reason ``too_large``.
-        archives: Tell archives apart; they may have any size on a disk of this machine.
+        archives: Tell archives apart; on a disk of this machine these bound them alone.
+        stopped: Whether nobody waits for it any more: an archive is then not hashed to its end.
     """
     if is_address(file.path):
         from .remote import read
@@ -50,8 +60,14 @@ def read_file(file: FoundFile, max_bytes: int, archives: bool = False) -> ReadFi
         )
         if not stat.S_ISREG(status.st_mode):
             return _refuse(now, Reason.SPECIAL_FILE)
-        if archives and (kind := _kind(descriptor, file.path)) is not None:
-            return ReadFile(now, None, _digest(descriptor), kind)
+        if archives is not None and (kind := _kind(descriptor, file.path)) is not None:
+            stored = getattr(status, "st_blocks", 0) * _BLOCK
+            if (fault := archives.fault_on_disk(status.st_size, stored)) is not None:
+                return _refuse(now, *fault)
+            digest = _digest(descriptor, stopped)
+            if digest is None:
+                return _refuse(now, Reason.UNREADABLE, "the scan is over")
+            return ReadFile(now, None, digest, kind)
         if status.st_size > max_bytes:
             return _refuse(now, "too_large", f"{status.st_size} bytes, the limit is {max_bytes}")
         with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as handle:
@@ -91,9 +107,14 @@ def _kind(descriptor: int, path: str) -> Kind | None:
     return kind_of(head, path)
 
 
-def _digest(descriptor: int) -> str:
+def _digest(descriptor: int, stopped: Callable[[], bool]) -> str | None:
+    digest, piece = hashlib.sha256(), bytearray(_PIECE)
     with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        while count := handle.readinto(piece):
+            if stopped():
+                return None
+            digest.update(memoryview(piece)[:count])
+    return digest.hexdigest()
 
 
 def _open(path: str) -> int:

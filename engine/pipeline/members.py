@@ -13,6 +13,7 @@ from ..archives.walker import ArchiveFile, FoundMember, Refused, Walker
 from ..contracts import Content
 from ..decoding.decode import Reason as DecodeReason
 from ..files.found import FoundFile, FreshContent, ReadFile
+from ..files.found import Reason as FileReason
 
 KINDS = frozenset(map(str, Kind))
 """Formats of contents that are archives."""
@@ -31,12 +32,26 @@ def may_hold_files(known: Content | None) -> bool:
 
 
 def spooled(data: bytes, kind: Kind) -> ArchiveFile:
-    """An archive that came over the network, on disk for as long as it is walked."""
+    """An archive that came over the network, on disk for as long as it is walked.
+
+    Raises:
+        OSError: There is no room for it; nothing is left of it then.
+    """
     descriptor, path = tempfile.mkstemp(prefix="code-forensics-")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    status = Path(path).stat()
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        status = Path(path).stat()
+    except OSError:
+        Path(path).unlink(missing_ok=True)
+        raise
     return ArchiveFile(path, kind, status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+
+
+def not_spooled(read: ReadFile, error: OSError) -> ReadFile:
+    """An archive that came over the network, and found no room."""
+    said = f"it cannot be put among the temporary files: {error.strerror or error}"
+    return ReadFile(replace(read.file, reason=FileReason.UNREADABLE, detail=said))
 
 
 def as_file(archive: FoundFile, member: FoundMember) -> FoundFile:

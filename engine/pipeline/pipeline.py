@@ -193,14 +193,18 @@ class Pipeline:
         item.reading = True
         self._decoding += 1
         file, limit = item.file, self._options.decode.max_bytes
-        archives = self._walker is not None
+        archives = self._options.archives
 
         def job() -> Callable[[], None]:
             started = time.perf_counter()
             if known is not None and archive_kind(file) is None:
                 return lambda: self._on_known(item, known)
-            outcome = read_file(file, limit, archives)
-            spool = self._spool(outcome)
+            outcome = read_file(file, limit, archives, lambda: self._ended)
+            spool = None
+            try:
+                spool = self._spool(outcome)
+            except OSError as error:
+                outcome = members.not_spooled(outcome, error)
             elapsed = time.perf_counter() - started
             return lambda: self._on_read(item, outcome, elapsed, spool)
 

@@ -4,9 +4,11 @@ import gzip
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -62,6 +64,13 @@ def scan(space: Path, photos: Path, *options: str, code: int = 0) -> dict[str, d
     found = {row["path"].removeprefix(f"{photos}{os.sep}"): row for row in rows}
     assert len(found) == len(rows)  # each exactly once
     return found
+
+
+def shows(space: Path, path: Path) -> list[dict[str, str]]:
+    """The facts that are shown of each row with this path."""
+    shown = run("code-report", "show", "latest", path, "--workspace", space).stdout
+    parts = shown.split(f"{path}\n")[1:]
+    return [dict(re.findall(r"(?m)^([a-z][a-z0-9 ]*?) {2,}(\S.*)$", part)) for part in parts]
 
 
 def statuses(rows: dict[str, dict]) -> dict[str, str]:
@@ -165,6 +174,20 @@ def test_a_folder_with_the_name_of_an_archive_and_its_mark(space: Path, tmp_path
         assert len({row["sha256"] for row in twins}) == 2
     ran = run("code-report", "verify", "latest", "--jsonl", "-q", "--workspace", space)
     assert [json.loads(line)["outcome"] for line in ran.stdout.splitlines()] == ["reproduced"] * 3
+    shown = shows(space, tmp_path / "a.zip!" / "x.jpg")
+    assert [one.get("lies in") for one in shown] == [str(tmp_path / "a.zip"), None]
+    assert [one["sha256"] for one in shown] == [row["sha256"] for row in twins]
+
+
+def test_a_file_with_the_name_of_a_frame(space: Path, tmp_path: Path) -> None:
+    (tmp_path / "clip.gif").write_bytes(frames(3, seed=80))
+    (tmp_path / "clip.gif#frame=2").write_bytes(photo(22))
+    run("code-scan", tmp_path, "--frames", "all", "-q", "--workspace", space)
+    shown = shows(space, tmp_path / "clip.gif#frame=2")
+    assert [(one.get("lies in"), one.get("frame")) for one in shown] == [
+        (str(tmp_path / "clip.gif"), "2 of 3"),
+        (None, None),
+    ]
 
 
 def test_limits_damage_and_secrets_are_reasons(space: Path, tmp_path: Path) -> None:
@@ -245,6 +268,28 @@ def test_frames_of_copies_and_frames_beyond_the_limit(space: Path, tmp_path: Pat
     rows = scan(space, tmp_path, "--frames", "all")
     assert rows["a.gif#frame=3"]["status"] == "cached"
     assert rows["a.gif#frame=5"]["status"] == "scanned"
+
+
+def test_numbers_behind_a_name_are_no_suffix(space: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, data in [
+            *(("a.jpg", photo(n)) for n in (70, 71, 72)),
+            *(("c.gif", frames(2, seed)) for seed in (70, 71)),
+            *(("w.png", photo(n)) for n in (73, 74)),
+        ]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    (tmp_path / "clip.gif").write_bytes(frames(3, seed=72))
+    rows = scan(space, tmp_path, "--archives", "--frames", "all")
+    assert {"a.tar!/a.jpg#3", "a.tar!/c.gif#2#frame=2", "clip.gif#frame=3"} <= set(rows)
+    notes = {
+        path: finding["value"]
+        for path, row in rows.items()
+        for finding in row["provenance"].get("findings", ())
+        if finding["kind"] == "suffix"
+    }
+    assert notes == {"a.tar!/w.png": ".png on JPEG", "a.tar!/w.png#2": ".png on JPEG"}
 
 
 def test_a_damaged_frame_costs_itself(space: Path, tmp_path: Path) -> None:

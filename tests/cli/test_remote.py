@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,25 @@ def scan(space: Path, *arguments: str | Path) -> list[dict[str, str]]:
     report = space.parent / "report.csv"
     run("code-scan", *arguments, "--csv", report, "-q", "--workspace", space)
     return list(csv.DictReader(io.StringIO(report.read_text(encoding="utf-8"), newline="")))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+def test_an_archive_without_room_costs_itself(
+    space: Path, photos: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = tmp_path / "spool"
+
+    def full(prefix: str) -> tuple[int, str]:
+        spool.touch()
+        return os.open("/dev/full", os.O_WRONLY), str(spool)
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    rows = scan(space, server.url("shard.tar"), server.url("0.jpg"), "--archives", "--reembed")
+    assert [row["reason"] for row in rows if not row["verdict"]] == ["unreadable"]
+    assert [row["status"] for row in rows] == ["scanned", "failed"]
+    shown = run("code-report", "show", "latest", "shard.tar", "--workspace", space).stdout
+    assert "temporary files: No space left" in " ".join(shown.split())
+    assert not spool.exists()
 
 
 def test_addresses_give_the_rows_of_the_files(

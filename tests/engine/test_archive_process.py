@@ -1,12 +1,15 @@
 """Archives walked in a process that may be lost."""
 
+import io
 import os
 from pathlib import Path
 
 import pytest
+from code_forensics.engine.archives import worker
 from code_forensics.engine.archives.kinds import HEAD, kind_of
 from code_forensics.engine.archives.limits import ArchiveLimits
 from code_forensics.engine.archives.walker import ArchiveFile, FoundMember, Refused, Walker
+from code_forensics.engine.isolation.framing import receive, send
 
 from tests.engine.archive_samples import ROOT, TEXT, tar_of, zip_of
 
@@ -44,6 +47,40 @@ def test_the_process_says_what_this_one_would(tmp_path: Path) -> None:
     path.unlink()
     assert drain(walker, old)[1].reason == "unreadable"
     walker.close()
+
+
+def test_a_path_that_no_message_holds_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_of({"\U0001f600" * 100_000: TEXT, "b": TEXT}))
+    walker = Walker(ArchiveLimits(), 1 << 20, 60)
+    read, end = drain(walker, archive_file(path))
+    walker.close()
+    assert end == Refused(None)
+    assert list(read.values()) == [TEXT, TEXT]
+
+
+def test_every_read_is_a_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of what comes to no member, such as zeros between two tar files."""
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_of({"a": TEXT}) + bytes(1 << 20) + tar_of({"b": TEXT}))
+    file = archive_file(path)
+    stat = [file.size, file.mtime_ns, file.inode, file.device]
+    requests, answers = io.BytesIO(), io.BytesIO()
+    request = {"open": file.path, "kind": "TAR", "stat": stat, "limits": {}, "max_bytes": 1 << 20}
+    send(requests, request | {"timeout": 60.0})
+    send(requests, {"next": True})
+    requests.seek(0)
+    monkeypatch.setattr(worker, "ALIVE_SECONDS", -1.0)
+    monkeypatch.setattr(worker, "alarm", lambda seconds: None)
+    served = worker._Worker(requests, answers)
+    served.serve()
+    assert served._file is not None
+    served._file.close()
+    answers.seek(0)
+    said = []
+    while (answer := receive(answers, 0)[0]).get("path") != "b":
+        said.append(answer.get("path") or next(iter(answer)))
+    assert said[said.index("a") + 1 :].count("alive") > 16
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,14 @@ from pathlib import Path
 
 import pytest
 from code_forensics.engine.archives.kinds import HEAD, Kind, kind_of
-from code_forensics.engine.archives.limits import ArchiveLimits, LimitError
+from code_forensics.engine.archives.limits import ArchiveError, ArchiveLimits, LimitError, Spent
+from code_forensics.engine.archives.walk import walk_archive
 from code_forensics.engine.errors import InputError
+from code_forensics.engine.files.discover import examine
+from code_forensics.engine.files.read import read_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.engine.archive_samples import TEXT, mail_of, tar_of, walk, zip_of, zstd
 
@@ -114,6 +118,24 @@ def test_a_name_that_comes_twice_gets_a_number() -> None:
     assert read == {"a": b"\0", "a#2": b"\1", "a#2#2": b"\2", "a#3": b"\3", "(no name)": b"\4"}
 
 
+def test_paths_have_a_bearable_length_and_stay_apart() -> None:
+    inner = zip_of({f"{n}.jpg": b"" for n in range(50)})
+    outer = zip_of({"n" * 60_000 + ".zip": inner, "n" * 60_000 + ".jpg": TEXT, "a.jpg": TEXT})
+    members, error, read = walk(outer)
+    assert error is None
+    assert len(read) == len(members) == 53
+    assert max(len(member.path) for member in members) <= 4096
+    for n in range(50):
+        assert members[n].path.endswith(f".zip!/{n}.jpg")
+    assert read[members[51].path] == read["a.jpg"] == TEXT
+    assert (members[51].path[:2000], members[51].path[-4:]) == ("n" * 2000, ".jpg")
+    assert [member.path for member in walk(outer)[0]] == [member.path for member in members]
+    _, error, _ = walk(outer, ArchiveLimits(total=100_000))
+    assert error is not None
+    assert error.reason == "archive_bomb"  # 50 paths of 4 kB from an archive of 1 kB
+    assert len(walk(tar_of({"d/" * 2048 + "x": TEXT}))[2]) == 1
+
+
 def test_mail() -> None:
     photo = {"holiday.jpg": TEXT, "strand-ü.jpg": TEXT[::-1]}
     inner = zip_of({"z.jpg": TEXT})
@@ -159,6 +181,26 @@ def test_what_is_no_mail_is_not_taken_for_it() -> None:
         _, error, _ = walk(name.encode("latin-1") + bytes(99))
         assert error is not None
         assert error.reason == "unsupported"
+
+
+@pytest.mark.parametrize(
+    "form", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "DDS", "ICNS", "PCX", "SGI"]
+)  # fmt: skip
+def test_a_picture_is_no_tar_file_whatever_its_header_sums_up_to(form: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (300, 260), (9, 99, 199)).save(file, form)
+    block = file.getvalue()[:512].ljust(512, b"\0")
+    for first, kind in ((block[:100], None), (b"a" * 100, Kind.TAR)):
+        summed = first + block[100:148] + b" " * 8 + block[156:]
+        stated = b"%06o\0 " % sum(summed)
+        assert kind_of(summed[:148] + stated + summed[156:], "x") is kind
+
+
+@pytest.mark.parametrize(
+    "name", ["BMW-2020-07-108", "icns", "qoif", "8BPS", "DDS |", "P6 holiday.jpg", "II.jpg", "\x1b"]
+)
+def test_a_tar_file_may_begin_with_the_letters_of_a_picture(name: str) -> None:
+    assert kind_of(tar_of({name: TEXT}, tarfile.USTAR_FORMAT), "x") is Kind.TAR
 
 
 def test_nested_archives_come_before_themselves_down_to_the_depth() -> None:
@@ -215,6 +257,51 @@ def test_a_damaged_member_costs_itself() -> None:
     assert walk(bytes(data))[2] == members | {"b": "corrupt"}
     with pytest.raises(zipfile.BadZipFile):
         zipfile.ZipFile(io.BytesIO(bytes(data))).read("b")
+
+
+@pytest.mark.parametrize("fault", ["lzma", "offset"])
+def test_an_entry_that_a_library_fails_on_costs_itself(fault: str) -> None:
+    """Properties of LZMA that there are none of, and a member that begins at nearly 2^64."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in "abc":
+            info = zipfile.ZipInfo(name)
+            info.extra = struct.pack("<HHQ", 0x9999, 8, (1 << 64) - 5)
+            archive.writestr(info, TEXT)
+    data = bytearray(file.getvalue())
+    entry = data.index(b"PK\1\2")
+    if fault == "lzma":
+        struct.pack_into("<H", data, entry + 10, 14)
+        at = data.index(TEXT)
+        data[at : at + 9] = b"\x09\x14\5\0\xff" + struct.pack("<I", 1 << 16)
+    else:
+        struct.pack_into("<H", data, entry + 46 + 1, 1)
+        struct.pack_into("<I", data, entry + 42, 0xFFFFFFFF)
+    _, error, read = walk(bytes(data))
+    assert error is None
+    assert read == {"a": "corrupt", "b": TEXT, "c": TEXT}
+
+
+def test_what_is_not_wanted_of_a_tar_file_is_not_read() -> None:
+    class File(io.BytesIO):
+        given = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            self.given += len(data)
+            return data
+
+    data = tar_of({"a": TEXT, "video": bytes(8 << 20), "b": TEXT})
+    for whole in (True, False):
+        file = File(data if whole else data[: 4 << 20])
+        found = walk_archive(file, Kind.TAR, "a", Spent(ArchiveLimits(), len(data)), 1 << 20)
+        names = [next(found).path, next(found).path]
+        if whole:
+            assert [*names, *(member.path for member in found)] == ["a", "video", "b"]
+        else:
+            with pytest.raises(ArchiveError, match="truncated"):
+                next(found)
+        assert file.given < 100_000
 
 
 def test_every_truncation_of_every_kind_is_noticed() -> None:
@@ -308,6 +395,28 @@ def test_a_dictionary_that_needs_too_much_memory() -> None:
     assert read == {}
     assert error is not None
     assert error.reason == "too_large"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="sparse files are not told apart there")
+def test_an_archive_on_disk_is_bounded_before_it_is_hashed(tmp_path: Path) -> None:
+    sparse, whole = tmp_path / "0.zip", tmp_path / "1.zip"
+    sparse.write_bytes(b"PK\3\4")
+    os.truncate(sparse, 15 << 40)
+    whole.write_bytes(zip_of({"a": os.urandom(5 << 20)}))
+    limits = ArchiveLimits(packed=16 << 40)
+    read = read_file(examine(str(sparse)), 1 << 20, limits)
+    assert (read.file.reason, read.sha256) == ("archive_bomb", "")
+    assert "of which the disk holds" in (read.file.detail or "")
+    read = read_file(examine(str(sparse)), 1 << 20, ArchiveLimits())
+    assert (read.file.reason, read.file.detail) == (
+        "too_large",
+        f"{15 << 40} bytes, the limit is {1 << 40}",
+    )
+    read = read_file(examine(str(whole)), 1 << 20, limits)
+    assert read.sha256 == hashlib.sha256(whole.read_bytes()).hexdigest()
+    looks = iter((False, False, True))
+    read = read_file(examine(str(whole)), 1 << 20, limits, lambda: next(looks))
+    assert (read.file.reason, read.sha256) == ("unreadable", "")  # not asked again after that
 
 
 def test_limits_are_read_from_a_line() -> None:
