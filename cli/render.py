@@ -78,10 +78,13 @@ def summary(
         if count := counted.by_status.get(status, 0):
             table.add_row(status, str(count), "")
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(counted.by_reason.items()))
-    console.print(table)
+    if counted.files:
+        console.print(table)
+    else:
+        console.print(f"scan {scan}: no file was scanned: {_why_none(counted, run['arguments'])}")
     if reasons:
         console.print(f"reasons: {reasons}")
-    if counted.left_out:
+    if counted.files and counted.left_out:
         console.print(f"left out by --include and --exclude: {counted.left_out}")
     reused = [
         f"{status} {counted.by_status[status]}"
@@ -97,6 +100,21 @@ def summary(
         console.print(sentence, style="dim")
     if worst:
         _most_suspicious(worst, to_stderr)
+
+
+def _why_none(counted: Summary, arguments: Mapping[str, Any]) -> str:
+    """Why a scan met no file at all, by what it was asked."""
+    globs = [f"--{name}" for name in ("include", "exclude") if arguments.get(name)]
+    asked = f"{' and '.join(globs)} (case counts)"
+    if counted.left_out:
+        return f"{counted.left_out} left out by {asked}"
+    if arguments.get("shard"):
+        return f"none belongs to part {arguments['shard']}"
+    if globs:
+        return f"there is none but for what {asked} leave out"
+    if not arguments.get("recurse", True):
+        return "there is none outside of sub-directories, where --no-recurse does not look"
+    return "the folder holds no file" if len(arguments["paths"]) == 1 else "there is none"
 
 
 def _most_suspicious(worst: Sequence[FileResult], to_stderr: bool) -> None:

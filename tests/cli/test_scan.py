@@ -371,3 +371,18 @@ def test_help_imports_neither_torch_nor_faiss() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_scan_of_nothing_says_why(space: Path, tmp_path: Path) -> None:
+    (tmp_path / "dir" / "sub").mkdir(parents=True)
+    draw_photo(tmp_path / "dir" / "sub" / "a.jpg", 1)
+    (tmp_path / "empty").mkdir()
+    for arguments, why in (
+        ((tmp_path / "empty",), "the folder holds no file"),
+        ((tmp_path / "dir", "--include", "*.JPG"), "1 left out by --include (case counts)"),
+        ((tmp_path / "dir", "--exclude", "sub"), "there is none but for what --exclude"),
+        ((tmp_path / "dir", "--no-recurse"), "--no-recurse"),
+    ):
+        said = run("code-scan", *arguments, "--workspace", space)
+        assert "no file was scanned: " in said and why in said
+        assert "0 files" not in said and "left out by --include and" not in said
