@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.table import Table
 
 from ..engine.inert import for_terminal
 from ..engine.judging.in_words import limits_in_words
 from ..engine.pipeline.options import StageTimes
 from ..engine.report.interface import Report
-from ..engine.report.tally import Tally, summarise
-from ..engine.results import FileResult, Summary
+from ..engine.report.tally import FEW, Tally, summarise
+from ..engine.results import FileResult, Status, Summary
 from ..index.gallery_records import GalleryInfo
 from ..index.scans import ScanInfo, Scans
 from .console import say, stderr, stdout
@@ -32,10 +33,26 @@ def counts(summary: Summary) -> str:
 
 def file_line(result: FileResult) -> None:
     """Print one row on stderr: what it says, how surely, of which file, and why."""
+    why = f" ({result.reason})" if result.reason else ""
+    say(_in_a_line(result) + why, _style(result))
+
+
+def _in_a_line(result: FileResult) -> str:
     answer = str(result.verdict or result.status)
     sure = "     " if result.p_fake is None else f"{result.p_fake:.3f}"
-    why = f" ({result.reason})" if result.reason else ""
-    say(f"{answer:12} {sure} {result.path}{why}", STYLES.get(answer, ""))
+    return f"{answer:12} {sure} {result.path}"
+
+
+def _why(result: FileResult) -> str:
+    """The reason, with the decoder's or the system's own words where they say more."""
+    if result.reason is None:
+        return ""
+    more = result.detail and result.reason != "not_an_image"
+    return f" ({result.reason}{f': {for_terminal(result.detail, 100)}' if more else ''})"
+
+
+def _style(result: FileResult) -> str:
+    return STYLES.get(str(result.verdict), "")
 
 
 def report(scans: Scans, info: ScanInfo) -> Report:
@@ -91,6 +108,12 @@ def summary(
         for status in ("cached", "duplicate")
         if status in counted.by_status
     ]
+    if counted.files <= FEW:
+        for result in tally.first:
+            line = for_terminal(_in_a_line(result)) + _why(result)
+            console.print(line, style=_style(result))
+    else:
+        _failures(tally, scan, console)
     if reused:
         console.print(f"not embedded again: {', '.join(reused)}")
     console.print(
@@ -100,6 +123,18 @@ def summary(
         console.print(sentence, style="dim")
     if worst:
         _most_suspicious(worst, to_stderr)
+
+
+def _failures(tally: Tally, scan: int, console: Console) -> None:
+    """Name the first files that failed, and say where the others are."""
+    for result in tally.failed:
+        console.print(f"failed: {for_terminal(result.path)}{_why(result)}")
+    more = tally.summary.by_status.get(Status.FAILED, 0) - len(tally.failed)
+    if more:
+        console.print(
+            f"and {more} more failed: code-report export {scan} --csv -"
+            f"; one of them: code-report show {scan} FILE"
+        )
 
 
 def _why_none(counted: Summary, arguments: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -386,3 +387,26 @@ def test_a_scan_of_nothing_says_why(space: Path, tmp_path: Path) -> None:
         said = run("code-scan", *arguments, "--workspace", space)
         assert "no file was scanned: " in said and why in said
         assert "0 files" not in said and "left out by --include and" not in said
+
+
+def test_the_summary_names_what_failed(space: Path, broken: Path) -> None:
+    said = run("code-scan", broken, "--workspace", space)
+    failed = [line for line in said.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 1 and "cut.jpg (truncated: " in failed[0]
+    assert "more failed" not in said and "\x1b" not in said
+    for number in range(6):
+        (broken / f"{number}.jpg").write_bytes((broken / "b.jpg").read_bytes()[: 500 + number])
+    said = run("code-scan", broken, "--workspace", space)
+    failed = [line for line in said.splitlines() if line.startswith("failed: ")]
+    assert [Path(line.split(" (")[0]).name for line in failed] == [f"{n}.jpg" for n in range(5)]
+    assert re.search(r"and 2 more failed: code-report export \d+ --csv -", said)
+
+
+def test_a_scan_of_few_files_shows_each(space: Path, broken: Path) -> None:
+    names = ("b.jpg", "cut.jpg", "text.jpg")
+    said = run("code-scan", *(broken / name for name in names), "--workspace", space)
+    found = dict(re.findall(r"^(?:failed|skipped|inconclusive) .*seized/(\S+) \((\w+)", said, re.M))
+    assert found == {
+        "b.jpg": "uncalibrated", "cut.jpg": "truncated", "text.jpg": "not_an_image",
+    }  # fmt: skip
+    assert "failed: " not in said
