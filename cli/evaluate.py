@@ -154,6 +154,7 @@ def evaluate(
     if json_file != outputs.STDOUT:
         show(full, scan)
     warn(full)
+    outputs.say_written([json_file] if json_file is not None else [])
     if plots is not None:
         say(f"plots are in {plots}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from ..engine.errors import InputError
+from .console import say
 
 STDOUT = Path("-")
 
@@ -37,6 +38,13 @@ def check_targets(targets: list[Path]) -> None:
             )
         if _is_picture(target):
             raise InputError(f"a report to {target} would overwrite a picture", "name another file")
+
+
+def say_written(targets: list[Path]) -> None:
+    """Name the reports that now lie there, on one line of stderr."""
+    files = [str(target) for target in targets if target != STDOUT]
+    if files:
+        say(f"wrote {', '.join(files)}")
 
 
 def _is_picture(target: Path) -> bool:

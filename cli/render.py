@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -47,8 +48,8 @@ def _why(result: FileResult) -> str:
     """The reason, with the decoder's or the system's own words where they say more."""
     if result.reason is None:
         return ""
-    more = result.detail and result.reason != "not_an_image"
-    return f" ({result.reason}{f': {for_terminal(result.detail, 100)}' if more else ''})"
+    detail = result.detail if result.reason != "not_an_image" else None
+    return f" ({result.reason}{f': {for_terminal(detail, 100)}' if detail else ''})"
 
 
 def _style(result: FileResult) -> str:
@@ -238,3 +239,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     for row in rows:
         drawn.add_row(*(for_terminal(str(cell)) for cell in row))
     stdout().print(drawn)
+
+
+def table_width(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+    """Columns of a terminal that :func:`table` needs so that no cell is folded."""
+    cells = [[for_terminal(str(cell)) for cell in row] for row in (columns, *rows)]
+    return sum(max(map(cell_len, column)) + 2 for column in zip(*cells, strict=True))
