@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from code_forensics.cli.running import interruptible
 from code_forensics.engine.judging.scores import FLOOR
 
 from tests.conftest import SHARED, draw_photo
@@ -410,3 +411,12 @@ def test_a_scan_of_few_files_shows_each(space: Path, broken: Path) -> None:
         "b.jpg": "uncalibrated", "cut.jpg": "truncated", "text.jpg": "not_an_image",
     }  # fmt: skip
     assert "failed: " not in said
+
+
+def test_a_second_termination_is_the_same_wish_and_a_second_ctrl_c_is_not() -> None:
+    with interruptible() as stopped:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stopped()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
