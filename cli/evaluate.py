@@ -157,6 +157,7 @@ def evaluate(
         with outputs.whole(json_file) as stream:
             json.dump(_document(full, info, judge, plan, scan), stream, indent=2, allow_nan=False)
             stream.write("\n")
+        outputs.say_written([json_file])
     if plots is not None:
         write_plots(gathered.outcomes, plots)
         say(f"plots are in {plots}")

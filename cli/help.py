@@ -1,4 +1,4 @@
-"""How ``--help`` reads: paragraphs that fill the line, one example a line, commands in groups."""
+"""How ``--help`` and ``-h`` read: full paragraphs, one example a line, commands in groups."""
 
 import inspect
 import re
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import typer
 
+_HELP = {"help_option_names": ["--help", "-h"]}
 _EXAMPLE = re.compile(r"\[bold\](.*?)\[/(?:bold)?\]", re.DOTALL)
 
 
@@ -16,7 +17,9 @@ def arrange(app: typer.Typer, panels: Mapping[str, tuple[str, ...]] | None = Non
         app: The application, all of its commands registered.
         panels: Names of commands by the heading that they stand under, in the order to show.
     """
+    app.info.context_settings = {**_settings(app.info), **_HELP}
     for command in app.registered_commands:
+        command.context_settings = {**_settings(command), **_HELP}
         text = command.help or inspect.getdoc(command.callback) or ""
         command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
         command.epilog = _one_a_line(command.epilog)
@@ -28,6 +31,11 @@ def arrange(app: typer.Typer, panels: Mapping[str, tuple[str, ...]] | None = Non
             command.rich_help_panel = places.get(name)
         named.sort(key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))
         app.registered_commands = [command for _, command in named]
+
+
+def _settings(info: "typer.models.TyperInfo | typer.models.CommandInfo") -> dict[str, object]:
+    given = info.context_settings
+    return dict(given) if isinstance(given, Mapping) else {}
 
 
 def _name(command: "typer.models.CommandInfo") -> str:

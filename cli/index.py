@@ -150,8 +150,9 @@ def list_(workspace: opt.Workspace = None) -> None:
             embedded = embedded_row(space)
     except NoWorkspaceError as error:
         say(f"{error} yet")
+    own = f"{len(infos)} {'gallery' if len(infos) == 1 else 'galleries'}"
     render.table(
-        f"{len(infos)} galleries",
+        own if infos or not embedded else "no gallery but the embedded starter",
         ("name", "real", "fake", "encoder", "created", ""),
         [
             (

@@ -13,11 +13,33 @@ if TYPE_CHECKING:
 PANEL = "Judging"
 
 
-def _rate(value: float) -> float:
-    if not 0.0 < value < 1.0:
+def _rate(value: float | None) -> float | None:
+    if value is not None and not 0.0 < value < 1.0:
         raise typer.BadParameter("give a number between 0 and 1, such as 0.01 for 1 %")
     return value
 
+
+_TARGET_FPR = typer.Option(
+    "--target-fpr",
+    metavar="RATE",
+    callback=_rate,
+    help="Share of real images that may be called fake.",
+    rich_help_panel=PANEL,
+)
+_TARGET_FNR = typer.Option(
+    "--target-fnr",
+    metavar="RATE",
+    callback=_rate,
+    help="Share of generated images that may be called real.",
+    rich_help_panel=PANEL,
+)
+_PRIOR = typer.Option(
+    "--prior",
+    metavar="P",
+    callback=_rate,
+    help="Share of generated images to expect, behind p_fake; no verdict depends on it.",
+    rich_help_panel=PANEL,
+)
 
 K = Annotated[
     int | None,
@@ -30,36 +52,25 @@ K = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
-TargetFpr = Annotated[
-    float,
+TargetFpr = Annotated[float, _TARGET_FPR]
+TargetFnr = Annotated[float, _TARGET_FNR]
+Prior = Annotated[float, _PRIOR]
+
+KeptK = Annotated[
+    int | None,
     typer.Option(
-        "--target-fpr",
-        metavar="RATE",
-        callback=_rate,
-        help="Share of real images that may be called fake.",
+        "-k",
+        min=1,
+        max=1000,
+        help="References in the vote, and of each class behind the score; with another gallery"
+        " those that it was made for, if the scan went by its own's.",
         rich_help_panel=PANEL,
     ),
 ]
-TargetFnr = Annotated[
-    float,
-    typer.Option(
-        "--target-fnr",
-        metavar="RATE",
-        callback=_rate,
-        help="Share of generated images that may be called real.",
-        rich_help_panel=PANEL,
-    ),
-]
-Prior = Annotated[
-    float,
-    typer.Option(
-        "--prior",
-        metavar="P",
-        callback=_rate,
-        help="Share of generated images to expect, behind p_fake; no verdict depends on it.",
-        rich_help_panel=PANEL,
-    ),
-]
+KeptTargetFpr = Annotated[float | None, _TARGET_FPR]
+KeptTargetFnr = Annotated[float | None, _TARGET_FNR]
+KeptPrior = Annotated[float | None, _PRIOR]
+"""The same where a scan on record says what the user does not."""
 
 
 class Classifier(StrEnum):
@@ -70,23 +81,24 @@ class Classifier(StrEnum):
     SVM = "svm"
 
 
-ClassifierOption = Annotated[
-    Classifier,
-    typer.Option(
-        "--classifier",
-        help="What gives the verdicts: the gallery's references (knn), or the published logistic"
-        " regression or one-class SVM, as pulled or imported: those always answer real or fake.",
-        rich_help_panel=PANEL,
-    ),
-]
+_CLASSIFIER = typer.Option(
+    "--classifier",
+    help="What gives the verdicts: the gallery's references (knn), or the published logistic"
+    " regression or one-class SVM, as pulled or imported: those always answer real or fake.",
+    rich_help_panel=PANEL,
+)
+_EXACT_SEARCH = (
+    "Compare with every reference also of a class so large that it is searched in cells;"
+    " they then lie in memory."
+)
+ClassifierOption = Annotated[Classifier, _CLASSIFIER]
+KeptClassifier = Annotated[Classifier | None, _CLASSIFIER]
 ExactSearch = Annotated[
-    bool,
-    typer.Option(
-        "--exact-search",
-        help="Compare with every reference also of a class so large that it is searched in cells;"
-        " they then lie in memory.",
-        rich_help_panel=PANEL,
-    ),
+    bool, typer.Option("--exact-search", help=_EXACT_SEARCH, rich_help_panel=PANEL)
+]
+KeptExactSearch = Annotated[
+    bool | None,
+    typer.Option("--exact-search/--no-exact-search", help=_EXACT_SEARCH, rich_help_panel=PANEL),
 ]
 CropsOption = Annotated[
     Crops | None,

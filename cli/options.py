@@ -174,8 +174,9 @@ Lists = Annotated[
     typer.Option(
         "--list",
         metavar="FILE",
-        help="Scan also what a file lists: text with a path or an address a line, or Parquet with"
-        " a column path or url. Nothing else is ever taken for a list.",
+        help="Scan also what a file lists: text with a path or an address a line, or each ended by"
+        " NUL (find -print0), or Parquet with a column path or url; - is stdin. Nothing else is"
+        " ever taken for a list.",
         rich_help_panel="Files",
     ),
 ]

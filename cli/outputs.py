@@ -11,6 +11,7 @@ from typing import BinaryIO, TextIO
 
 from ..engine.errors import InputError
 from ..index.whole_files import temporary_beside, whole_file
+from .console import say
 
 STDOUT = Path("-")
 
@@ -52,6 +53,13 @@ def check_targets(targets: list[Path]) -> None:
                 f"a report to {target} would overwrite a file that is no report",
                 "name another file, or delete that one",
             )
+
+
+def say_written(targets: list[Path]) -> None:
+    """Name the reports that now lie there, on one line of stderr."""
+    files = [str(target) for target in targets if not _is_stdout(target)]
+    if files:
+        say(f"wrote {', '.join(files)}")
 
 
 def _real(target: Path) -> Path:

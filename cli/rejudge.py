@@ -1,13 +1,21 @@
 """``code-report rejudge``: judge a scan on record by another gallery or other thresholds."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import judging
 from . import options as opt
 from .running import EXIT_INTERRUPTED, interruptible
+
+if TYPE_CHECKING:
+    from ..engine.judging.heads import NamedHead
+    from ..engine.judging.judge import JudgeOptions
+    from ..index.gallery_records import GalleryInfo
+    from ..index.scans import ScanInfo
+    from ..index.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
@@ -21,19 +29,22 @@ def rejudge(
     ],
     gallery: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Compare with this gallery; default: as code-scan."),
+        typer.Option(
+            metavar="NAME", help="Compare with this gallery; default: the scan's, as it is now."
+        ),
     ] = None,
-    k: judging.K = None,
-    target_fpr: judging.TargetFpr = 0.01,
-    target_fnr: judging.TargetFnr = 0.01,
-    prior: judging.Prior = 0.5,
-    classifier: judging.ClassifierOption = judging.Classifier.KNN,
-    exact_search: judging.ExactSearch = False,
+    k: judging.KeptK = None,
+    target_fpr: judging.KeptTargetFpr = None,
+    target_fnr: judging.KeptTargetFnr = None,
+    prior: judging.KeptPrior = None,
+    classifier: judging.KeptClassifier = None,
+    exact_search: judging.KeptExactSearch = None,
     workspace: opt.Workspace = None,
 ) -> None:
     """Judge a scan again from the vectors that the workspace keeps: no image is opened.
 
-    The result is a scan of its own; the earlier one stays as it is.
+    What no option says is as in that scan; a line tells what differs. The result is a scan of its
+    own; the earlier one stays as it is.
     """
     from ..engine.decoding.views import ViewPlan
     from ..engine.errors import InputError
@@ -44,26 +55,28 @@ def rejudge(
     from ..index.contents import ANY_PRECISION, Recall
     from ..index.workspace import Workspace
     from . import render
+    from .console import say
     from .precision import bands_for_rejudging
-    from .session import head_of_gallery, identity_of, judge_of_gallery
-    from .starter import chosen_gallery
+    from .session import identity_of, judge_of_gallery
 
     with ExitStack() as stack:
         space = stack.enter_context(Workspace.existing(workspace))
         stack.enter_context(space.guarded())
         earlier = space.scans.info(scan)
-        info = chosen_gallery(space, gallery)
+        info = _gallery(space, earlier, gallery)
         if earlier.run["encoder"]["sha256"] != info.encoder_sha256:
             raise InputError(
                 f"scan {earlier.key} was embedded by another encoder than gallery {info.name}",
                 f"scan the files again with: code-scan PATH... --gallery {info.name}",
             )
-        options = judging.judge_options(k, target_fpr, target_fnr, prior)
-        judge = judge_of_gallery(space, info, options, head_of_gallery(space, info, classifier))
-        opened = space.galleries.open(info.name, exact_search)
+        options = _options(space, earlier, info, (k, target_fpr, target_fnr, prior))
+        judge = judge_of_gallery(space, info, options, _head(space, earlier, info, classifier))
+        exact = _was_exact(earlier.run) if exact_search is None else exact_search
+        opened = space.galleries.open(info.name, exact)
         identity = identity_of(opened)
         bands = bands_for_rejudging(space, info, space.scans.precisions(earlier), judge.k)
         record = rejudge_record(earlier.run, earlier.key, earlier.uuid, identity, judge, bands)
+        say(_what_differs(earlier.key, earlier.run, record))
         plan = ViewPlan.of(earlier.run.get("views"))
         recorder = space.recorder(info, record, Recall(precisions=ANY_PRECISION), plan.id)
         tally = Tally()
@@ -84,3 +97,110 @@ def rejudge(
         render.interrupted(tally.summary, recorder.key, anew)
         raise typer.Exit(EXIT_INTERRUPTED)
     render.summary(tally, info, recorder.key, record, False)
+
+
+def _gallery(space: "Workspace", earlier: "ScanInfo", name: str | None) -> "GalleryInfo":
+    """The gallery that is named, else that of the scan, as it is now.
+
+    Raises:
+        GalleryError: There is none of that name.
+        InputError: That of the scan is gone.
+    """
+    from ..engine.errors import InputError
+    from ..index.errors import GalleryError
+    from .starter import gallery_named
+
+    if name is not None:
+        return gallery_named(space, name)
+    own = earlier.run["gallery"]["name"]
+    try:
+        return gallery_named(space, own)
+    except GalleryError as error:
+        there = ", ".join(space.galleries.names()) or "none"
+        raise InputError(
+            f"the gallery {own!r} of scan {earlier.key} is gone (there are: {there})",
+            "name another one with --gallery",
+        ) from error
+
+
+def _options(
+    space: "Workspace",
+    earlier: "ScanInfo",
+    gallery: "GalleryInfo",
+    asked: tuple[int | None, float | None, float | None, float | None],
+) -> "JudgeOptions":
+    """How verdicts are reached: as asked (k, both rates, the prior), else as in the scan."""
+    from ..engine.judging.judge import JudgeOptions
+
+    k, target_fpr, target_fnr, prior = asked
+    said, usual = earlier.run.get("judging") or {}, JudgeOptions()
+    if k is None:
+        k, own = earlier.run["k"], earlier.run["gallery"]["name"]
+        if gallery.name != own and k == space.k_of_gallery(own):
+            k = None
+    rates = usual.thresholds
+    return judging.judge_options(
+        k,
+        target_fpr or said.get("target_fpr", rates.target_fpr),
+        target_fnr or said.get("target_fnr", rates.target_fnr),
+        prior or said.get("prior", usual.prior),
+    )
+
+
+def _head(
+    space: "Workspace",
+    earlier: "ScanInfo",
+    gallery: "GalleryInfo",
+    classifier: judging.Classifier | None,
+) -> "NamedHead | None":
+    from .session import head_of_gallery, head_of_record
+
+    if classifier is None:
+        return head_of_record(space, earlier.run.get("judging") or {})
+    return head_of_gallery(space, gallery, classifier)
+
+
+def _was_exact(run: Mapping[str, Any]) -> bool:
+    """Whether a scan compared with every reference of a class that is searched in cells else."""
+    from ..index.searching import large_class
+
+    gallery = run["gallery"]
+    return any(
+        way["kind"] == "exact" and gallery[f"{label}s"] > large_class.EXACT
+        for label, way in gallery.get("search", {}).items()
+    )
+
+
+def _what_differs(scan: int, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In what the judging of two run records differs, as a sentence."""
+    old, new = _judged_by(before), _judged_by(now)
+    changes = [
+        f"{name} {new[name]} (was {old[name]})"
+        for name in new
+        if name in old and old[name] != new[name]
+    ]
+    fitted = [(run.get("judging") or {}).get("thresholds") for run in (before, now)]
+    if not changes and fitted[0] != fitted[1]:
+        changes = ["thresholds as this version fits them"]
+    if not changes:
+        return f"judged as scan {scan} was: gallery {new['gallery']}"
+    return f"judged as scan {scan} was, but for: {'; '.join(changes)}"
+
+
+def _judged_by(run: Mapping[str, Any]) -> dict[str, str]:
+    """What verdicts rest on, in words; what an older record does not say is missing."""
+    gallery, said = run["gallery"], run.get("judging") or {}
+    head = said.get("classifier")
+    search = gallery.get("search", {})
+    words = {
+        "gallery": f"{gallery['name']}, generation {gallery['generation']},"
+        f" {gallery['sha256'][:12]}",
+        "search": ", ".join(f"{label} {way['kind']}" for label, way in search.items()),
+        "-k": str(run["k"]),
+        "--target-fpr": str(said.get("target_fpr", "")),
+        "--target-fnr": str(said.get("target_fnr", "")),
+        "--prior": str(said.get("prior", "")),
+        "score": said.get("score", "margin"),  # the first one, which had no name
+        "--classifier": f"{head['kind']}, {head['sha256'][:12]}" if head else "knn",
+    }
+    return {name: text for name, text in words.items() if text}

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 
 from ..engine.inert import for_terminal
 from ..engine.judging.in_words import limits_in_words
 from ..engine.pipeline.options import StageTimes
 from ..engine.report.interface import Report
-from ..engine.report.tally import Tally, summarise
-from ..engine.results import FileResult, Summary
+from ..engine.report.tally import FEW, Tally, summarise
+from ..engine.results import FileResult, Status, Summary
 from ..index.gallery_records import GalleryInfo
 from ..index.scans import ScanInfo, Scans
 from .console import say, stderr, stdout
@@ -32,10 +34,26 @@ def counts(summary: Summary) -> str:
 
 def file_line(result: FileResult) -> None:
     """Print one row on stderr: what it says, how surely, of which file, and why."""
+    why = f" ({result.reason})" if result.reason else ""
+    say(_in_a_line(result) + why, _style(result))
+
+
+def _in_a_line(result: FileResult) -> str:
     answer = str(result.verdict or result.status)
     sure = "     " if result.p_fake is None else f"{result.p_fake:.3f}"
-    why = f" ({result.reason})" if result.reason else ""
-    say(f"{answer:12} {sure} {result.path}{why}", STYLES.get(answer, ""))
+    return f"{answer:12} {sure} {result.path}"
+
+
+def _why(result: FileResult) -> str:
+    """The reason, with the decoder's or the system's own words where they say more."""
+    if result.reason is None:
+        return ""
+    detail = result.detail if result.reason != "not_an_image" else None
+    return f" ({result.reason}{f': {for_terminal(detail, 100)}' if detail else ''})"
+
+
+def _style(result: FileResult) -> str:
+    return STYLES.get(str(result.verdict), "")
 
 
 def report(scans: Scans, info: ScanInfo) -> Report:
@@ -78,16 +96,25 @@ def summary(
         if count := counted.by_status.get(status, 0):
             table.add_row(status, str(count), "")
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(counted.by_reason.items()))
-    console.print(table)
+    if counted.files:
+        console.print(table)
+    else:
+        console.print(f"scan {scan}: no file was scanned: {_why_none(counted, run['arguments'])}")
     if reasons:
         console.print(f"reasons: {reasons}")
-    if counted.left_out:
+    if counted.files and counted.left_out:
         console.print(f"left out by --include and --exclude: {counted.left_out}")
     reused = [
         f"{status} {counted.by_status[status]}"
         for status in ("cached", "duplicate")
         if status in counted.by_status
     ]
+    if counted.files <= FEW:
+        for result in tally.first:
+            line = for_terminal(_in_a_line(result)) + _why(result)
+            console.print(line, style=_style(result))
+    else:
+        _failures(tally, scan, console)
     if reused:
         console.print(f"not embedded again: {', '.join(reused)}")
     console.print(
@@ -97,6 +124,33 @@ def summary(
         console.print(sentence, style="dim")
     if worst:
         _most_suspicious(worst, to_stderr)
+
+
+def _failures(tally: Tally, scan: int, console: Console) -> None:
+    """Name the first files that failed, and say where the others are."""
+    for result in tally.failed:
+        console.print(f"failed: {for_terminal(result.path)}{_why(result)}")
+    more = tally.summary.by_status.get(Status.FAILED, 0) - len(tally.failed)
+    if more:
+        console.print(
+            f"and {more} more failed: code-report export {scan} --csv -"
+            f"; one of them: code-report show {scan} FILE"
+        )
+
+
+def _why_none(counted: Summary, arguments: Mapping[str, Any]) -> str:
+    """Why a scan met no file at all, by what it was asked."""
+    globs = [f"--{name}" for name in ("include", "exclude") if arguments.get(name)]
+    asked = f"{' and '.join(globs)} (case counts)"
+    if counted.left_out:
+        return f"{counted.left_out} left out by {asked}"
+    if arguments.get("shard"):
+        return f"none belongs to part {arguments['shard']}"
+    if globs:
+        return f"there is none but for what {asked} leave out"
+    if not arguments.get("recurse", True):
+        return "there is none outside of sub-directories, where --no-recurse does not look"
+    return "the folder holds no file" if len(arguments["paths"]) == 1 else "there is none"
 
 
 def _most_suspicious(worst: Sequence[FileResult], to_stderr: bool) -> None:
@@ -185,3 +239,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     for row in rows:
         drawn.add_row(*(for_terminal(str(cell)) for cell in row))
     stdout().print(drawn)
+
+
+def table_width(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+    """Columns of a terminal that :func:`table` needs so that no cell is folded."""
+    cells = [[for_terminal(str(cell)) for cell in row] for row in (columns, *rows)]
+    return sum(max(map(cell_len, column)) + 2 for column in zip(*cells, strict=True))

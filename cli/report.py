@@ -7,12 +7,19 @@ import typer
 
 from . import diff, formats, rejudge, show, sign, verify_scan
 from . import options as opt
-from .console import working
+from .console import stdout, working
 from .help import arrange
 from .running import run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from ..index.scans import ScanInfo
+
+Row = tuple[str, ...]
+
+WIDE = 80
+"""Columns of a terminal that is not narrow."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,23 +46,61 @@ def list_(workspace: opt.Workspace = None) -> None:
 
     with Workspace.existing(workspace) as space, space.guarded():
         scans = space.scans.all()
-    render.table(
-        f"{len(scans)} scans",
-        ("scan", "started", "state", "files", "fake", "gallery", "case", "paths"),
-        [
-            (
-                s.key,
-                s.started,
-                s.state,
-                (s.summary or {}).get("files", ""),
-                (s.summary or {}).get("by_verdict", {}).get("fake", 0),
-                s.run["gallery"]["name"],
-                s.run["arguments"].get("case", ""),
-                _what(s.run),
-            )
-            for s in scans
-        ],
+    title = f"{len(scans)} scans"
+    columns, rows = _whole(scans)
+    if render.table_width(columns, rows) > stdout().width:
+        columns, rows = _short(scans, stdout().width)
+    render.table(title, columns, rows)
+
+
+def _whole(scans: "Sequence[ScanInfo]") -> tuple[Row, list[Row]]:
+    return ("scan", "started", "state", "files", "fake", "gallery", "case", "paths"), [
+        (
+            str(s.key),
+            s.started,
+            s.state,
+            *_counts(s),
+            s.run["gallery"]["name"],
+            s.run["arguments"].get("case", ""),
+            _what(s.run),
+        )
+        for s in scans
+    ]
+
+
+def _short(scans: "Sequence[ScanInfo]", width: int) -> tuple[Row, list[Row]]:
+    """A line a scan on a terminal of so many columns.
+
+    Times are without seconds, the state is shown only where it is not finished, the case where
+    there is one, and of long paths both ends; where it is narrow, neither times nor galleries.
+    """
+    from ..engine.inert import for_terminal
+    from . import render
+
+    narrow = width < WIDE
+    parts: dict[str, list[str]] = {
+        "scan": [str(s.key) for s in scans],
+        "started": [s.started[: 10 if narrow else 16].replace("T", " ") for s in scans],
+        "files": [_counts(s)[0] for s in scans],
+        "fake": [_counts(s)[1] for s in scans],
+    }
+    if not narrow:
+        parts["gallery"] = [for_terminal(s.run["gallery"]["name"], 10) for s in scans]
+    cases = [for_terminal(s.run["arguments"].get("case", ""), 10) for s in scans]
+    if any(cases):
+        parts["case"] = cases
+    rows = list(zip(*parts.values(), strict=True))
+    room = max(width - render.table_width(("", *parts), [("", *row) for row in rows]), 8)
+    states = ("" if s.state == "finished" else f"{s.state}: " for s in scans)
+    paths = (
+        for_terminal(state + _what(s.run), room) for s, state in zip(scans, states, strict=True)
     )
+    return (*parts, "paths"), [(*row, path) for row, path in zip(rows, paths, strict=True)]
+
+
+def _counts(scan: "ScanInfo") -> tuple[str, str]:
+    summary = scan.summary or {}
+    return str(summary.get("files", "")), str(summary.get("by_verdict", {}).get("fake", 0))
 
 
 def _what(run: "Mapping[str, Any]") -> str:
@@ -103,6 +148,7 @@ def export(
         info = space.scans.info(scan)
         with working("writing the reports"):
             wanted.write(space, info)
+    outputs.say_written(wanted.targets)
 
 
 show.register(app)

@@ -99,16 +99,16 @@ def _leave_at_once(code: int = EXIT_INTERRUPTED) -> NoReturn:
 def interruptible() -> Iterator[Callable[[], bool]]:
     """Within it, Ctrl-C and SIGTERM set a flag, so that work ends between two transactions.
 
-    A second one raises KeyboardInterrupt at once.
+    A second Ctrl-C raises KeyboardInterrupt at once; of timeout(1) two SIGTERM are one wish.
 
     Yields:
         Whether the user has asked to stop.
     """
     asked = False
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked = True
 

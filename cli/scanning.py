@@ -319,5 +319,6 @@ def _show(request: ScanRequest, session: ScanSession) -> None:
     render.summary(session.tally, session.gallery, session.recorder.key, session.run, to_stderr)
     if session.options.safeguard is not None:
         render.precision(session.embedder.precision, session.options.safeguard.audit, to_stderr)
+    outputs.say_written(request.targets)
     if request.showing.stats:
         render.stage_times(session.times, to_stderr)

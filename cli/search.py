@@ -59,7 +59,10 @@ def search(
         typer.Argument(metavar="IMAGE...", help="What to look for.", parser=opt.named_path),
     ],
     where: Annotated[
-        str, typer.Option("--in", metavar="scans|GALLERY", help="Scanned images, or a gallery.")
+        str,
+        typer.Option(
+            "--in", "--gallery", metavar="scans|GALLERY", help="Scanned images, or a gallery."
+        ),
     ] = SCANS,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Images shown.")] = 5,
     json_file: Annotated[
@@ -106,6 +109,7 @@ def search(
         _show(usable, found)
     else:
         _write(json_file, where, usable, found)
+        outputs.say_written([json_file])
 
 
 def _place(space: "Workspace", where: str) -> "GalleryInfo | Collection":

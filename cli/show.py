@@ -62,13 +62,22 @@ def show(
 
 
 def _places(space: "Workspace", info: "ScanInfo", file: str) -> list[int]:
-    """Positions of the rows that a file's name fits, as typed or as a report writes it."""
+    """Positions of the rows that a file's name fits, as typed or as a report writes it.
+
+    What fits none is looked for as the path of a file, seen from this directory.
+    """
+    from ..engine.arguments import recorded_as
     from ..engine.errors import InputError
     from ..engine.inert import path_from_text
 
-    for text in dict.fromkeys((file, path_from_text(file))):
+    texts = tuple(dict.fromkeys((file, path_from_text(file))))
+    for text in texts:
         if places := space.scans.find(info, text):
             return places
+    for text in texts:
+        for path in recorded_as(text, info.run):
+            if places := space.scans.find(info, path, whole=True):
+                return places
     raise InputError(
         f"scan {info.key} has no file {file!r}",
         f"see its files with: code-report export {info.key} --csv -",

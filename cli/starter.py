@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def chosen_gallery(space: "Workspace", name: str | None) -> "GalleryInfo":
-    """The gallery that a scan compares with; the starter, which is said, where there is no other.
+    """The gallery that a scan compares with; if that is the starter unasked, it is said, and why.
 
     Raises:
         NoGalleryError: There are several and no default.
@@ -156,10 +156,12 @@ def _say_what_it_is(space: "Workspace", info: "GalleryInfo") -> None:
     installed = next(s for s in space.starters.all() if s.name == info.name)
     about = read_about()
     current = _is_current(installed, about)
+    default = space.default_gallery() == info.name
+    why = "it is the workspace's default" if default else "there is no gallery of your own"
     say(
         f"comparing with the embedded starter ({info.reals} real, {info.fakes} fake references"
         + (f", {about.licence}" if current else "")
-        + f"), as there is no gallery of your own; its error rates: code-index info {info.name}"
+        + f"), as {why}; its error rates: code-index info {info.name}"
     )
     if not current:
         say(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from os import fspath
 from pathlib import Path
@@ -79,6 +80,24 @@ def located(path: str, run: Mapping[str, Any]) -> str:
     """
     start = run["arguments"].get("directory")
     return path if start is None or is_address(path) else os.path.join(start, path)  # noqa: PTH118
+
+
+def recorded_as(path: str, run: Mapping[str, Any]) -> list[str]:
+    """Ways in which a scan on record may have written down a path that is named here and now.
+
+    Args:
+        path: Absolute, or relative to this directory.
+        run: The run record; of an older one that names no directory, relative paths are taken as
+            if it had been this one.
+    """
+    here, start = directory(), run["arguments"].get("directory")
+    ways = [os.path.normpath(path)]
+    if here is not None:
+        ways.append(os.path.normpath(os.path.join(here, path)))  # noqa: PTH118 - as in the rows
+    if start is not None and Path(ways[-1]).is_absolute():
+        with suppress(ValueError):  # another drive
+            ways.append(os.path.relpath(ways[-1], start))
+    return ways
 
 
 def pipeline_of(run: Mapping[str, Any], workers: int) -> PipelineOptions:

@@ -120,16 +120,19 @@ class Scans:
             )
         return killed
 
-    def find(self, info: ScanInfo, text: str) -> list[int]:
+    def find(self, info: ScanInfo, text: str, whole: bool = False) -> list[int]:
         """Positions of the rows that a text names.
 
         Args:
             info: The scan.
             text: A whole path; else the first digits of a SHA-256, at least six; else the end of
                 a path. What fits in the earliest of these ways counts.
+            whole: Only a whole path.
         """
         scan, path = ("SELECT position FROM verdicts WHERE scan_id = ?", store_path(text))
         rows = self._database.conn.execute(f"{scan} AND path = ?", (info.key, path)).fetchall()
+        if whole:
+            return [row[0] for row in rows]
         if not rows and re.fullmatch("[0-9a-fA-F]{6,64}", text):
             span = (text.lower(), text.lower() + "g")
             rows = self._database.conn.execute(

@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""By which a user, or what runs the command for one, asks it to end."""
 
 
 @contextmanager
@@ -16,12 +17,12 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         yield caught.is_set
         return
 
-    def remember(_signal: int, _frame: object) -> None:
-        if caught.is_set():
+    def remember(number: int, _frame: object) -> None:
+        if caught.is_set() and number == signal.SIGINT:  # of timeout(1) two SIGTERM are one wish
             raise KeyboardInterrupt
         caught.set()
 
-    before = {number: signal.signal(number, remember) for number in _SIGNALS}
+    before = {number: signal.signal(number, remember) for number in SIGNALS}
     try:
         yield caught.is_set
     finally:

@@ -1,8 +1,12 @@
 """Batches of views, decoded and augmented by worker processes."""
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 import torch
@@ -14,6 +18,7 @@ from .config import TrainConfig
 from .distributed import Processes
 from .equalise import centre, equalise, random_square
 from .errors import DataError
+from .interrupt import SIGNALS
 from .sampling import PairSampler
 from .views import make_views
 
@@ -120,10 +125,29 @@ def batches(
         worker_init_fn=_quiet_worker if workers else None,
         prefetch_factor=4 if workers else None,
     )
-    return iter(loader)
+    others = set(multiprocessing.active_children())
+    coming = iter(loader)
+    # What leaves SIGTERM to the main process cannot be ended by it, as multiprocessing does at exit
+    # before it waits: this comes first.
+    if workers:
+        atexit.register(partial(_kill, set(multiprocessing.active_children()) - others))
+    return coming
 
 
 def _quiet_worker(_worker: int) -> None:
-    """Leave Ctrl-C to the main process, and the cores to the other workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave Ctrl-C and SIGTERM to the main process, and the cores to the other workers.
+
+    Both often reach every process of the run; the step in flight still needs its batches.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
+
+
+def _kill(workers: set[BaseProcess]) -> None:
+    """End workers that the loader has not ended, as where an error still refers to it."""
+    if hasattr(signal, "SIGCHLD"):  # at which the loader would complain of each
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for worker in workers:
+        if worker.is_alive():
+            worker.kill()

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..engine.embedding.encoder import Encoder
+from .catalogue import Label
 from .checkpoint import MODEL_FOLDER, Progress, Trained, export_model, load_state, save_state
 from .config import TrainConfig
 from .data import TrainingData, batches_of, prepare_data
@@ -28,6 +29,7 @@ from .model import Trainee, start_encoder, whiten
 from .probe import run_probes
 from .record import EpochFigures, RunFolder, StepFigures
 from .schedule import learning_rate, make_optimiser, set_learning_rate
+from .views import View
 
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Say = Callable[[str], None]
@@ -102,7 +104,7 @@ def train(
         elif group.first:
             folder.begin(config, found.facts)
         group.wait()
-        run = _Run(config, group, folder, trained, progress, found, speak)
+        run = _Run(config, group, folder, trained, progress, found, speak, progress.step)
         try:
             return run.train()
         finally:
@@ -129,12 +131,15 @@ class _Run:
     progress: Progress
     data: TrainingData
     say: Say
+    begun: int  # steps done before
 
     def train(self) -> Result:
         """Run epochs until the end, an early stop, or an interruption."""
         progress, schedule = self.progress, self.config.schedule
         with interruptible() as interrupted:
             model = self._distributed()
+            if not self._ended():
+                self._say_what_follows()
             while not self._ended():
                 epoch = progress.step // schedule.steps
                 stopped = self._train_epoch(epoch, model, interrupted)
@@ -153,6 +158,18 @@ class _Run:
     def _ended(self) -> bool:
         schedule, progress = self.config.schedule, self.progress
         return progress.finished or progress.step >= schedule.epochs * schedule.steps
+
+    def _say_what_follows(self) -> None:
+        """What is about to be done: until the first step is, there is nothing to be seen."""
+        schedule, config = self.config.schedule, self.config
+        each = 1 if config.data.resident else len(View)
+        views = schedule.batch * schedule.accumulate * self.group.world * len(Label) * each
+        runtime = config.runtime
+        self.say(
+            f"{schedule.epochs} epochs of {schedule.steps} steps, {views} views a step"
+            f"{f', from step {self.begun + 1}' if self.begun else ''}; a line after the first step,"
+            f" then each {runtime.log_every}, a checkpoint each {runtime.save_every}"
+        )
 
     def _distributed(self) -> nn.Module:
         if self.group.world == 1:
@@ -187,12 +204,14 @@ class _Run:
             progress.step += 1
             progress.loss_sum += loss
             views += sum(batch.views.shape[:3].numel() for batch in micro) * group.world
-            if progress.step % self.config.runtime.log_every == 0 or progress.step == last:
+            due = progress.step % self.config.runtime.log_every == 0 or progress.step in (1, last)
+            if due or progress.step == self.begun + 1:
                 elapsed = max(time.perf_counter() - since, 1e-9)
                 figures = StepFigures(
                     progress.step, epoch, loss, lr, views / elapsed, waited / elapsed
                 )
-                self._record(figures)
+                if due:  # a run that goes on has the lines of one that was never interrupted
+                    self._record(figures)
                 self.say(
                     f"epoch {epoch} step {progress.step}: loss {loss:.4f}, lr {lr:.2g},"
                     f" {figures.views_per_second:.0f} views/s, loader {figures.loader_share:.0%}"

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..results import FileResult, MostSuspicious, Summary
+from ..results import FileResult, MostSuspicious, Status, Summary
 from .record import file_object
 
 
@@ -35,23 +35,38 @@ class ResultsDigest:
         return self._digest.hexdigest()
 
 
+FEW = 3
+"""A scan of so few files is shown file by file."""
+
+FAILURES = 5
+"""Failed files that are named."""
+
+
 class Tally:
     """Everything that is kept of a scan's rows while they pass.
 
     Attributes:
         summary: The counts.
         worst: The files that a person should look at first.
+        first: The first rows, at most :data:`FEW`.
+        failed: The first rows that failed, at most :data:`FAILURES`.
     """
 
     def __init__(self) -> None:
         self.summary = Summary()
         self.worst = MostSuspicious()
+        self.first: list[FileResult] = []
+        self.failed: list[FileResult] = []
         self._digest = ResultsDigest()
 
     def add(self, result: FileResult) -> None:
         """Take the next row."""
         self.summary.add(result)
         self.worst.add(result)
+        if len(self.first) < FEW:
+            self.first.append(result)
+        if result.status is Status.FAILED and len(self.failed) < FAILURES:
+            self.failed.append(result)
         self._digest.add(result)
 
     def as_dict(self) -> dict[str, Any]:

@@ -116,7 +116,11 @@ def test_verify_rejudge_diff_and_words(folder: Path, models: dict[str, object]) 
     workspace = ("--workspace", folder / "ws")
     lines = run("code-report", "verify", "latest", "--jsonl", "-q", *workspace).stdout.splitlines()
     assert [json.loads(line)["outcome"] for line in lines] == ["reproduced"] * 6
+    ran = run("code-report", "rejudge", "latest", *workspace)
+    assert "judged as scan" in ran.stderr and "but for" not in ran.stderr
+    assert "classifier" in ran.stdout.partition("most suspicious")[2]
     ran = run("code-report", "rejudge", "latest", "--classifier", "linear", *workspace)
+    assert "--classifier linear" in ran.stderr and "(was svm" in ran.stderr
     assert "logistic regression my-linear" in ran.stdout.replace("\n", " ")
     assert ran.stdout.partition("most suspicious")[2].split()[3:5] == ["classifier", "attribution"]
     html = folder / "report.html"

@@ -133,6 +133,18 @@ def test_the_version_is_that_of_the_package(program: str) -> None:
     assert done.stdout == f"code-forensics {version('code-forensics')}\n"
 
 
+@pytest.mark.parametrize(("program", "app", "command"), COMMANDS)
+def test_h_is_help_everywhere(program, app, command) -> None:
+    made = typer.main.get_command(app)
+    for sub in (made, *getattr(made, "commands", {}).values()):
+        assert "-h" in sub.make_context("x", [], resilient_parsing=True).help_option_names
+
+
+@pytest.mark.parametrize("arguments", [("code-scan",), ("code-report", "list")])
+def test_h_shows_the_help(arguments) -> None:
+    assert run(*arguments, "-h").stdout == run(*arguments, "--help").stdout != ""
+
+
 def test_narrow_help_fits() -> None:
     shown = run("code-scan", "--help", COLUMNS="40", TERMINAL_WIDTH="40").stdout
     assert max(map(len, shown.splitlines())) <= 40

@@ -56,6 +56,7 @@ def test_the_list_of_galleries_makes_none_either(tmp_path: Path) -> None:
     listed = run("code-index", "list", "--workspace", tmp_path / "typo")
     assert listed.stderr == f"there is no workspace at {tmp_path / 'typo'} yet\n"
     assert "starter" in listed.stdout and "embedded" in listed.stdout
+    assert listed.stdout.startswith("no gallery but the embedded starter\n")
     assert not list(tmp_path.iterdir())
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from code_forensics.engine.judging.scores import SCORE
 from code_forensics.engine.report.difference import Cause, compare_runs
 from code_forensics.engine.report.tally import Tally
 from code_forensics.engine.results import FileResult, Status, Verdict
@@ -172,9 +173,73 @@ def test_large_classes_are_searched_in_cells_or_exactly_as_asked(
     exactly = {"real": "exact", "fake": "exact"}
     in_cells = searched("code-scan", photos, "-q")
     assert in_cells.keys() == exactly.keys() and "exact" not in in_cells.values()
-    assert searched("code-scan", photos, "-q", "--exact-search") == exactly
     assert searched("code-report", "rejudge", "latest") == in_cells
     assert searched("code-report", "rejudge", "latest", "--exact-search") == exactly
+    assert searched("code-scan", photos, "-q", "--exact-search") == exactly
+    assert searched("code-report", "rejudge", "latest") == exactly
+    assert searched("code-report", "rejudge", "latest", "--no-exact-search") == in_cells
+
+
+def judged_by(workspace: Path) -> dict[str, object]:
+    """What the latest scan was judged by."""
+    with Workspace(workspace) as opened:
+        record = opened.scans.info("latest").run
+    judging = record["judging"]
+    return {
+        "gallery": (record["gallery"]["name"], record["gallery"]["generation"]),
+        **{name: judging[name] for name in ("k", "target_fpr", "target_fnr", "prior")},
+    }
+
+
+def test_what_no_option_says_is_as_in_the_scan(space: tuple[Path, Path], tmp_path: Path) -> None:
+    photos, ws = space[0], tmp_path / "ws"
+    shutil.copytree(space[1], ws)
+    rates = ("--target-fpr", "0.2", "--target-fnr", "0.3", "--prior", "0.4")
+    run("code-scan", photos, "--gallery", "one", "-k", "3", *rates, "--workspace", ws, "-q")
+    scan = judged_by(ws)
+    run("code-index", "default", "two", "--workspace", ws)
+    said = run("code-report", "rejudge", "latest", "--workspace", ws).stderr
+    assert judged_by(ws) == scan
+    assert "was: gallery one, generation 1" in said
+    said = run("code-report", "rejudge", "latest", "--prior", "0.1", "--workspace", ws).stderr
+    assert judged_by(ws) == scan | {"prior": 0.1}
+    assert "but for: --prior 0.1 (was 0.4)" in said
+    added = ("code-index", "add", "one", "--fake", f"new={photos}", "--workspace", ws)
+    run(*added)
+    said = run("code-report", "rejudge", "latest", "-k", "1", "--workspace", ws).stderr
+    assert judged_by(ws) == scan | {"prior": 0.1, "gallery": ("one", 2), "k": 1}
+    line = next(line for line in said.splitlines() if "but for" in line)
+    assert "gallery one, generation 2" in line and "(was one, generation 1" in line
+    assert "-k 1 (was 3)" in line and "--prior" not in line
+
+
+def test_an_old_record_is_judged_by_the_defaults_where_it_says_nothing(
+    space: tuple[Path, Path], tmp_path: Path
+) -> None:
+    ws = tmp_path / "ws"
+    shutil.copytree(space[1], ws)
+    with Workspace(ws) as opened:
+        record = dict(opened.scans.info("1").run)
+        del record["judging"], record["views"]
+        record["gallery"] = {n: v for n, v in record["gallery"].items() if n != "search"}
+        opened._database.conn.execute("UPDATE scans SET run = ? WHERE id = 1", [json.dumps(record)])
+        opened._database.conn.commit()
+    said = run("code-report", "rejudge", "1", "--workspace", ws).stderr
+    assert f"score {SCORE} (was margin)" in said
+    usual = {"k": 1, "target_fpr": 0.01, "target_fnr": 0.01, "prior": 0.5}
+    assert judged_by(ws) == {"gallery": ("one", 1), **usual}
+
+
+def test_a_scan_whose_gallery_is_gone_asks_for_another(
+    space: tuple[Path, Path], tmp_path: Path
+) -> None:
+    ws = tmp_path / "ws"
+    shutil.copytree(space[1], ws)
+    run("code-index", "remove", "one", "--workspace", ws)
+    refused = run("code-report", "rejudge", "1", "--workspace", ws, code=2).stderr
+    assert "gallery 'one' of scan 1 is gone (there are: two)" in refused
+    assert "--gallery" in refused
+    run("code-report", "rejudge", "1", "--gallery", "two", "--workspace", ws)
 
 
 def test_an_interrupted_rejudging_does_not_claim_to_go_on(

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +127,25 @@ def test_a_file_that_was_given_is_no_list(space: Path, photos: Path, server: Ser
     (photos / "urls.txt").write_text(server.url("0.jpg"))
     (row,) = scan(space, photos / "urls.txt")
     assert row["reason"] == "not_an_image" and not server.asked
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the shell's pipes")
+def test_lists_come_through_pipes(space: Path, photos: Path) -> None:
+    """Names from find(1), one with a line feed, on stdin and by process substitution."""
+    odd = photos / "two\nlines.jpg"
+    odd.write_bytes((photos / "0.jpg").read_bytes())
+    program = Path(sys.executable).with_name("code-scan")
+    scan = f"{program} --workspace {space} -q --csv -"
+    for command, count in (
+        (f"ls {photos}/[01].jpg | {scan} --list -", 2),
+        (f"ls {photos}/[01].jpg | {scan} --list /dev/stdin", 2),
+        (f"{scan} --list <(find {photos} -name '[0t]*.jpg' -print0)", 2),
+    ):
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        rows = list(csv.DictReader(io.StringIO(done.stdout, newline="")))
+        assert len(rows) == count and {row["verdict"] != "" for row in rows} == {True}
+    odd.unlink()
 
 
 def test_a_list_that_is_none_is_said(space: Path, photos: Path) -> None:

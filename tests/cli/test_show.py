@@ -61,6 +61,29 @@ def test_a_file_is_found_by_path_by_its_end_and_by_digest(space: tuple[str, Path
     assert "rough2" not in run("code-report", "show", "1", "ough2.jpg", *space, code=2).stdout
 
 
+def test_a_file_is_found_by_any_path_that_leads_to_it(
+    tmp_path: Path, space: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("amb/a/x.jpg", "amb/b/x.jpg"):
+        draw_photo(tmp_path / name, 1)
+
+    def shows(scan: str, name: str | Path) -> str:
+        return run("code-report", "show", scan, name, *space).stdout.splitlines()[0]
+
+    monkeypatch.chdir(tmp_path)
+    relative, absolute = os.path.join("amb", "a", "x.jpg"), tmp_path / "amb" / "a" / "x.jpg"
+    run("code-scan", "amb", "-q", *space)
+    for name in ("./amb/a/x.jpg", "amb/b/../a/x.jpg", absolute):
+        assert shows("latest", name) == relative
+    monkeypatch.chdir(tmp_path / "amb" / "b")
+    for name in ("../a/x.jpg", absolute):
+        assert shows("latest", name) == relative
+    run("code-scan", tmp_path / "amb", "-q", *space)
+    assert shows("latest", "../a/x.jpg") == str(absolute)
+    assert shows("latest", "./x.jpg") == str(tmp_path / "amb" / "b" / "x.jpg")
+    run("code-report", "show", "latest", tmp_path / "x.jpg", *space, code=2)
+
+
 def test_a_file_that_is_no_image_points_to_archives(
     tmp_path: Path, space: tuple[str, Path]
 ) -> None:

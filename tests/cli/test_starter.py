@@ -119,6 +119,13 @@ def test_one_own_gallery_stays_the_only_one(photos: Path, tmp_path: Path) -> Non
     assert "embedded starter" not in scanned.said
     named = scan(photos, ws, "--gallery", "starter")
     assert named.galleries == {"starter"}
+    run("code-index", "default", "starter", *space)
+    said = scan(photos, ws).said
+    assert "as it is the workspace's default" in said and "no gallery of your own" not in said
+    run("code-index", "default", "mine", *space)
+    run("code-index", "remove", "mine", *space)
+    assert "as there is no gallery of your own" in scan(photos, ws).said
+    run("code-index", "build", "mine", "--real", photos, "--fake", f"g={photos}", *space)
     run("code-index", "build", "more", "--real", photos, "--fake", f"g={photos}", *space)
     refused = run("code-scan", photos, *space, code=2)
     assert "mine, more" in refused.stderr and "starter" not in refused.stderr

@@ -93,6 +93,42 @@ def test_the_most_suspicious_are_shown_with_their_attribution(
     assert all(known[path] == attribution for path, attribution in shown.items())
 
 
+@pytest.mark.parametrize(("columns", "shown"), [(60, "files  fake  case"), (80, "gallery")])
+def test_the_list_of_scans_takes_a_line_a_scan(
+    reported: Path, photos: Path, columns: int, shown: str
+) -> None:
+    subprocess.run(
+        [BIN / "code-scan", photos, "-q", "--case", "2026-17", "--workspace", reported / "ws"],
+        check=True,
+    )
+    done = subprocess.run(
+        [BIN / "code-report", "list", "--workspace", reported / "ws"],
+        capture_output=True, text=True, env={**os.environ, "COLUMNS": str(columns)},
+    )  # fmt: skip
+    title, head, *lines = done.stdout.splitlines()
+    assert shown in head
+    assert [int(line.split()[0]) for line in lines] == list(range(1, int(title.split()[0]) + 1))
+    assert max(len(line) for line in lines) <= columns
+    assert "2026-17" in lines[-1] and lines[-1].rstrip().endswith("more")
+    assert "T" not in lines[-1] and "+00:00" not in lines[-1]
+
+
+def test_the_reports_that_were_written_are_named(
+    reported: Path, photos: Path, tmp_path: Path
+) -> None:
+    space = ("--workspace", reported / "ws")
+    both = ("--csv", "r.csv", "--html", "r.html")
+
+    def said(*command: str | Path) -> str:
+        command = (BIN / command[0], *command[1:], *space)
+        return subprocess.run(command, stderr=-1, text=True, check=True, cwd=tmp_path).stderr
+
+    assert "\nwrote r.csv, r.html\n" in f"\n{said('code-scan', photos, *both)}"
+    assert said("code-scan", photos, *both, "-q") == ""
+    assert said("code-report", "export", "1", "--json", "r.json") == "wrote r.json\n"
+    assert said("code-report", "export", "1", "--csv", "-") == ""
+
+
 def test_quiet_says_nothing(reported: Path, photos: Path) -> None:
     done = subprocess.run(
         [BIN / "code-scan", photos, "--quiet", "--workspace", reported / "ws"],

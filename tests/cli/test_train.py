@@ -174,3 +174,26 @@ def test_ctrl_c_saves_and_exits_130_then_resumes(tree, tmp_path):
     resumed.send_signal(signal.SIGINT)
     resumed.communicate(timeout=60)
     assert resumed.returncode == 130
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_a_termination_of_every_process_saves_and_exits_130(tree, tmp_path):
+    """As ``timeout`` and cluster schedulers send it: to the workers too, and perhaps twice."""
+    run = tmp_path / "run"
+    arguments = [*COMMAND, str(tree), "--out", str(run), "--epochs", "1", "--steps", "3000",
+                 *QUICK, "--workers", "2"]  # fmt: skip
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+                               start_new_session=True)  # fmt: skip
+    with process:
+        until = time.monotonic() + 60
+        while not (run / "metrics.jsonl").is_file() and time.monotonic() < until:
+            time.sleep(0.05)
+        for _ in range(2):
+            os.killpg(process.pid, signal.SIGTERM)
+            time.sleep(0.01)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "go on with --resume" in errors
+    assert (run / "checkpoint.pt").is_file()
+    with pytest.raises(ProcessLookupError):  # no worker is left
+        os.killpg(process.pid, 0)

@@ -1,6 +1,8 @@
 """Files at addresses: read through fsspec from servers on this machine, good ones and bad ones."""
 
 import hashlib
+import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from code_forensics.engine.files.addresses import (
 )
 from code_forensics.engine.files.discover import WalkOptions, walk
 from code_forensics.engine.files.found import FoundFile
-from code_forensics.engine.files.lists import read_list
+from code_forensics.engine.files.lists import FileList, read_list
 from code_forensics.engine.files.read import read_file
 from code_forensics.engine.files.shard import Shard, place_in_walk
 
@@ -169,13 +171,49 @@ def test_lists_of_text_and_parquet(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"\x89PNG\0\0", "is no list"), (b"PAR1 and no more", "damaged Parquet"), (b"", "empty")],
+    [
+        (b"\x89PNG\0\0", "is no list"),
+        (b"a\n" * 40_000 + b"\0b", "is no list"),
+        (b"PAR1 and no more", "damaged Parquet"),
+        (b"", "empty"),
+    ],
 )
 def test_what_is_no_list(data: bytes, words: str, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(InputError, match=words):
         read_list(str(tmp_path / "x"))
+
+
+def test_names_separated_by_nul_are_taken_as_they_are(tmp_path: Path) -> None:
+    names = ["a.jpg", "two\nlines\r.jpg", "caf\udce9.jpg"]
+    data = "".join(f"{name}\0" for name in names).encode("utf-8", "surrogateescape")
+    for written in (data, data[:-1]):
+        (tmp_path / "list").write_bytes(written)
+        assert read_list(str(tmp_path / "list")).entries == tuple(names)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
+def test_a_pipe_that_is_named_is_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def read(data: bytes) -> FileList:
+        writer = threading.Thread(target=pipe.write_bytes, args=[data])
+        writer.start()
+        try:
+            return read_list(str(pipe))
+        finally:
+            writer.join()
+
+    data = b"a.jpg\nb.jpg\n" * 20_000  # more than a pipe holds
+    assert read(data).entries == ("a.jpg", "b.jpg") * 20_000
+    assert read(data).sha256 == hashlib.sha256(data).hexdigest()
+    with pytest.raises(InputError, match="empty"):
+        read(b"")
+    monkeypatch.setattr("code_forensics.engine.files.lists.LIST_BYTES", 5)
+    with pytest.raises(InputError, match="limit is 5 bytes"):
+        read(b"a.jpg\n")
 
 
 def test_parquet_needs_a_column_of_text(tmp_path: Path) -> None:

@@ -139,7 +139,10 @@ def test_the_command_finds_scanned_images_and_references(
     assert found["nearest"][0]["scans"] == [1]
     assert found["nearest"][1]["distance"] > 1e-7
     run("code-index", "search", query, "--in", "mine", "-k", "3", "--json", target, *where)
-    (found,) = json.loads(target.read_text())["images"]
+    first = target.read_text()
+    run("code-index", "search", query, "--gallery", "mine", "-k", "3", "--json", target, *where)
+    assert target.read_text() == first
+    (found,) = json.loads(first)["images"]
     distances = [near["distance"] for near in found["nearest"]]
     assert distances == sorted(distances) and len(distances) == 3
     assert found["nearest"][0]["label"] == "real"

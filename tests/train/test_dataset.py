@@ -1,7 +1,10 @@
 import functools
 import http.server
 import io
+import os
 import pickle
+import subprocess
+import sys
 import tarfile
 import threading
 from dataclasses import replace
@@ -217,3 +220,33 @@ def test_worker_processes_that_are_spawned_see_the_same(tree, small):
     dataset = PairViews(catalogue, PairSampler(catalogue, np.arange(32), seed=0), small)
     copy = pickle.loads(pickle.dumps(dataset))
     assert np.array_equal(dataset[5].views.numpy(), copy[5].views.numpy())
+
+
+STUCK = """
+import sys
+from code_forensics.train.config import from_toml
+from code_forensics.train.distributed import Processes
+from code_forensics.train.loader import batches
+import torch
+
+class Stuck:
+    def __getitem__(self, number):
+        print("stuck", flush=True)
+        while True:
+            pass
+
+config = from_toml("[runtime]\\nworkers = 1", "test")
+coming = batches(Stuck(), config, 0, 9, Processes(0, 1, torch.device("cpu")))
+sys.stdin.readline()
+sys.exit(3)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="workers are terminated by a signal")
+def test_a_worker_that_is_stuck_does_not_keep_the_process():
+    """A worker leaves SIGTERM to the main process: that ends it by what cannot be left."""
+    process = subprocess.Popen([sys.executable, "-c", STUCK], stdin=-1, stdout=-1, text=True)
+    with process:
+        assert process.stdout.readline() == "stuck\n"
+        assert process.communicate("now\n", timeout=60) == ("", None)
+    assert process.returncode == 3

@@ -19,7 +19,7 @@ from code_forensics.train.errors import TrainingError
 from code_forensics.train.loop import Outcome, train
 from code_forensics.train.prepare import prepare
 
-from tests.train.runs import in_memory, metrics, same, schedule, weights
+from tests.train.runs import in_memory, metrics, same, schedule, stop_after, weights
 
 # torch's TensorBoard writer and matplotlib bring remarks of their own packages
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -240,6 +240,24 @@ def test_the_run_folder_tells_what_was_run(tree, small, tiny_encoder, tmp_path):
     assert any("held-out sources" in line for line in said)
     pytest.importorskip("matplotlib")
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_follows_is_said_and_the_first_step_always(tree, small, tiny_encoder, tmp_path):
+    config = schedule(small, epochs=1, steps=5, accumulate=2)
+    config = replace(config, runtime=replace(config.runtime, log_every=4))
+    said = []
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1)
+        train(str(tree), tmp_path / "run", config, encoder=tiny_encoder(), say=said.append)
+    assert said[-2].startswith("1 epochs of 5 steps, 32 views a step; ")  # 2 x 2 pairs
+    assert said[-1].startswith("epoch 0 step 1: ")
+    said.clear()
+    train(str(tree), tmp_path / "run", config, resume=True, encoder=tiny_encoder(), say=said.append)
+    assert any("32 views a step, from step 3;" in line for line in said)
+    assert [line.split(":")[0] for line in said if line.startswith("epoch 0 step")] == [
+        "epoch 0 step 3", "epoch 0 step 4", "epoch 0 step 5",
+    ]  # fmt: skip
+    assert [step for step, _ in metrics(tmp_path / "run")] == [1, 4, 5]
 
 
 def test_tensorboard_gets_the_same_figures(tree, small, tiny_encoder, tmp_path):
