@@ -12,6 +12,7 @@ from .clock import now
 from .content_keys import split_key
 from .database import writing
 from .errors import GalleryError
+from .gallery_keys import new_key
 from .gallery_records import (
     LABELS,
     GalleryInfo,
@@ -141,11 +142,12 @@ class Galleries:
             (encoder,) = connection.execute(
                 "SELECT id FROM encoders WHERE sha256 = ?", (encoder_sha256,)
             ).fetchone()
-            key = connection.execute(
-                "INSERT INTO galleries (name, encoder_id, preprocessing, generation, created)"
-                " VALUES (?, ?, ?, 0, ?) RETURNING id",
-                (name, encoder, preprocessing, now()),
-            ).fetchone()[0]
+            key = new_key(connection)
+            connection.execute(
+                "INSERT INTO galleries (id, name, encoder_id, preprocessing, generation, created)"
+                " VALUES (?, ?, ?, ?, 0, ?)",
+                (key, name, encoder, preprocessing, now()),
+            )
             self._insert(key, 1, references)
             self._seal(key, 1, action)
         return self.info(name)
@@ -186,8 +188,10 @@ class Galleries:
             How many were withdrawn.
 
         Raises:
-            GalleryError: None match, or a class would be left empty.
+            GalleryError: None match, a digest is empty, or a class would be left empty.
         """
+        if not all(sha256s):  # as of a variable that is not set: every digest begins so
+            raise GalleryError("the SHA-256 is empty", "name the file's, or its first digits")
         clauses = ["source = ?"] * len(sources) + ["generator = ?"] * len(generators)
         clauses += ["substr(sha256, 1, ?) = ?"] * len(sha256s)
         values: list[str | int] = [*sources, *generators]
@@ -317,7 +321,8 @@ class Galleries:
     def keep_assessment(self, info: GalleryInfo, k: int, document: bytes) -> None:
         """Keep what was fitted on a gallery; what was fitted on earlier generations goes.
 
-        A workspace that cannot be written to is no error: it is fitted again next time.
+        A workspace that cannot be written to is no error: it is fitted again next time. Nor is a
+        gallery that was purged meanwhile.
         """
         try:
             with writing(self._database) as connection:
@@ -326,8 +331,10 @@ class Galleries:
                     (info.key, info.generation),
                 )
                 connection.execute(
-                    "INSERT OR REPLACE INTO assessments VALUES (?, ?, ?, ?)",
-                    (info.key, info.generation, k, document),
+                    "INSERT OR REPLACE INTO assessments SELECT gallery_id, generation, ?, ?"
+                    " FROM gallery_generations"
+                    " WHERE gallery_id = ? AND generation = ? AND sha256 = ?",
+                    (k, document, info.key, info.generation, info.sha256),
                 )
         except sqlite3.OperationalError as error:
             _LOG.warning("cannot keep the calibration of %s (%s)", info.name, error)

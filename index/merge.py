@@ -17,7 +17,7 @@ from .galleries import Galleries
 from .gallery_records import GalleryInfo
 from .paths import load_path
 from .scans import ScanInfo, Scans
-from .shard_scans import ShardScan, other_workspace
+from .shard_scans import ShardScan, asked_paths, other_workspace
 from .sqlite import Database
 
 _CHUNK = 1000
@@ -180,6 +180,7 @@ class Merger:
             **{name: value for name, value in infos[0].run.items() if name != "purged"},
             "arguments": {
                 **infos[0].run["arguments"],
+                "paths": asked_paths(plan.shards),
                 "shard": None,
                 "directory": _directory(infos),
             },

@@ -87,7 +87,9 @@ class Scans:
         elif which.isdecimal() and len(which) < 8:
             rows = self._select("WHERE id = ?", int(which))
         else:
-            rows = self._select("WHERE substr(uuid, 1, ?) = ?", len(which), which)
+            rows = self._select(
+                "WHERE substr(uuid, 1, ?) = ? AND ? <> ''", len(which), which, which
+            )
         if len(rows) != 1:
             problem = "there is no scan" if not rows else "several scans begin with"
             raise WorkspaceError(f"{problem} {which!r}", "see them with: code-report list")

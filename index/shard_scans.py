@@ -12,6 +12,7 @@ from .leases import Leases
 from .scans import ScanInfo, Scans
 from .sqlite import Database
 from .upkeep.backup import DATABASE_NAME
+from .upkeep.purge_scan import PURGED
 
 _SAME = ("version", "preprocessing", "views", "k", "judging", "decoders", "packages")
 """Parts of the run record that rows depend on, whatever machine makes them."""
@@ -75,6 +76,14 @@ def find_shard(folder: Path) -> ShardScan:
     return ShardScan(folder, int(number), int(count), info)
 
 
+def asked_paths(shards: Sequence[ShardScan]) -> list[str]:
+    """What all shards were asked for; a path that was purged from some, as the others name it."""
+    every = [shard.info.run["arguments"]["paths"] for shard in shards]
+    return [
+        next((path for path in same if path != PURGED), PURGED) for same in zip(*every, strict=True)
+    ]
+
+
 def check_shards(shards: Sequence[ShardScan]) -> None:
     """Refuse shards that are not the parts of one scan, each once.
 
@@ -121,8 +130,16 @@ def _differences(one: Any, other: Any) -> list[str]:
     ):
         if one[part].get(name) != other[part].get(name):
             found.append(f"{part} {name}")
-    mine, theirs = ({**run["arguments"], "shard": None, "directory": None} for run in (one, other))
+    mine, theirs = _asked(one, other), _asked(other, one)
     if mine != theirs:
         names = sorted(n for n in {*mine, *theirs} if mine.get(n) != theirs.get(n))
         found.append(f"their arguments ({', '.join(names)})")
     return found
+
+
+def _asked(one: Any, other: Any) -> dict[str, Any]:
+    """The arguments of one run record that the other has to share, however much was purged."""
+    mine, theirs = one["arguments"]["paths"], other["arguments"]["paths"]
+    if len(mine) == len(theirs):
+        mine = [b if a == PURGED else a for a, b in zip(mine, theirs, strict=True)]
+    return {**one["arguments"], "paths": mine, "shard": None, "directory": None}

@@ -35,6 +35,8 @@ def _phrase(one: Mapping[str, Any], whose: str) -> str:
         what = f"the references behind the rows{whose} were purged with their gallery"
     elif rows:
         what = f"{rows} row{whose} was purged" if rows == 1 else f"{rows} rows{whose} were purged"
+    elif one.get("paths"):
+        what = f"the name of a path{whose} that was asked for was purged"
     else:
         what = f"what rows{whose} named as their first copy was purged"
     said = f"{what} on {str(one['at'])[:10]}"

@@ -278,7 +278,9 @@ class Job:
         steps.unlink(missing_ok=True)
         environment = {
             "PATH": f"{self.programs}:{os.environ['PATH']}",
-            **{"SLURM_ARRAY_TASK_ID": "1", "STEPS": str(steps), "KILLED_AT": str(killed_at)},
+            "SLURM_ARRAY_TASK_ID": "1",
+            "STEPS": str(steps),
+            "KILLED_AT": str(killed_at),
             **more,
         }
         return subprocess.run(["sh", "-c", self.script], env=environment, check=False).returncode
