@@ -60,7 +60,7 @@ def rejudge(
             )
         options = judging.judge_options(k, target_fpr, target_fnr, prior)
         judge = judge_of_gallery(space, info, options, head_of_gallery(space, info, classifier))
-        opened = space.galleries.open(info.name, exact_search)
+        opened = space.galleries.open(info, exact_search)
         identity = identity_of(opened)
         bands = bands_for_rejudging(space, info, space.scans.precisions(earlier), judge.k)
         record = rejudge_record(earlier.run, earlier.key, earlier.uuid, identity, judge, bands)

@@ -51,7 +51,7 @@ def expected(space: Workspace, label: str, queries: np.ndarray, k: int) -> list[
 
 
 def found(space: Workspace, label: str, queries: np.ndarray, k: int) -> list[list[str]]:
-    gallery = space.galleries.open("g")
+    gallery = space.galleries.open(space.galleries.info("g"))
     keys, cosines = gallery.search(label, queries.astype(np.float32), k)
     assert (np.diff(cosines, axis=1) <= 0).all()
     described = gallery.describe(keys.ravel().tolist())
@@ -72,14 +72,16 @@ def test_search_equals_brute_force(space: Workspace) -> None:
 
 def test_a_row_depends_on_its_own_query_alone(space: Workspace) -> None:
     queries = np.random.default_rng(3).normal(size=(50, DIMENSION)).astype(np.float32)
-    gallery = space.galleries.open("g")
+    gallery = space.galleries.open(space.galleries.info("g"))
     together = gallery.search("real", queries, 2)[1]
     alone = np.concatenate([gallery.search("real", q[None], 2)[1] for q in queries])
     assert np.array_equal(together, alone)
 
 
 def test_a_class_with_fewer_references_than_k(space: Workspace) -> None:
-    keys, cosines = space.galleries.open("g").search("fake", np.ones((1, 16), np.float32), 45)
+    keys, cosines = space.galleries.open(space.galleries.info("g")).search(
+        "fake", np.ones((1, 16), np.float32), 45
+    )
     assert (keys[0, :40] >= 0).all() and (keys[0, 40:] == -1).all()
     assert np.isneginf(cosines[0, 40:]).all()
 
@@ -87,7 +89,7 @@ def test_a_class_with_fewer_references_than_k(space: Workspace) -> None:
 def test_adding_and_withdrawing_change_the_generation_and_the_answers(space: Workspace) -> None:
     assert agree(space)
     before = space.galleries.info("g")
-    space.galleries.add("g", references(10, seed=5), "add")
+    space.galleries.add(space.galleries.info("g"), references(10, seed=5), "add")
     after = space.galleries.info("g")
     assert (after.generation, after.reals) == (before.generation + 1, 50)
     assert after.sha256 != before.sha256
@@ -100,24 +102,31 @@ def test_adding_and_withdrawing_change_the_generation_and_the_answers(space: Wor
 
 def test_an_add_that_was_killed_after_its_commit_can_be_run_again(space: Workspace) -> None:
     new = [replace(r, sha256=f"{n:064}") for n, r in enumerate(references(3, seed=2))]
-    first = space.galleries.add("g", new, "add")
-    again = space.galleries.add("g", new, "add")
+    first = space.galleries.add(space.galleries.info("g"), new, "add")
+    again = space.galleries.add(space.galleries.info("g"), new, "add")
     assert (again.generation, again.sha256, again.reals) == (2, first.sha256, 43)
-    more = space.galleries.add("g", [*new, replace(new[0], sha256="f" * 64)], "add")
+    more = space.galleries.add(
+        space.galleries.info("g"), [*new, replace(new[0], sha256="f" * 64)], "add"
+    )
     assert (more.generation, more.reals) == (3, 44)
     space.galleries.withdraw("g", "remove", sha256s=["f" * 64])
-    assert space.galleries.add("g", [replace(new[0], sha256="f" * 64)], "add").reals == 44
+    assert (
+        space.galleries.add(
+            space.galleries.info("g"), [replace(new[0], sha256="f" * 64)], "add"
+        ).reals
+        == 44
+    )
 
 
 def test_the_same_bytes_are_added_once_a_class(space: Workspace) -> None:
     real, fake = (replace(r, sha256="a" * 64) for r in references(1, seed=2))
-    space.galleries.add("g", [real], "add")
+    space.galleries.add(space.galleries.info("g"), [real], "add")
     other = replace(real, source="elsewhere", generator="other")
-    after = space.galleries.add("g", [other, fake], "add")
+    after = space.galleries.add(space.galleries.info("g"), [other, fake], "add")
     assert (after.generation, after.reals, after.fakes) == (3, 41, 41)
     assert space.galleries.held(after) == {("a" * 64, "real"), ("a" * 64, "fake")}
     plain = replace(real, sha256=None)  # of imported vectors nothing is known
-    assert space.galleries.add("g", [plain, plain], "add").reals == 43
+    assert space.galleries.add(space.galleries.info("g"), [plain, plain], "add").reals == 43
 
 
 def test_an_add_that_fails_changes_nothing(space: Workspace) -> None:
@@ -127,7 +136,7 @@ def test_an_add_that_fails_changes_nothing(space: Workspace) -> None:
 
     before = space.galleries.info("g")
     with pytest.raises(RuntimeError, match="pulled the plug"):
-        space.galleries.add("g", fails(), "add")
+        space.galleries.add(space.galleries.info("g"), fails(), "add")
     assert space.galleries.info("g") == before
     assert agree(space)
 

@@ -137,11 +137,13 @@ def test_a_scan_of_the_current_folder(space: Workspace) -> None:
 
 
 def test_a_gallery_goes_with_its_withdrawn_references(space: Workspace) -> None:
-    space.galleries.add("g", references(3, seed=5000, source="secret-source"), "add")
+    space.galleries.add(
+        space.galleries.info("g"), references(3, seed=5000, source="secret-source"), "add"
+    )
     space.galleries.withdraw("g", "remove", sources=["secret-source"])
     space.galleries.create("other", ENCODER, STEPS, references(4, seed=7), "build")
     space.set_default_gallery("g")
-    space.galleries.open("g")
+    space.galleries.open(space.galleries.info("g"))
     vector = references(3, seed=5000)[0].vector.tobytes()
     assert traces(space, vector)
     done = purge(space, galleries=("g",))
@@ -167,7 +169,9 @@ def test_embeddings_of_references_stay_with_their_gallery(space: Workspace) -> N
         store = builder.contents(ENCODER, STEPS)
         store.remember([(file_of("ref.png"), content_of(40))])
     (new,) = references(1, seed=3)[:1]
-    space.galleries.add("g", [replace(new, sha256=sha256_of(40), path="/ref.png")], "add")
+    space.galleries.add(
+        space.galleries.info("g"), [replace(new, sha256=sha256_of(40), path="/ref.png")], "add"
+    )
     assert purge(space, scans=("1", "2")).contents == 15
     assert count(space, "contents") == count(space, "files") == 1
     assert purge(space, galleries=("g",)).contents == 1
