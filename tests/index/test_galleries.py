@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from code_forensics.index.errors import GalleryError, UnusableWorkspaceError
 from code_forensics.index.gallery_records import NewReference
+from code_forensics.index.upkeep.purge_plan import PurgeRequest
 from code_forensics.index.workspace import Workspace
 
 DIMENSION = 16
@@ -127,6 +128,80 @@ def test_the_same_bytes_are_added_once_a_class(space: Workspace) -> None:
     assert space.galleries.held(after) == {("a" * 64, "real"), ("a" * 64, "fake")}
     plain = replace(real, sha256=None)  # of imported vectors nothing is known
     assert space.galleries.add(space.galleries.info("g"), [plain, plain], "add").reals == 43
+
+
+def replaced(space: Workspace, purged: bool) -> None:
+    """Remove gallery g, and make another one of that name."""
+    space.galleries.remove("g")
+    if purged:
+        purger = space.purger(lambda rows: {})
+        purger.carry_out(purger.plan(PurgeRequest(galleries=("g",))))
+    space.galleries.create("g", "e" * 64, "p/1", references(20, seed=8), "build")
+
+
+@pytest.mark.parametrize("purged", [False, True])
+def test_nothing_is_added_to_another_gallery_of_the_same_name(
+    space: Workspace, purged: bool
+) -> None:
+    before = space.galleries.info("g")
+    replaced(space, purged)
+    with pytest.raises(GalleryError, match="made anew meanwhile"):
+        space.galleries.add(before, references(1, seed=2), "add")
+    assert space.galleries.info("g").reals == 20
+
+
+def test_vectors_of_another_length_are_refused(space: Workspace) -> None:
+    strange = NewReference("real", "", "s", np.ones(DIMENSION + 1, np.float32))
+    with pytest.raises(GalleryError, match="none of the gallery's encoder"):
+        space.galleries.add(space.galleries.info("g"), [strange], "add")
+    with pytest.raises(GalleryError, match="none of the gallery's encoder"):
+        space.galleries.create("h", "e" * 64, "p/1", [strange, *references(2)], "build")
+    assert space.galleries.info("g").generation == 1 and space.galleries.names() == ["g"]
+
+
+def test_what_was_fitted_on_a_purged_gallery_is_not_kept_for_the_next(space: Workspace) -> None:
+    before = space.galleries.info("g")
+    replaced(space, purged=True)
+    after = space.galleries.info("g")
+    assert after.key != before.key
+    space.galleries.keep_assessment(before, 1, b"of the purged one")
+    space.bands.keep(before, 1, "bfloat16", {"width": 1})
+    assert space.galleries.assessment(after, 1) is space.bands.get(after, 1, "bfloat16") is None
+    space.galleries.keep_assessment(after, 1, b"its own")
+    space.bands.keep(after, 1, "bfloat16", {"width": 2})
+    assert space.galleries.assessment(after, 1) == b"its own"
+    assert space.bands.get(after, 1, "bfloat16") == {"width": 2}
+
+
+@pytest.mark.parametrize("change", ["add", "withdraw", "remove"])
+def test_an_earlier_state_is_opened_as_it_was_and_leaves_the_files(
+    space: Workspace, change: str
+) -> None:
+    before = space.galleries.info("g")
+    queries = np.random.default_rng(9).normal(size=(30, DIMENSION))
+    wanted = {label: expected(space, label, queries, 3) for label in ("real", "fake")}
+    if change == "add":
+        space.galleries.add(before, references(10, seed=5), "add")
+    elif change == "withdraw":
+        space.galleries.withdraw("g", "remove", sources=["source1"])
+    else:
+        space.galleries.remove("g")
+    if change != "remove":
+        space.galleries.open(space.galleries.info("g"))
+    files = {p: p.read_bytes() for p in (space.folder / "faiss").glob("*")}
+    opened = space.galleries.open(before)
+    assert opened.info == before
+    for label, ids in wanted.items():
+        keys, _ = opened.search(label, queries.astype(np.float32), 3)
+        described = opened.describe(keys.ravel().tolist())
+        assert [[described[key].id for key in row] for row in keys.tolist()] == ids
+    assert {p: p.read_bytes() for p in (space.folder / "faiss").glob("*")} == files
+
+
+def test_an_empty_digest_names_no_reference(space: Workspace) -> None:
+    with pytest.raises(GalleryError, match="the SHA-256 is empty"):
+        space.galleries.withdraw("g", "remove", sha256s=[""])
+    assert space.galleries.info("g").generation == 1
 
 
 def test_an_add_that_fails_changes_nothing(space: Workspace) -> None:

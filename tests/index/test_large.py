@@ -236,6 +236,24 @@ def test_changes_are_searched_exactly_until_there_are_many(
     assert agreement(space, gallery) >= 0.97
 
 
+def test_an_opening_that_is_late_leaves_the_files_of_a_newer_state(
+    space: Workspace, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = space.galleries.info("g")
+    nearest = space.galleries.open(before, exact=True).search("real", queries(), 1)
+    space.galleries.add(before, clustered(30, 1), "add")
+    space.galleries.open(space.galleries.info("g"))
+    files = {p: p.read_bytes() for p in (space.folder / "faiss").glob("*")}
+    # It changed, and was opened elsewhere, right after it was asked for.
+    monkeypatch.setattr(type(space.galleries), "_is_current", lambda *_: True)
+    late = space.galleries.open(before)
+    assert late.searching == {}
+    assert [part.tolist() for part in late.search("real", queries(), 1)] == [
+        part.tolist() for part in nearest
+    ]
+    assert {p: p.read_bytes() for p in (space.folder / "faiss").glob("*")} == files
+
+
 def test_what_was_removed_from_cells_is_not_found(space: Workspace, kind: Kind) -> None:
     space.galleries.add(space.galleries.info("g"), clustered(40, 1), "add")
     space.galleries.open(space.galleries.info("g"))
