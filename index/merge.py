@@ -23,6 +23,9 @@ from .sqlite import Database
 _CHUNK = 1000
 """Contents or rows taken at a time."""
 
+_OWN = ("purged", "rejudged")
+"""Parts of a shard's run record that speak of its own workspace."""
+
 _TEMPORARY = """
 CREATE TEMP TABLE staged (
     key BLOB NOT NULL,              -- sorts as the walk of the whole
@@ -177,7 +180,7 @@ class Merger:
     def _begin(self, plan: MergePlan, gallery: GalleryInfo) -> ScanInfo:
         infos = [shard.info for shard in plan.shards]
         run = {
-            **{name: value for name, value in infos[0].run.items() if name != "purged"},
+            **{name: value for name, value in infos[0].run.items() if name not in _OWN},
             "arguments": {
                 **infos[0].run["arguments"],
                 "paths": asked_paths(plan.shards),
@@ -195,6 +198,7 @@ class Merger:
                         "device": shard.info.run["encoder"].get("device"),
                         "host": shard.info.run.get("host"),
                         "purged": shard.info.run.get("purged", []),
+                        **_rejudged(shard.info.run),
                     }
                     for shard in plan.shards
                 ],
@@ -310,6 +314,11 @@ class Merger:
             "UPDATE scans SET summary = ? WHERE id = ?", (json.dumps(summary), info.key)
         )
         return self._scans.info(str(info.key))
+
+
+def _rejudged(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a shard that was judged again, what its workspace says of that."""
+    return {"rejudged": run["rejudged"]} if "rejudged" in run else {}
 
 
 def _directory(infos: Sequence[ScanInfo]) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .database import connect, explained
+from .database import connect, explained, is_sealed
 from .errors import WorkspaceError
 from .leases import Leases
 from .scans import ScanInfo, Scans
@@ -39,6 +39,8 @@ class ShardScan:
 def other_workspace(folder: Path) -> Iterator[Database]:
     """Open the database of another workspace; nothing is written to it but migrations.
 
+    One on read-only media is read as it is.
+
     Raises:
         WorkspaceError: There is none, or it cannot be read.
     """
@@ -47,7 +49,7 @@ def other_workspace(folder: Path) -> Iterator[Database]:
         raise WorkspaceError(
             f"there is no workspace at {folder}", "name the folders that code-scan --shard filled"
         )
-    with closing(connect(path)) as database, explained(path):
+    with closing(connect(path, is_sealed(folder))) as database, explained(path):
         yield database
 
 
@@ -58,7 +60,7 @@ def find_shard(folder: Path) -> ShardScan:
         WorkspaceError: It has none, or that is not finished.
     """
     with other_workspace(folder) as database:
-        scans = Scans(database, Leases(folder / "leases"))
+        scans = Scans(database, Leases(folder / "leases", is_sealed(folder)))
         sharded = [info for info in scans.all() if info.run["arguments"].get("shard")]
         if not sharded:
             raise WorkspaceError(

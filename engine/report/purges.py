@@ -27,6 +27,8 @@ def _phrases(run: Mapping[str, Any]) -> Iterator[str]:
     for shard in (run.get("merged") or {}).get("shards", ()):
         for one in shard.get("purged", ()):
             yield _phrase(one, f" of shard {shard['shard']}")
+        for one in (shard.get("rejudged") or {}).get("purged", ()):
+            yield _phrase(one, f" of the scan that was judged again for shard {shard['shard']}")
 
 
 def _phrase(one: Mapping[str, Any], whose: str) -> str:

@@ -130,6 +130,42 @@ def test_merging_again_changes_nothing(shards: list[Path], target: Path) -> None
     assert export(target, "csv") == before
 
 
+def test_a_shard_that_was_judged_again_says_so_of_itself(
+    shards: list[Path], target: Path, tmp_path: Path
+) -> None:
+    again = Path(shutil.copytree(shards[0], tmp_path / "again"))
+    run("code-report", "rejudge", "1", "--workspace", again)
+    run("code-index", "merge", again, *shards[1:], "--workspace", target)
+    with Workspace(target) as space:
+        record = space.scans.info("1").run
+    assert "rejudged" not in record
+    said = [part.get("rejudged", {}).get("scan") for part in record["merged"]["shards"]]
+    assert said == [1, None, None, None]
+
+
+def test_shards_of_which_a_path_was_purged_are_merged(
+    base: Path, target: Path, tmp_path: Path
+) -> None:
+    for number in range(4):
+        draw_photo(tmp_path / "in" / f"{number}.png", number)
+    draw_photo(tmp_path / "seized.png", 9)
+    spaces = [tmp_path / f"{number}" for number in (1, 2)]
+    for number, space in enumerate(spaces, 1):
+        shutil.copytree(base, space)
+        asked = (tmp_path / "seized.png", tmp_path / "in", "--shard", f"{number}/2")
+        run("code-scan", *asked, "-q", "--workspace", space)
+    for merged, purged in (("one", spaces[:1]), ("both", spaces[1:])):
+        for space in purged:
+            named = ("--path", tmp_path / "seized.png", "--yes")
+            run("code-index", "purge", *named, "--workspace", space)
+        into = Path(shutil.copytree(target, tmp_path / merged))
+        run("code-index", "merge", *spaces, "--workspace", into)
+        with Workspace(into) as there:
+            paths = there.scans.info("1").run["arguments"]["paths"]
+        seized = "(purged)" if merged == "both" else str(tmp_path / "seized.png")
+        assert paths == [seized, str(tmp_path / "in")]
+
+
 @pytest.mark.parametrize("moment", ["_bring_contents", "_stage", "_copy", "_finish"])
 def test_an_interrupted_merge_leaves_no_scan_and_goes_on(
     shards: list[Path], target: Path, moment: str, monkeypatch: pytest.MonkeyPatch
