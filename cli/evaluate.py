@@ -212,7 +212,7 @@ def _scan(
         "directory": directory(),
         "layout": str(labelled.layout),
     }
-    opened = space.galleries.open(info.name)
+    opened = space.galleries.open(info)
     plan = pipeline.decode.views
     record = run_record(arguments, identity_of(opened), embedder, PREPROCESSING, judge, plan)
     recorder = space.recorder(info, record, None, plan.id)

@@ -127,7 +127,7 @@ def add(
         files = building.Files(include, exclude, follow_symlinks, bounds, workers, quiet)
         usable = building.embed(space, folders, embedder, files, held=space.galleries.held(info))
         before = info.reals + info.fakes
-        info = space.galleries.add(name, building.references(space, embedder, usable), "add")
+        info = space.galleries.add(info, building.references(space, embedder, usable), "add")
         assessment_of_gallery(space, info)
     building.say_copies(usable, info.reals + info.fakes - before)
     _say_what_is_there("now holds", info.name, info.reals, info.fakes)

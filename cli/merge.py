@@ -36,7 +36,7 @@ def merge(
     from ..index.errors import WorkspaceError
     from ..index.merge import MergePlan, Stopped
     from ..index.paths import workspace_folder
-    from ..index.shard_scans import check_shards, find_shard
+    from ..index.shard_scans import asked_paths, check_shards, find_shard
     from ..index.workspace import Workspace, default_folder
     from .console import say
 
@@ -54,8 +54,8 @@ def merge(
         if there is not None:
             say(f"these shards were merged before: scan {there.key}")
             return
-        arguments = shards[0].info.run["arguments"]
-        key = place_in_walk(arguments["paths"], arguments["recurse"])
+        recurse = shards[0].info.run["arguments"]["recurse"]
+        key = place_in_walk(asked_paths(shards), recurse)
         with interruptible() as stopped:
             try:
                 info = merger.merge(MergePlan(shards, key, summarise, stopped))

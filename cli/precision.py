@@ -69,7 +69,7 @@ def band_of_gallery(
     if kept is not None:
         return PrecisionBand.of(kept)
     say(f"measuring how far {reduced.precision} moves the scores of {gallery.name} (once)")
-    band = cosine_band(reduced, exact, workspace.galleries.open(gallery.name), k)
+    band = cosine_band(reduced, exact, workspace.galleries.open(gallery), k)
     workspace.bands.keep(gallery, k, key, band.as_dict())
     return band
 

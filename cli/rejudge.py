@@ -72,7 +72,7 @@ def rejudge(
         options = _options(space, earlier, info, (k, target_fpr, target_fnr, prior))
         judge = judge_of_gallery(space, info, options, _head(space, earlier, info, classifier))
         exact = _was_exact(earlier.run) if exact_search is None else exact_search
-        opened = space.galleries.open(info.name, exact)
+        opened = space.galleries.open(info, exact)
         identity = identity_of(opened)
         bands = bands_for_rejudging(space, info, space.scans.precisions(earlier), judge.k)
         record = rejudge_record(earlier.run, earlier.key, earlier.uuid, identity, judge, bands)

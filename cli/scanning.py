@@ -185,7 +185,7 @@ class ScanSession:
         embedder, safeguard = if_it_pays(embedder, safeguard, judge)
         plan = ViewPlan(request.crops or Crops(space.crops_of_gallery(info.name)), request.probe)
         on_gpu = embedder.device.type == "cuda"
-        opened = space.galleries.open(info.name, request.exact_search, on_gpu)
+        opened = space.galleries.open(info, request.exact_search, on_gpu)
         identity = identity_of(opened)
         bands = [safeguard.audit.band] if safeguard else []
         run = run_record(request.arguments(), identity, embedder, PREPROCESSING, judge, plan, bands)

@@ -150,7 +150,7 @@ def _in_gallery(
 ) -> list[list[Near]]:
     from ..engine.results import Label
 
-    gallery = space.galleries.open(info.name)
+    gallery = space.galleries.open(info)
     near: list[list[Near]] = [[] for _ in vectors]
     for label in Label:
         keys, cosines = gallery.search(label.value, vectors, k)

@@ -60,7 +60,9 @@ def purge(
     ] = None,
     path: Annotated[
         list[str] | None,
-        typer.Option(metavar="PREFIX", help="A file or folder as scanned, and all below it."),
+        typer.Option(
+            metavar="PREFIX", help="A file, folder or address as scanned, and all below it."
+        ),
     ] = None,
     gallery: Annotated[
         list[str] | None,
@@ -74,7 +76,9 @@ def purge(
     What was known only through them goes too: paths, hashes, embeddings. Deleted rows are
     overwritten and the database is compacted. Backups and reports that were made before are not
     touched, and a scan that runs keeps its rows. A scan that loses only some of its rows is counted
-    again, and says how many went and when.
+    again, says how many went and when, and in place of a path that it was asked for
+    "(purged)"; the directory that it was started in, the names of lists and what the examiner
+    wrote stay. Interrupted, the same command goes on, as does one that names nothing.
     """
     from ..engine.errors import InputError
     from ..engine.report.tally import summarise
@@ -137,11 +141,15 @@ def restore(
 def _announce(plan: "PurgePlan") -> None:
     from .console import say
 
+    if plan.gone:
+        say(f"going on with a purge that was interrupted: {', '.join(plan.gone)} went before")
     for info in plan.scans:
         paths = " ".join(info.run["arguments"]["paths"])
         say(f"scan {info.key} of {info.started}: {paths}")
     if plan.prefixes:
         say(f"{plan.rows} rows of other scans at or below {', '.join(plan.prefixes)}")
+    if plan.naming:
+        say(f"{plan.naming} of the scans that stay were asked for it, and will not say so any more")
     for info in plan.emptied:
         paths = " ".join(info.run["arguments"]["paths"])
         say(f"scan {info.key} of {info.started} goes as a whole, as all its rows do: {paths}")

@@ -175,12 +175,9 @@ def _reproduce(
     judge = judge_of_gallery(space, gallery, JudgeOptions.of(judging), head)
     for name, before, now in environment_changes(info.run, environment(embedder)):
         say(f"{name} was {before} then and is {now} now", "yellow")
-    current = space.galleries.is_current(gallery)
     searched = info.run["gallery"].get("search", {})
     exact = bool(searched) and all(way["kind"] == "exact" for way in searched.values())
-    opened = (
-        space.galleries.open(gallery.name, exact) if current else space.galleries.open_at(gallery)
-    )
+    opened = space.galleries.open(gallery, exact)
     options = ScanOptions(pipeline=pipeline_of(info.run, workers))
     measured = info.run.get("precision_bands", {})
     bands = {precision: PrecisionBand.of(band).width for precision, band in measured.items()}

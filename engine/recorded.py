@@ -67,8 +67,8 @@ class OpenedGallery(Gallery, Protocol):
 class Galleries(KeepsAssessments, Protocol):
     """The galleries of a workspace."""
 
-    def open(self, name: str, /) -> OpenedGallery:
-        """One to be searched."""
+    def open(self, info: Any, /) -> OpenedGallery:
+        """One to be searched, in the state that its description is of."""
 
 
 class ScanRecord(Recorder, Protocol):
@@ -178,7 +178,7 @@ class RecordedScan:
             ),
             chosen.judging,
         )
-        self._gallery = space.galleries.open(info.name)
+        self._gallery = space.galleries.open(info)
         plan = ViewPlan(chosen.crops or Crops(space.crops_of_gallery(info.name)), chosen.probe)
         self._options = ScanOptions(pipeline=chosen.pipeline.looking_at(plan))
         identity = GalleryIdentity(

@@ -35,7 +35,8 @@ class PrecisionBands:
     def keep(self, info: GalleryInfo, k: int, arithmetic: str, band: Mapping[str, Any]) -> None:
         """Keep a band; those of earlier generations go.
 
-        A workspace that cannot be written to is no error: it is measured again next time.
+        A workspace that cannot be written to is no error: it is measured again next time. Nor is a
+        gallery that was purged meanwhile.
         """
         try:
             with writing(self._database) as connection:
@@ -44,8 +45,10 @@ class PrecisionBands:
                     (info.key, info.generation),
                 )
                 connection.execute(
-                    "INSERT OR REPLACE INTO precision_bands VALUES (?, ?, ?, ?, ?)",
-                    (info.key, info.generation, k, arithmetic, json.dumps(band)),
+                    "INSERT OR REPLACE INTO precision_bands SELECT gallery_id, generation, ?, ?, ?"
+                    " FROM gallery_generations"
+                    " WHERE gallery_id = ? AND generation = ? AND sha256 = ?",
+                    (k, arithmetic, json.dumps(band), info.key, info.generation, info.sha256),
                 )
         except sqlite3.OperationalError as error:
             _LOG.warning("cannot keep the precision band of %s (%s)", info.name, error)

@@ -1,5 +1,6 @@
 """The SQLite connection: durable, patient with other processes, and clear when it fails."""
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -38,6 +39,14 @@ def connect(path: Path, sealed: bool = False) -> Database:
         except BaseException:
             connection.close()
             raise
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether a folder lies on a file system that nobody can write to, as on a disc."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except (AttributeError, OSError):  # Windows has no such call
+        return False
 
 
 def _refuse_unfinished(path: Path) -> None:

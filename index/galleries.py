@@ -12,6 +12,7 @@ from .clock import now
 from .content_keys import split_key
 from .database import writing
 from .errors import GalleryError
+from .gallery_keys import new_key
 from .gallery_records import (
     LABELS,
     GalleryInfo,
@@ -90,19 +91,6 @@ class Galleries:
             raise GalleryError("the gallery of that time was purged", "")
         return GalleryInfo(*row)
 
-    def open_at(self, info: GalleryInfo) -> OpenGallery:
-        """Load a gallery as it was at the generation that `info` names; nothing is kept of it."""
-        indexes = {label: class_at(self._database, info, label) for label in LABELS}
-        return OpenGallery(self._database, info, indexes)
-
-    def is_current(self, info: GalleryInfo) -> bool:
-        """Whether a gallery is in use, and in the state that `info` describes."""
-        row = self._database.conn.execute(
-            "SELECT 1 FROM galleries WHERE id = ? AND generation = ? AND removed IS NULL",
-            (info.key, info.generation),
-        ).fetchone()
-        return row is not None
-
     def groups(self, info: GalleryInfo) -> list[Group]:
         """Count references by label, generator and source."""
         rows = self._database.conn.execute(
@@ -133,37 +121,50 @@ class Galleries:
         """Make a gallery with its first references, in one transaction.
 
         Raises:
-            GalleryError: The name is taken or unusable, or a class has no reference.
+            GalleryError: The name is taken or unusable, a class has no reference, or a vector is
+                not of the encoder's length.
         """
         self.check_new(name)
         with writing(self._database) as connection:
             self.check_new(name)
-            (encoder,) = connection.execute(
-                "SELECT id FROM encoders WHERE sha256 = ?", (encoder_sha256,)
+            encoder, dimension = connection.execute(
+                "SELECT id, dimension FROM encoders WHERE sha256 = ?", (encoder_sha256,)
             ).fetchone()
-            key = connection.execute(
-                "INSERT INTO galleries (name, encoder_id, preprocessing, generation, created)"
-                " VALUES (?, ?, ?, 0, ?) RETURNING id",
-                (name, encoder, preprocessing, now()),
-            ).fetchone()[0]
-            self._insert(key, 1, references)
+            key = new_key(connection)
+            connection.execute(
+                "INSERT INTO galleries (id, name, encoder_id, preprocessing, generation, created)"
+                " VALUES (?, ?, ?, ?, 0, ?)",
+                (key, name, encoder, preprocessing, now()),
+            )
+            self._insert(key, 1, dimension, references)
             self._seal(key, 1, action)
         return self.info(name)
 
-    def add(self, name: str, references: Iterable[NewReference], action: str) -> GalleryInfo:
+    def add(
+        self, info: GalleryInfo, references: Iterable[NewReference], action: str
+    ) -> GalleryInfo:
         """Add references as a new generation, in one transaction.
 
         A file whose bytes are in force already with the same label is passed over: a copy would
         vote twice, and a command that was killed after its commit can be run again. Where
-        nothing is new the generation stays.
+        nothing is new the generation stays. It may have grown since `info` was looked up.
+
+        Raises:
+            GalleryError: It was removed since, or a vector is not of its encoder's length.
         """
         with writing(self._database):
-            info = self.info(name)
-            known = self.held(info)
+            now_there = self.info(info.name)
+            if _kind(now_there) != _kind(info):
+                raise GalleryError(
+                    f"the gallery {info.name!r} was removed and made anew meanwhile",
+                    "run the same command again: it embeds with the encoder of the new one",
+                )
+            known = self.held(now_there)
             new = (r for r in references if (r.sha256, r.label) not in known)
-            if self._insert(info.key, info.generation + 1, new):
-                self._seal(info.key, info.generation + 1, action)
-        return self.info(name)
+            generation = now_there.generation + 1
+            if self._insert(info.key, generation, info.dimension, new):
+                self._seal(info.key, generation, action)
+        return self.info(info.name)
 
     def withdraw(
         self,
@@ -186,8 +187,10 @@ class Galleries:
             How many were withdrawn.
 
         Raises:
-            GalleryError: None match, or a class would be left empty.
+            GalleryError: None match, a digest is empty, or a class would be left empty.
         """
+        if not all(sha256s):  # as of a variable that is not set: every digest begins so
+            raise GalleryError("the SHA-256 is empty", "name the file's, or its first digits")
         clauses = ["source = ?"] * len(sources) + ["generator = ?"] * len(generators)
         clauses += ["substr(sha256, 1, ?) = ?"] * len(sha256s)
         values: list[str | int] = [*sources, *generators]
@@ -219,19 +222,22 @@ class Galleries:
                     self._files.drop(part)
             connection.execute("DELETE FROM settings WHERE key = 'gallery' AND value = ?", (name,))
 
-    def open(self, name: str, exact: bool = False, gpu: bool = False) -> OpenGallery:
-        """Load a gallery for searching, bringing its FAISS files up to date first.
+    def open(self, info: GalleryInfo, exact: bool = False, gpu: bool = False) -> OpenGallery:
+        """Load a gallery for searching, in the state that `info` describes.
+
+        Its FAISS files are brought up to date first. Where it is in another state by now, or was
+        removed, it is loaded as it was, into memory, and nothing is kept of it.
 
         Args:
-            name: As the user calls it.
+            info: The gallery at one generation.
             exact: Compare with every reference, which then lie in memory, of large classes too.
             gpu: Compare on the GPUs, where faiss-gpu is installed and their memory suffices; not
                 in cells.
         """
-        info = self.info(name)
+        current = self._is_current(info)
 
         def load(label: str) -> Searchable:
-            if exact and is_large(info, label):
+            if not current or (exact and is_large(info, label)):
                 return class_at(self._database, info, label)
             return load_class(self._database, self._files, info, label)
 
@@ -317,7 +323,8 @@ class Galleries:
     def keep_assessment(self, info: GalleryInfo, k: int, document: bytes) -> None:
         """Keep what was fitted on a gallery; what was fitted on earlier generations goes.
 
-        A workspace that cannot be written to is no error: it is fitted again next time.
+        A workspace that cannot be written to is no error: it is fitted again next time. Nor is a
+        gallery that was purged meanwhile.
         """
         try:
             with writing(self._database) as connection:
@@ -326,8 +333,10 @@ class Galleries:
                     (info.key, info.generation),
                 )
                 connection.execute(
-                    "INSERT OR REPLACE INTO assessments VALUES (?, ?, ?, ?)",
-                    (info.key, info.generation, k, document),
+                    "INSERT OR REPLACE INTO assessments SELECT gallery_id, generation, ?, ?"
+                    " FROM gallery_generations"
+                    " WHERE gallery_id = ? AND generation = ? AND sha256 = ?",
+                    (k, document, info.key, info.generation, info.sha256),
                 )
         except sqlite3.OperationalError as error:
             _LOG.warning("cannot keep the calibration of %s (%s)", info.name, error)
@@ -349,7 +358,17 @@ class Galleries:
                 f"choose another name, or first: code-index remove {name}",
             )
 
-    def _insert(self, key: int, generation: int, references: Iterable[NewReference]) -> int:
+    def _is_current(self, info: GalleryInfo) -> bool:
+        """Whether a gallery is in use, and in the state that `info` describes."""
+        row = self._database.conn.execute(
+            "SELECT 1 FROM galleries WHERE id = ? AND generation = ? AND removed IS NULL",
+            (info.key, info.generation),
+        ).fetchone()
+        return row is not None
+
+    def _insert(
+        self, key: int, generation: int, dimension: int, references: Iterable[NewReference]
+    ) -> int:
         """Insert references; returns how many."""
         connection = self._database.conn
         (ordinal,) = connection.execute(
@@ -367,7 +386,7 @@ class Galleries:
                     r.source,
                     None if r.path is None else store_path(r.path),
                     r.sha256,
-                    r.vector.astype("<f4").tobytes(),
+                    _stored(r, dimension),
                     int(r.trained),
                     generation,
                 )
@@ -391,3 +410,18 @@ class Galleries:
             (key, generation, sealed.sha256, sealed.reals, sealed.fakes, action, now()),
         )
         connection.execute("UPDATE galleries SET generation = ? WHERE id = ?", (generation, key))
+
+
+def _kind(info: GalleryInfo) -> tuple[int, str, str]:
+    """What of a gallery does not change while it is in use."""
+    return info.key, info.encoder_sha256, info.preprocessing
+
+
+def _stored(reference: NewReference, dimension: int) -> bytes:
+    if reference.vector.shape != (dimension,):
+        raise GalleryError(
+            f"a vector of shape {reference.vector.shape} is none of the gallery's encoder,"
+            f" which gives {dimension} numbers",
+            "embed with the encoder that code-index info shows",
+        )
+    return reference.vector.astype("<f4").tobytes()

@@ -17,11 +17,14 @@ from .galleries import Galleries
 from .gallery_records import GalleryInfo
 from .paths import load_path
 from .scans import ScanInfo, Scans
-from .shard_scans import ShardScan, other_workspace
+from .shard_scans import ShardScan, asked_paths, other_workspace
 from .sqlite import Database
 
 _CHUNK = 1000
 """Contents or rows taken at a time."""
+
+_OWN = ("purged", "rejudged")
+"""Parts of a shard's run record that speak of its own workspace."""
 
 _TEMPORARY = """
 CREATE TEMP TABLE staged (
@@ -177,9 +180,10 @@ class Merger:
     def _begin(self, plan: MergePlan, gallery: GalleryInfo) -> ScanInfo:
         infos = [shard.info for shard in plan.shards]
         run = {
-            **{name: value for name, value in infos[0].run.items() if name != "purged"},
+            **{name: value for name, value in infos[0].run.items() if name not in _OWN},
             "arguments": {
                 **infos[0].run["arguments"],
+                "paths": asked_paths(plan.shards),
                 "shard": None,
                 "directory": _directory(infos),
             },
@@ -194,6 +198,7 @@ class Merger:
                         "device": shard.info.run["encoder"].get("device"),
                         "host": shard.info.run.get("host"),
                         "purged": shard.info.run.get("purged", []),
+                        **_rejudged(shard.info.run),
                     }
                     for shard in plan.shards
                 ],
@@ -309,6 +314,11 @@ class Merger:
             "UPDATE scans SET summary = ? WHERE id = ?", (json.dumps(summary), info.key)
         )
         return self._scans.info(str(info.key))
+
+
+def _rejudged(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a shard that was judged again, what its workspace says of that."""
+    return {"rejudged": run["rejudged"]} if "rejudged" in run else {}
 
 
 def _directory(infos: Sequence[ScanInfo]) -> str | None:

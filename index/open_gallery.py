@@ -11,7 +11,7 @@ from .paths import load_path
 from .searching.approximate import ApproximateIndex
 from .searching.faiss_files import FaissFiles
 from .searching.inverted_lists import Trained
-from .searching.large_class import LargeClass, is_large, references_since
+from .searching.large_class import LargeClass, is_large, last_generation, references_since
 from .searching.searchable import Searchable
 from .searching.vectors import VectorIndex
 from .sqlite import Database
@@ -102,12 +102,14 @@ def load_class(database: Database, files: FaissFiles, info: GalleryInfo, label: 
         return class_at(database, info, label) if large is None else large
     loaded = files.load(name, info.dimension)
     watermark = str(info.generation)
+    if loaded is not None and last_generation(loaded.watermark) > info.generation:
+        return class_at(database, info, label)  # the file serves those that came later
     if loaded is not None and not loaded.watermark.isdecimal():
         loaded = None  # it holds what was added when the class was large
     if loaded is not None and loaded.watermark == watermark:
         return loaded.index
     index, since = VectorIndex(info.dimension), 0
-    if loaded is not None and int(loaded.watermark) < info.generation:
+    if loaded is not None:
         index, since = loaded.index, int(loaded.watermark)
         index.remove(
             [

@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,6 +62,15 @@ class RowFacts:
 
 _ALL = (1 << 63) - 1
 _FACTS = ("sha256", "status", "reason", "knn", "verdict", "score", "p_fake", "precision")
+_NTH = "ROW_NUMBER() OVER (PARTITION BY path ORDER BY position)"
+_COUNTERPARTS = """
+CREATE TEMP TABLE counterparts (
+    path NOT NULL,
+    nth INTEGER NOT NULL,           -- of the rows of this path
+    position INTEGER NOT NULL,
+    PRIMARY KEY (path, nth)
+) WITHOUT ROWID
+"""
 
 
 class Scans:
@@ -87,7 +97,9 @@ class Scans:
         elif which.isdecimal() and len(which) < 8:
             rows = self._select("WHERE id = ?", int(which))
         else:
-            rows = self._select("WHERE substr(uuid, 1, ?) = ?", len(which), which)
+            rows = self._select(
+                "WHERE substr(uuid, 1, ?) = ? AND ? <> ''", len(which), which, which
+            )
         if len(rows) != 1:
             problem = "there is no scan" if not rows else "several scans begin with"
             raise WorkspaceError(f"{problem} {which!r}", "see them with: code-report list")
@@ -201,15 +213,32 @@ class Scans:
         return int(count)
 
     def pairs(self, first: ScanInfo, second: ScanInfo) -> Iterator[tuple[RowFacts, RowFacts]]:
-        """Rows of two scans of the same path, in the order of the first scan."""
+        """Rows of two scans of the same path, in the order of the first scan.
+
+        Where a scan that watched has several rows of a path, the nth of one goes with the nth of
+        the other.
+        """
+        connection = self._database.conn
         columns = [f"{scan}.{column}" for scan in "ab" for column in _FACTS]
-        for path, *values in self._database.conn.execute(
-            f"SELECT a.path, {', '.join(columns)} FROM verdicts a JOIN verdicts b"  # noqa: S608
-            " ON b.scan_id = ? AND b.path = a.path WHERE a.scan_id = ? ORDER BY a.position",
-            (second.key, first.key),
-        ):
-            loaded, width = load_path(path), len(_FACTS)
-            yield RowFacts(loaded, *values[:width]), RowFacts(loaded, *values[width:])
+        with closing(connection.cursor()) as rows:
+            rows.execute("DROP TABLE IF EXISTS temp.counterparts")
+            rows.execute(_COUNTERPARTS)
+            rows.execute(
+                f"INSERT INTO counterparts SELECT path, {_NTH}, position FROM verdicts"  # noqa: S608
+                " WHERE scan_id = ?",
+                (second.key,),
+            )
+            for path, *values in rows.execute(
+                f"SELECT a.path, {', '.join(columns)} FROM"  # noqa: S608
+                f" (SELECT position, path, {', '.join(_FACTS)}, {_NTH} AS nth"
+                " FROM verdicts WHERE scan_id = ?) a"
+                " JOIN counterparts c ON c.path = a.path AND c.nth = a.nth"
+                " JOIN verdicts b ON b.scan_id = ? AND b.position = c.position"
+                " ORDER BY a.position",
+                (first.key, second.key),
+            ):
+                loaded, width = load_path(path), len(_FACTS)
+                yield RowFacts(loaded, *values[:width]), RowFacts(loaded, *values[width:])
 
     def precisions(self, info: ScanInfo) -> list[str]:
         """The precisions in which the rows of a scan were computed."""
@@ -221,10 +250,13 @@ class Scans:
         return [precision for (precision,) in rows]
 
     def only_in(self, first: ScanInfo, second: ScanInfo) -> int:
-        """How many rows of the first scan have a path that the second does not have."""
+        """How many rows of the first scan have no counterpart in the second; see :meth:`pairs`."""
         (count,) = self._database.conn.execute(
-            "SELECT COUNT(*) FROM verdicts WHERE scan_id = ? AND path NOT IN"
-            " (SELECT path FROM verdicts WHERE scan_id = ?)",
+            "SELECT COALESCE(SUM(MAX(a.rows - COALESCE(b.rows, 0), 0)), 0) FROM"
+            " (SELECT path, COUNT(*) AS rows FROM verdicts WHERE scan_id = ? GROUP BY path) a"
+            " LEFT JOIN"
+            " (SELECT path, COUNT(*) AS rows FROM verdicts WHERE scan_id = ? GROUP BY path) b"
+            " ON b.path = a.path",
             (first.key, second.key),
         ).fetchone()
         return int(count)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .database import connect, explained
+from .database import connect, explained, is_sealed
 from .errors import WorkspaceError
 from .leases import Leases
 from .scans import ScanInfo, Scans
 from .sqlite import Database
 from .upkeep.backup import DATABASE_NAME
+from .upkeep.purge_scan import PURGED
 
 _SAME = ("version", "preprocessing", "views", "k", "judging", "decoders", "packages")
 """Parts of the run record that rows depend on, whatever machine makes them."""
@@ -38,6 +39,8 @@ class ShardScan:
 def other_workspace(folder: Path) -> Iterator[Database]:
     """Open the database of another workspace; nothing is written to it but migrations.
 
+    One on read-only media is read as it is.
+
     Raises:
         WorkspaceError: There is none, or it cannot be read.
     """
@@ -46,7 +49,7 @@ def other_workspace(folder: Path) -> Iterator[Database]:
         raise WorkspaceError(
             f"there is no workspace at {folder}", "name the folders that code-scan --shard filled"
         )
-    with closing(connect(path)) as database, explained(path):
+    with closing(connect(path, is_sealed(folder))) as database, explained(path):
         yield database
 
 
@@ -57,7 +60,7 @@ def find_shard(folder: Path) -> ShardScan:
         WorkspaceError: It has none, or that is not finished.
     """
     with other_workspace(folder) as database:
-        scans = Scans(database, Leases(folder / "leases"))
+        scans = Scans(database, Leases(folder / "leases", is_sealed(folder)))
         sharded = [info for info in scans.all() if info.run["arguments"].get("shard")]
         if not sharded:
             raise WorkspaceError(
@@ -73,6 +76,14 @@ def find_shard(folder: Path) -> ShardScan:
                 "wait for it" if running else "run its code-scan command again: it goes on",
             )
     return ShardScan(folder, int(number), int(count), info)
+
+
+def asked_paths(shards: Sequence[ShardScan]) -> list[str]:
+    """What all shards were asked for; a path that was purged from some, as the others name it."""
+    every = [shard.info.run["arguments"]["paths"] for shard in shards]
+    return [
+        next((path for path in same if path != PURGED), PURGED) for same in zip(*every, strict=True)
+    ]
 
 
 def check_shards(shards: Sequence[ShardScan]) -> None:
@@ -121,8 +132,16 @@ def _differences(one: Any, other: Any) -> list[str]:
     ):
         if one[part].get(name) != other[part].get(name):
             found.append(f"{part} {name}")
-    mine, theirs = ({**run["arguments"], "shard": None, "directory": None} for run in (one, other))
+    mine, theirs = _asked(one, other), _asked(other, one)
     if mine != theirs:
         names = sorted(n for n in {*mine, *theirs} if mine.get(n) != theirs.get(n))
         found.append(f"their arguments ({', '.join(names)})")
     return found
+
+
+def _asked(one: Any, other: Any) -> dict[str, Any]:
+    """The arguments of one run record that the other has to share, however much was purged."""
+    mine, theirs = one["arguments"]["paths"], other["arguments"]["paths"]
+    if len(mine) == len(theirs):
+        mine = [b if a == PURGED else a for a, b in zip(mine, theirs, strict=True)]
+    return {**one["arguments"], "paths": mine, "shard": None, "directory": None}

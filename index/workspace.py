@@ -12,7 +12,7 @@ from platformdirs import user_data_path
 
 from .bands import PrecisionBands
 from .contents import ContentStore, Recall
-from .database import connect, explained, writing
+from .database import connect, explained, is_sealed, writing
 from .encoders import Encoders
 from .errors import NoGalleryError, NoWorkspaceError, UnusableWorkspaceError
 from .galleries import Galleries
@@ -38,14 +38,6 @@ def default_folder() -> Path:
     """``$CODE_WORKSPACE``, else the platform's folder for user data."""
     chosen = os.environ.get("CODE_WORKSPACE")
     return Path(chosen) if chosen else user_data_path("code-forensics", appauthor=False)
-
-
-def _is_sealed(folder: Path) -> bool:
-    """Whether a folder lies on a file system that nobody can write to, as on a disc."""
-    try:
-        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-    except (AttributeError, OSError):  # Windows has no such call
-        return False
 
 
 class Workspace:
@@ -81,7 +73,7 @@ class Workspace:
                 "name another folder with --workspace",
             ) from error
         self._path = self.folder / DATABASE_NAME
-        sealed = _is_sealed(self.folder)
+        sealed = is_sealed(self.folder)
         self._database = connect(self._path, sealed)
         self._leases = Leases(self.folder / "leases", sealed)
         self._files = FaissFiles(self._database, self.folder / "faiss", self._leases)

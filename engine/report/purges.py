@@ -27,6 +27,8 @@ def _phrases(run: Mapping[str, Any]) -> Iterator[str]:
     for shard in (run.get("merged") or {}).get("shards", ()):
         for one in shard.get("purged", ()):
             yield _phrase(one, f" of shard {shard['shard']}")
+        for one in (shard.get("rejudged") or {}).get("purged", ()):
+            yield _phrase(one, f" of the scan that was judged again for shard {shard['shard']}")
 
 
 def _phrase(one: Mapping[str, Any], whose: str) -> str:
@@ -35,6 +37,8 @@ def _phrase(one: Mapping[str, Any], whose: str) -> str:
         what = f"the references behind the rows{whose} were purged with their gallery"
     elif rows:
         what = f"{rows} row{whose} was purged" if rows == 1 else f"{rows} rows{whose} were purged"
+    elif one.get("paths"):
+        what = f"the name of a path{whose} that was asked for was purged"
     else:
         what = f"what rows{whose} named as their first copy was purged"
     said = f"{what} on {str(one['at'])[:10]}"

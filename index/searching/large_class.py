@@ -73,7 +73,13 @@ class LargeClass:
         self._names = file_names(name)
 
     def open(self) -> ApproximateIndex | None:
-        """Bring the files up to date, and map them; None where they cannot be kept."""
+        """Bring the files up to date, and map them.
+
+        Returns:
+            None where they cannot be kept, or serve a later state of the gallery already.
+        """
+        if self._is_behind():
+            return None
         part = self._mapped()
         if part is not None:
             index = self._since(part)
@@ -82,6 +88,11 @@ class LargeClass:
         made = self._make(part)
         return None if made is None else self._since(made)
 
+    def _is_behind(self) -> bool:
+        """Whether somebody has opened the gallery in a later state than this one."""
+        marks = [self._files.watermark(name) for name in (self._name, *self._names)]
+        return any(m is not None and last_generation(m) > self._info.generation for m in marks)
+
     def _mapped(self) -> TrainedPart | None:
         trained = kept_search(self._database, self._info.key, self._label)
         located = [self._files.locate(name) for name in self._names]
@@ -89,9 +100,7 @@ class LargeClass:
         if trained is None or rows is None or lists is None:
             return None
         state = str(trained.generation)
-        if trained.generation > self._info.generation or not (
-            rows.watermark == lists.watermark == state
-        ):
+        if not rows.watermark == lists.watermark == state:
             return None
         return TrainedPart.map(rows.path, lists.path, trained, self._info.dimension)
 
@@ -202,6 +211,11 @@ class LargeClass:
         if not len(new):
             return True
         return earlier.lists.spread(new[sample(len(new), _PART)]) <= DRIFT * trained.spread
+
+
+def last_generation(watermark: str) -> int:
+    """The newest state of a gallery that a file with such a watermark is of."""
+    return int(watermark.rpartition("+")[2])
 
 
 def references_since(

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import IO, Final
 from uuid import uuid4
 
+from filelock import FileLock, Timeout
+
 from ..clock import now
 from ..database import connect, explained, writing
 from ..errors import FileFormatError, UnusableWorkspaceError
@@ -36,6 +38,7 @@ _FORMAT: Final = "code-forensics workspace backup 1"
 _MEMBER: Final = re.compile(
     rf"{DATABASE_NAME}|{ENCODERS_NAME}/[0-9a-f]{{64}}/(model\.safetensors|config\.json)"
 )
+_UUID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _MANIFEST_LIMIT: Final = 1 << 24
 _BLOCK: Final = 1 << 20
 _OF_THE_COPY: Final = (
@@ -83,10 +86,12 @@ def write_backup(database: Database, encoders: Path, target: Path) -> BackedUp:
     Args:
         database: Of the workspace. What is committed when the copy begins is in it.
         encoders: Folder of the encoders' copies.
-        target: The file to make; it appears under its name when it is complete.
+        target: The file to make; it appears under its name when it is complete. What a process
+            that was killed has left of it, a copy of the whole case, is deleted.
 
     Raises:
-        UnusableWorkspaceError: The file exists, or cannot be written; or the database is damaged.
+        UnusableWorkspaceError: The file exists, cannot be written, or is being written; or the
+            database is damaged.
     """
     if target.exists():
         raise UnusableWorkspaceError(f"{target} exists", "name a new file for the backup")
@@ -94,6 +99,11 @@ def write_backup(database: Database, encoders: Path, target: Path) -> BackedUp:
         raise UnusableWorkspaceError(
             f"cannot write the backup {target}: there is no such folder", "make the folder first"
         )
+    with _alone(target):
+        return _write(database, encoders, target)
+
+
+def _write(database: Database, encoders: Path, target: Path) -> BackedUp:
     token = uuid4()
     snapshot = target.with_name(f".{target.name}.{token}.sqlite")
     temporary = target.with_name(f".{target.name}.{token}.tmp")
@@ -125,6 +135,32 @@ def write_backup(database: Database, encoders: Path, target: Path) -> BackedUp:
             with suppress(OSError):  # as on a disk that cannot be written to
                 path.unlink(missing_ok=True)
     return BackedUp(target.stat().st_size, scans, galleries, found, len(kept) - found)
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Within it, nobody else writes this backup, and nothing of one that was killed is left."""
+    path = target.with_name(f".{target.name}.lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UnusableWorkspaceError(
+            f"another process is writing the backup {target}", "wait for it, or name another file"
+        ) from error
+    except OSError as error:
+        raise _unwritable(target, str(error.strerror)) from error
+    try:
+        name = rf"\.{re.escape(target.name)}\.{_UUID}\.(tmp|sqlite(-journal|-wal|-shm)?)"
+        for left in target.absolute().parent.iterdir():
+            if re.fullmatch(name, left.name):
+                with suppress(OSError):
+                    left.unlink()
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 @contextmanager

@@ -3,15 +3,18 @@
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..database import writing
 from ..errors import WorkspaceError
+from ..gallery_keys import keep_last_key
 from ..leases import Leases
 from ..scans import ScanInfo, Scans
 from ..searching.faiss_files import FaissFiles
 from ..sqlite import Database
-from .purge_paths import by_scan, files_within, ids_under, rows_pointing, rows_under
+from .purge_paths import by_scan, files_within, ids_under, lies_in, rows_pointing, rows_under
+from .purge_pending import Pending
 from .purge_plan import Purged, PurgePlan, PurgeRequest
 from .purge_scan import Cut, Summarise, restate, write_restated
 
@@ -40,6 +43,9 @@ class Purger:
     Deleted rows are overwritten (``secure_delete``), the database is compacted, and the
     write-ahead log and the FAISS files go. Backups that were made before keep what they hold.
     A scan that loses rows and stays is counted again, and its run record says so in ``purged``.
+
+    What was named is on record until all of that is done, so that a purge that was cut off goes on
+    where nothing that it was for can be seen any more.
     """
 
     def __init__(
@@ -60,25 +66,33 @@ class Purger:
     def plan(self, request: PurgeRequest) -> PurgePlan:
         """Look up what a request comes to; nothing is changed.
 
+        Names of a purge that was interrupted mean what they meant then, gone or not. Without any
+        name that purge is meant.
+
         Raises:
             WorkspaceError: Something is not on record, or is in use.
         """
+        pending = Pending.read(self._connection)
         if not (request.scans or request.paths or request.galleries):
-            raise WorkspaceError(
-                "nothing is named that should go", "name it with --scan, --path or --gallery"
-            )
+            if not pending:
+                raise WorkspaceError(
+                    "nothing is named that should go", "name it with --scan, --path or --gallery"
+                )
+            request = PurgeRequest(tuple(pending.scans), pending.paths, tuple(pending.galleries))
         self._refuse_while_building()
-        alive = {info.key: info for info in self._scans.alive()}
-        scans = {info.key: info for info in map(self._scans.info, request.scans)}
-        for key in scans.keys() & alive.keys():
+        alive = {info.key for info in self._scans.alive()}
+        scans = {text: self._scan(text, pending) for text in request.scans}
+        left = {info.key: info for _, info in scans.values() if info is not None}
+        for key in left.keys() & alive:
             raise WorkspaceError(
                 f"scan {key} is running", "interrupt it with Ctrl-C, then purge it"
             )
-        prefixes = [spelling for path in request.paths for spelling in self._spellings(path)]
-        found = self._rows_under(prefixes)
+        places = {path: self._spellings(path, pending) for path in request.paths}
+        prefixes = [spelling for found in places.values() for spelling in found]
+        rows = self._rows_under(prefixes)
         notes = [
             f"scan {key} is running: its rows stay until a later purge"
-            for key in sorted(found.keys() & alive.keys())
+            for key in sorted(rows.keys() & alive)
         ]
         notes += [
             f"{len(cited)} references of galleries come from {prefix}: they go only with their"
@@ -86,25 +100,36 @@ class Purger:
             for prefix in prefixes
             if (cited := ids_under(self._connection, '"references"', prefix))
         ]
-        others = sorted(found.keys() - alive.keys() - scans.keys())
-        emptied = [key for key in others if self._is_all_of(key, found[key])]
-        galleries: list[int] = []
-        for name in request.galleries:
-            galleries += self._galleries(name)
-        references = self._count_in('"references"', "gallery_id", galleries)
+        others = sorted(rows.keys() - alive - left.keys())
+        emptied = [key for key in others if self._is_all_of(key, rows[key])]
+        naming = self._naming(prefixes) - alive - left.keys() - set(emptied)
+        galleries = {name: self._galleries(name, pending) for name in request.galleries}
+        keys = [key for every in galleries.values() for key in every if self._has_gallery(key)]
         return PurgePlan(
-            scans=tuple(scans.values()),
+            scans=tuple(left.values()),
             prefixes=tuple(prefixes),
-            rows=sum(len(found[key]) for key in others),
+            rows=sum(len(rows[key]) for key in others),
+            naming=len(naming),
             emptied=tuple(self._scans.info(str(key)) for key in emptied),
-            galleries=tuple(galleries),
-            references=references,
+            galleries=tuple(keys),
+            references=self._count_in('"references"', "gallery_id", keys),
             notes=tuple(notes),
+            named=Pending(
+                {text: key for text, (key, _) in scans.items()}, request.paths, galleries
+            ),
+            gone=(
+                *(f"scan {key}" for key, info in scans.values() if info is None),
+                *(f"what was at {path!r}" for path, found in places.items() if not found),
+                *(f"gallery {n}" for n, every in galleries.items() if not {*every} & {*keys}),
+            ),
         )
 
     def carry_out(self, plan: PurgePlan) -> Purged:
         """Remove what was planned. Interrupted, the same request goes on where it stopped."""
         done = Purged(notes=plan.notes)
+        with writing(self._database) as connection:
+            self._refuse_while_building()
+            Pending.read(connection).with_(plan.named).write(connection)
         for info in plan.scans:
             self._remove_scan(info.key, done)
         self._remove_paths(plan.prefixes, done)
@@ -115,6 +140,14 @@ class Purger:
             self._files.forget_all()
         self._files.sweep()
         self._compact(done)
+        self._empty_log()
+        with writing(self._database) as connection:
+            Pending.read(connection).without(plan.named).write(connection)
+        if not self._empty_log():
+            done.notes += (
+                "another process is reading: the write-ahead log still holds what went; run any"
+                " purge again when it has finished",
+            )
         return done
 
     def _refuse_while_building(self) -> None:
@@ -124,25 +157,44 @@ class Purger:
                 "purge when that has finished",
             )
 
-    def _spellings(self, path: str) -> list[str]:
-        """A path as it stands on record: a scan of ``.`` writes ``./photos`` for ``photos``."""
-        plain = os.path.normpath(path)
-        spellings = [plain] if Path(plain).is_absolute() else [plain, f"{os.curdir}{os.sep}{plain}"]
-        found = [
-            spelling
-            for spelling in spellings
-            if rows_under(self._connection, spelling)
-            or ids_under(self._connection, "files", spelling)
-        ]
-        if not found:
+    def _scan(self, text: str, pending: Pending) -> tuple[int, ScanInfo | None]:
+        """The scan that a text names, by its key too; None where an interrupted purge took it."""
+        key = pending.scans.get(text)
+        if key is None:
+            info = self._scans.info(text)
+            return info.key, info
+        with suppress(WorkspaceError):
+            return key, self._scans.info(str(key))
+        return key, None
+
+    def _spellings(self, path: str, pending: Pending) -> list[str]:
+        """A path as it stands on record; none where an interrupted purge took it."""
+        found = [spelling for spelling in _spellings(path) if self._is_on_record(spelling)]
+        if not found and path not in pending.paths:
             raise WorkspaceError(
-                f"nothing at {plain!r} is on record",
+                f"nothing at {path!r} is on record",
                 "name it as it stands in the reports: relative, if it was scanned so",
             )
         return found
 
-    def _galleries(self, name: str) -> list[int]:
-        keys = [
+    def _is_on_record(self, spelling: str) -> bool:
+        return bool(
+            rows_under(self._connection, spelling)
+            or files_within(self._connection, spelling)
+            or rows_pointing(self._connection, spelling)
+            or self._naming([spelling])
+        )
+
+    def _naming(self, prefixes: Sequence[str]) -> set[int]:
+        """The scans that were asked for something there, whether or not it has a row."""
+        return {
+            info.key
+            for info in self._scans.all()
+            if any(lies_in(path, prefixes) for path in info.run["arguments"]["paths"])
+        }
+
+    def _galleries(self, name: str, pending: Pending) -> list[int]:
+        keys = pending.galleries.get(name) or [
             key
             for (key,) in self._connection.execute(
                 "SELECT id FROM galleries WHERE name = ? ORDER BY id", (name,)
@@ -156,6 +208,9 @@ class Purger:
         self._refuse_used(keys)
         return keys
 
+    def _has_gallery(self, key: int) -> bool:
+        return self._count_in("galleries", "id", [key]) > 0
+
     def _refuse_used(self, galleries: Sequence[int]) -> None:
         for info in self._scans.alive():
             (used,) = self._connection.execute(
@@ -168,18 +223,17 @@ class Purger:
                 )
 
     def _remove_scan(self, key: int, done: Purged) -> None:
-        while self._delete_rows(
-            [
-                (key, position)
-                for (position,) in self._connection.execute(
-                    "SELECT position FROM verdicts WHERE scan_id = ? LIMIT ?", (key, _CHUNK)
-                )
-            ],
-            done,
-        ):
-            pass
+        """Remove a scan, which is there up to its last rows: they go with it."""
+        while (rows := self._count_in("verdicts", "scan_id", [key])) > _CHUNK:
+            with writing(self._database) as connection:
+                done.rows += connection.execute(
+                    "DELETE FROM verdicts WHERE scan_id = ? AND position IN"
+                    " (SELECT position FROM verdicts WHERE scan_id = ? LIMIT ?)",
+                    (key, key, _CHUNK),
+                ).rowcount
         with writing(self._database) as connection:
             done.scans += connection.execute("DELETE FROM scans WHERE id = ?", (key,)).rowcount
+            done.rows += rows
 
     def _remove_paths(self, prefixes: Sequence[str], done: Purged) -> None:
         rows = self._rows_under(prefixes)
@@ -187,12 +241,13 @@ class Purger:
             row for prefix in prefixes for row in rows_pointing(self._connection, prefix)
         )
         alive = {info.key for info in self._scans.alive()}
-        for key in sorted((rows.keys() | pointing.keys()) - alive):
+        for key in sorted((rows.keys() | pointing.keys() | self._naming(prefixes)) - alive):
             if self._is_all_of(key, rows.get(key, set())):
-                # It would still name the path that it was asked for.
+                # Nothing is left that it could be asked about.
                 self._remove_scan(key, done)
             else:
-                self._cut(key, Cut(rows.get(key, set()), pointing.get(key, set())), done)
+                cut = Cut(rows.get(key, set()), pointing.get(key, set()), paths=prefixes)
+                self._cut(key, cut, done)
         for prefix in prefixes:
             self._delete_files(files_within(self._connection, prefix), done)
 
@@ -210,6 +265,7 @@ class Purger:
                 [(key, position) for position in sorted(cut.pointing)],
             )
         done.rows += len(cut.rows)
+        done.mentions += restated.paths
 
     def _remove_gallery(self, key: int, done: Purged) -> None:
         compared = self._compared_with(key)
@@ -231,6 +287,7 @@ class Purger:
                 " (SELECT name FROM galleries WHERE id = ? AND removed IS NULL)",
                 (key,),
             )
+            keep_last_key(connection)
             # Without it each reference would search all neighbours for those that cite it.
             connection.execute("CREATE INDEX for_purge ON neighbours(reference_id)")
             done.galleries += connection.execute(
@@ -251,7 +308,7 @@ class Purger:
                 done.contents += _delete(connection, "contents", "id", keys)
 
     def _compact(self, done: Purged) -> None:
-        """Give the space back, and empty the write-ahead log, which holds old pages."""
+        """Give the space back."""
         if self._scans.alive():
             done.notes += (
                 "a scan is running: what went is overwritten, but the database keeps its size"
@@ -259,20 +316,11 @@ class Purger:
             )
         else:
             self._connection.execute("VACUUM")
-        (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            done.notes += (
-                "another process is reading: the write-ahead log still holds what went; run any"
-                " purge again when it has finished",
-            )
 
-    def _delete_rows(self, rows: Sequence[tuple[int, int]], done: Purged) -> int:
-        with writing(self._database) as connection:
-            count = connection.executemany(
-                "DELETE FROM verdicts WHERE scan_id = ? AND position = ?", rows
-            ).rowcount
-        done.rows += max(count, 0)
-        return len(rows)
+    def _empty_log(self) -> bool:
+        """Empty the write-ahead log, which holds old pages; whether nobody was in the way."""
+        (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
     def _delete_files(self, keys: Sequence[int], done: Purged) -> None:
         for first in range(0, len(keys), _CHUNK):
@@ -284,7 +332,7 @@ class Purger:
         return by_scan(row for prefix in prefixes for row in rows_under(self._connection, prefix))
 
     def _is_all_of(self, key: int, positions: set[int]) -> bool:
-        return len(positions) == self._count_in("verdicts", "scan_id", [key])
+        return bool(positions) and len(positions) == self._count_in("verdicts", "scan_id", [key])
 
     def _compared_with(self, gallery: int) -> list[ScanInfo]:
         return [info for info in self._scans.all() if info.gallery_key == gallery]
@@ -297,6 +345,20 @@ class Purger:
             ).fetchone()[0]
             for key in keys
         )
+
+
+def _spellings(path: str) -> list[str]:
+    """How a path may stand on record: a scan of ``.`` writes ``./photos`` for ``photos``.
+
+    As it was named it may stand there too: of an address nothing can be left out.
+    """
+    if not path:  # as of a variable that is not set: it does not mean this directory
+        return []
+    plain = os.path.normpath(path)
+    every = [path, plain]
+    if not Path(plain).is_absolute():
+        every.append(f"{os.curdir}{os.sep}{plain}")
+    return list(dict.fromkeys(every))
 
 
 def _delete(

@@ -48,6 +48,15 @@ def files_within(connection: sqlite3.Connection, prefix: str) -> list[int]:
     return [key for (key,) in rows]
 
 
+def lies_in(path: str, prefixes: Iterable[str]) -> bool:
+    """Whether a path that a scan was asked for is at or below one of some others."""
+    plain = os.path.normpath(path)
+    places = map(os.path.normpath, prefixes)
+    return any(
+        plain == place or plain.startswith(place.rstrip(os.sep) + os.sep) for place in places
+    )
+
+
 def by_scan(rows: Iterable[tuple[int, int]]) -> dict[int, set[int]]:
     """Positions of rows by their scan."""
     positions: dict[int, set[int]] = {}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 from ..scans import ScanInfo
+from .purge_pending import Pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +27,27 @@ class PurgePlan:
 
     Attributes:
         scans: Scans that go as a whole.
-        prefixes: Paths, normalised; what lies below goes too.
+        prefixes: Paths, as they may stand on record; what lies below goes too.
         rows: Rows of other scans that lie there.
+        naming: How many other scans were asked for something there, and will not say so any more.
         emptied: Those of the other scans of which nothing is left: they go as a whole too.
         galleries: Keys of galleries.
         references: References in them, withdrawn ones included.
         notes: What stays although it is touched, and why.
+        named: What was named, as it stays on record until the purge is through.
+        gone: What an interrupted purge of the same has removed already, in words.
     """
 
     scans: tuple[ScanInfo, ...]
     prefixes: tuple[str, ...]
     rows: int
+    naming: int
     emptied: tuple[ScanInfo, ...]
     galleries: tuple[int, ...]
     references: int
     notes: tuple[str, ...]
+    named: Pending
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -50,6 +57,7 @@ class Purged:
     Attributes:
         scans: Scans.
         rows: Rows of scans.
+        mentions: Paths in the run records of scans that stay.
         galleries: Galleries.
         references: References in them.
         files: Paths that were on record.
@@ -60,6 +68,7 @@ class Purged:
 
     scans: int = 0
     rows: int = 0
+    mentions: int = 0
     galleries: int = 0
     references: int = 0
     files: int = 0

@@ -2,13 +2,17 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..clock import now
 from ..errors import WorkspaceError
 from ..scans import ScanInfo, Scans
+from .purge_paths import lies_in
+
+PURGED = "(purged)"
+"""Stands in a run record for a path that the scan was asked for and that was purged since."""
 
 Summarise = Callable[[Iterator[dict[str, Any]]], Mapping[str, Any]]
 """Makes the summary of rows, mappings of the report's names in their order."""
@@ -24,11 +28,13 @@ class Cut:
         rows: Positions of the rows that go.
         pointing: Positions of rows that forget their first copy.
         gallery: Whether all rows lose the references behind them.
+        paths: What is at or below these is not named any more.
     """
 
     rows: set[int] = field(default_factory=set)
     pointing: set[int] = field(default_factory=set)
     gallery: bool = False
+    paths: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,13 @@ class Restated:
         before: The scan before it.
         run: The run record, JSON; ``purged`` lists what purges took.
         summary: The counts and the digest of what is left, JSON; None where there were none.
+        paths: How many paths it no longer says that it was asked for.
     """
 
     before: ScanInfo
     run: str
     summary: str | None
+    paths: int = 0
 
 
 def restate(scans: Scans, info: ScanInfo, cut: Cut, summarise: Summarise) -> Restated:
@@ -57,6 +65,8 @@ def restate(scans: Scans, info: ScanInfo, cut: Cut, summarise: Summarise) -> Res
     intact = None
     if stated is not None:
         intact = summarise(scans.rows(info))[_DIGEST] == stated
+    arguments = info.run["arguments"]
+    asked = [PURGED if lies_in(path, cut.paths) else path for path in arguments["paths"]]
     purged = {
         "at": now(),
         "rows": len(cut.rows),
@@ -64,14 +74,21 @@ def restate(scans: Scans, info: ScanInfo, cut: Cut, summarise: Summarise) -> Res
         _DIGEST: stated,
         "intact": intact,
     }
-    run = {**info.run, "purged": [*info.run.get("purged", ()), purged]}
+    hidden = asked.count(PURGED) - arguments["paths"].count(PURGED)
+    if hidden:
+        purged["paths"] = hidden
+    run = {
+        **info.run,
+        "arguments": {**arguments, "paths": asked},
+        "purged": [*info.run.get("purged", ()), purged],
+    }
     if summary is None:
-        return Restated(info, json.dumps(run), None)
+        return Restated(info, json.dumps(run), None, hidden)
     new = {**summary, **summarise(_left(scans, info, cut))}
     new["left_out"] = summary.get("left_out", 0)
     if stated is None:
         new.pop(_DIGEST, None)  # one that was never stated proves nothing
-    return Restated(info, json.dumps(run), json.dumps(new))
+    return Restated(info, json.dumps(run), json.dumps(new), hidden)
 
 
 def write_restated(connection: sqlite3.Connection, scans: Scans, new: Restated) -> None:

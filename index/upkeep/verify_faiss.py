@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..galleries import Galleries
 from ..gallery_records import LABELS
-from ..open_gallery import faiss_name
+from ..open_gallery import OpenGallery, faiss_name
 from ..searching.faiss_files import FaissFiles, FileState
 from ..searching.large_class import file_names
 from ..searching.scanned_vectors import ScannedVectors
@@ -92,11 +92,14 @@ class FaissCheck:
                     yield _Case(
                         file,
                         info.dimension,
-                        lambda name=name: self._galleries.open(name),  # type: ignore[misc]
-                        lambda name=name, label=label: self._galleries.open(name).index(label),  # type: ignore[misc]
+                        lambda name=name: self._opened(name),  # type: ignore[misc]
+                        lambda name=name, label=label: self._opened(name).index(label),  # type: ignore[misc]
                         _GALLERY,
                         (info.key, label),
                     )
+
+    def _opened(self, name: str) -> OpenGallery:
+        return self._galleries.open(self._galleries.info(name))
 
     def _of_scans(self) -> Iterator[_Case]:
         for collection in self._scanned.collections():

@@ -106,7 +106,7 @@ def rate(gallery: OpenGallery, queries: NDArray[np.float32], seconds: float) -> 
 def exact_copy(space: Workspace) -> OpenGallery:
     """The gallery with every reference compared, in memory."""
     info = space.galleries.info("g")
-    return space.galleries.open_at(info)
+    return space.galleries.open(info, exact=True)
 
 
 def judge_of(space: Workspace) -> Judge:
@@ -150,14 +150,14 @@ def measure(count: int, folder: Path, asked: int, rounds: int) -> None:
         space.galleries.create("g", "e" * 64, "p/1", drawn.references(), "build")
     stored = time.perf_counter()
     print(f"{count:,} references: stored in {stored - started:.0f} s, {resident()}", flush=True)
-    space.galleries.open("g")
+    space.galleries.open(space.galleries.info("g"))
     made = time.perf_counter()
     sizes = {path.name: path.stat().st_size / 1e6 for path in (folder / f"{count}").rglob("*.*")}
     print(f"  cells made in {made - stored:.0f} s, {resident()}; MB: "
           + ", ".join(f"{name} {size:.0f}" for name, size in sorted(sizes.items()) if size >= 1),
           flush=True)  # fmt: skip
     started = time.perf_counter()
-    cells = space.galleries.open("g")
+    cells = space.galleries.open(space.galleries.info("g"))
     opened = time.perf_counter() - started
     for label, trained in cells.searching.items():
         print(f"  {label}: {trained}", flush=True)

@@ -2,12 +2,15 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from code_forensics.cli import building, scanning
+from code_forensics.index.workspace import Workspace
 
 from tests.cli.in_process import run
-from tests.conftest import draw_photo
+from tests.conftest import SMALL, draw_checkpoint, draw_photo, write_checkpoint
 
 
 @pytest.fixture
@@ -78,3 +81,51 @@ def test_a_build_warns_of_its_own_files(folder: Path, small_checkpoint: Path) ->
     for copy in ("copy.png", "again.png"):
         shutil.copy(folder / "real" / "one" / "1.png", folder / "fake" / "gen" / copy)
     assert "warning: 1 files stand in both classes" in build(folder, small_checkpoint)
+
+
+def test_a_gallery_that_changes_while_a_scan_starts_is_met_as_it_was(
+    folder: Path, small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(folder, small_checkpoint)
+    draw_photo(folder / "more" / "new.png", 7)
+    plain = scanning.judge_of_gallery
+
+    def judge(*arguments: object) -> object:
+        made = plain(*arguments)
+        add(folder, "--fake", f"more={folder / 'more'}")
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scanning, "judge_of_gallery", judge)
+        run("code-scan", folder / "more", "--workspace", folder / "ws", "-q")
+    with Workspace(folder / "ws") as space:
+        assert space.galleries.info("g").generation == 2
+        info = space.scans.info("1")
+        assert (info.generation, info.run["gallery"]["generation"]) == (1, 1)
+        assert [row["neighbour"] for row in space.scans.rows(info)] != ["g:9"]
+    run("code-report", "verify", "1", "--workspace", folder / "ws")
+
+
+def test_an_add_to_a_gallery_that_was_replaced_meanwhile_is_refused(
+    folder: Path, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other-encoder"
+    build(folder, small_checkpoint)
+    write_checkpoint(draw_checkpoint(replace(SMALL, hidden_size=2 * SMALL.hidden_size)), other)
+    plain = building.embed
+
+    def embed(*arguments: object, **more: object) -> object:
+        usable = plain(*arguments, **more)
+        monkeypatch.undo()
+        run("code-index", "remove", "g", "--workspace", folder / "ws")
+        build(folder, other)
+        return usable
+
+    monkeypatch.setattr(building, "embed", embed)
+    draw_photo(folder / "more" / "new.png", 7)
+    refused = run(
+        *("code-index", "add", "g", "--real", folder / "more", "--workspace", folder / "ws", "-q"),
+        code=2,
+    )
+    assert "was removed and made anew meanwhile" in refused.stderr
+    assert "now holds g: 5 real" in add(folder, "--real", str(folder / "more"))

@@ -1,10 +1,12 @@
 """A workspace on read-only media: it can be read, and is left as it is."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from code_forensics.index import workspace
+from code_forensics.index import shard_scans, workspace
 from code_forensics.index.errors import UnusableWorkspaceError
 from code_forensics.index.workspace import Workspace
 
@@ -25,7 +27,8 @@ def sealed(
         *("--weights", small_checkpoint, "--workspace", space, "-q"),
     )
     run("code-scan", tmp_path / "photos", "--workspace", space, "-q")
-    monkeypatch.setattr(workspace, "_is_sealed", lambda folder: folder == space)
+    for module in (workspace, shard_scans):
+        monkeypatch.setattr(module, "is_sealed", lambda folder: folder == space)
     yield space
 
 
@@ -65,6 +68,21 @@ def test_what_would_write_says_that_it_cannot(sealed: Path) -> None:
     assert {name for name in state(sealed) if "leases" not in name} == {
         name for name in before if "leases" not in name
     }
+
+
+def test_a_shard_is_merged_from_it(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        for module in (workspace, shard_scans):
+            patch.setattr(module, "is_sealed", lambda folder: False)
+        target = Path(shutil.copytree(sealed, sealed.with_name("target")))
+        shard = ("--shard", "1/1", "--workspace", sealed, "-q")
+        run("code-scan", sealed.parent / "photos", *shard)
+    before = state(sealed)
+    immutable = mock.Mock(wraps=shard_scans.connect)
+    monkeypatch.setattr(shard_scans, "connect", immutable)
+    run("code-index", "merge", sealed, "--workspace", target)
+    assert all(call.args[1] for call in immutable.call_args_list)
+    assert state(sealed) == before
 
 
 def test_nobody_is_at_work_there(sealed: Path) -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import sqlite3
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
@@ -13,6 +15,7 @@ from code_forensics.index.errors import FileFormatError, UnusableWorkspaceError,
 from code_forensics.index.upkeep.backup import read_backup
 from code_forensics.index.upkeep.findings import Outcome
 from code_forensics.index.workspace import Workspace
+from filelock import FileLock
 
 from tests.cli.test_scan import run
 from tests.index.stored import (
@@ -66,6 +69,36 @@ def test_a_backup_while_a_scan_runs_is_of_one_moment(space: Workspace, tmp_path:
         findings = [f for r in restored.verify(lambda folder: ENCODER) for f in r.findings]
         assert [f for f in findings if f.outcome is not Outcome.NOTED] == []
         record_scan(restored, "c", range(3))
+
+
+def test_what_a_killed_backup_left_goes_with_the_next(space: Workspace, tmp_path: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from code_forensics.index.upkeep import backup\n"
+        "from code_forensics.index.workspace import Workspace\n"
+        "backup._pack = lambda *_: os.kill(os.getpid(), 9)\n"
+        "Workspace(sys.argv[1]).backup(Path(sys.argv[2]))\n"
+    )
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    target = folder / "case[1].zip"
+    subprocess.run([sys.executable, "-c", program, space.folder, target], check=False)
+    (left,) = folder.glob(".*.sqlite")
+    others = [f".{target.name}.sqlite", left.name.replace("case[1]", "case1"), f"{left.name}.bak"]
+    for name in others:
+        (folder / name).touch()
+    space.backup(target)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([target.name, *others])
+
+
+def test_a_backup_that_is_being_written_is_left_alone(space: Workspace, tmp_path: Path) -> None:
+    with (
+        FileLock(tmp_path / ".case.zip.lock"),
+        pytest.raises(UnusableWorkspaceError, match="another process is writing"),
+    ):
+        space.backup(tmp_path / "case.zip")
+    space.backup(tmp_path / "case.zip")
 
 
 def test_a_backup_is_a_plain_zip_with_a_plain_database(backup: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from code_forensics.index.errors import GalleryError, UnusableWorkspaceError
 from code_forensics.index.gallery_records import NewReference
+from code_forensics.index.upkeep.purge_plan import PurgeRequest
 from code_forensics.index.workspace import Workspace
 
 DIMENSION = 16
@@ -51,7 +52,7 @@ def expected(space: Workspace, label: str, queries: np.ndarray, k: int) -> list[
 
 
 def found(space: Workspace, label: str, queries: np.ndarray, k: int) -> list[list[str]]:
-    gallery = space.galleries.open("g")
+    gallery = space.galleries.open(space.galleries.info("g"))
     keys, cosines = gallery.search(label, queries.astype(np.float32), k)
     assert (np.diff(cosines, axis=1) <= 0).all()
     described = gallery.describe(keys.ravel().tolist())
@@ -72,14 +73,16 @@ def test_search_equals_brute_force(space: Workspace) -> None:
 
 def test_a_row_depends_on_its_own_query_alone(space: Workspace) -> None:
     queries = np.random.default_rng(3).normal(size=(50, DIMENSION)).astype(np.float32)
-    gallery = space.galleries.open("g")
+    gallery = space.galleries.open(space.galleries.info("g"))
     together = gallery.search("real", queries, 2)[1]
     alone = np.concatenate([gallery.search("real", q[None], 2)[1] for q in queries])
     assert np.array_equal(together, alone)
 
 
 def test_a_class_with_fewer_references_than_k(space: Workspace) -> None:
-    keys, cosines = space.galleries.open("g").search("fake", np.ones((1, 16), np.float32), 45)
+    keys, cosines = space.galleries.open(space.galleries.info("g")).search(
+        "fake", np.ones((1, 16), np.float32), 45
+    )
     assert (keys[0, :40] >= 0).all() and (keys[0, 40:] == -1).all()
     assert np.isneginf(cosines[0, 40:]).all()
 
@@ -87,7 +90,7 @@ def test_a_class_with_fewer_references_than_k(space: Workspace) -> None:
 def test_adding_and_withdrawing_change_the_generation_and_the_answers(space: Workspace) -> None:
     assert agree(space)
     before = space.galleries.info("g")
-    space.galleries.add("g", references(10, seed=5), "add")
+    space.galleries.add(space.galleries.info("g"), references(10, seed=5), "add")
     after = space.galleries.info("g")
     assert (after.generation, after.reals) == (before.generation + 1, 50)
     assert after.sha256 != before.sha256
@@ -100,24 +103,105 @@ def test_adding_and_withdrawing_change_the_generation_and_the_answers(space: Wor
 
 def test_an_add_that_was_killed_after_its_commit_can_be_run_again(space: Workspace) -> None:
     new = [replace(r, sha256=f"{n:064}") for n, r in enumerate(references(3, seed=2))]
-    first = space.galleries.add("g", new, "add")
-    again = space.galleries.add("g", new, "add")
+    first = space.galleries.add(space.galleries.info("g"), new, "add")
+    again = space.galleries.add(space.galleries.info("g"), new, "add")
     assert (again.generation, again.sha256, again.reals) == (2, first.sha256, 43)
-    more = space.galleries.add("g", [*new, replace(new[0], sha256="f" * 64)], "add")
+    more = space.galleries.add(
+        space.galleries.info("g"), [*new, replace(new[0], sha256="f" * 64)], "add"
+    )
     assert (more.generation, more.reals) == (3, 44)
     space.galleries.withdraw("g", "remove", sha256s=["f" * 64])
-    assert space.galleries.add("g", [replace(new[0], sha256="f" * 64)], "add").reals == 44
+    assert (
+        space.galleries.add(
+            space.galleries.info("g"), [replace(new[0], sha256="f" * 64)], "add"
+        ).reals
+        == 44
+    )
 
 
 def test_the_same_bytes_are_added_once_a_class(space: Workspace) -> None:
     real, fake = (replace(r, sha256="a" * 64) for r in references(1, seed=2))
-    space.galleries.add("g", [real], "add")
+    space.galleries.add(space.galleries.info("g"), [real], "add")
     other = replace(real, source="elsewhere", generator="other")
-    after = space.galleries.add("g", [other, fake], "add")
+    after = space.galleries.add(space.galleries.info("g"), [other, fake], "add")
     assert (after.generation, after.reals, after.fakes) == (3, 41, 41)
     assert space.galleries.held(after) == {("a" * 64, "real"), ("a" * 64, "fake")}
     plain = replace(real, sha256=None)  # of imported vectors nothing is known
-    assert space.galleries.add("g", [plain, plain], "add").reals == 43
+    assert space.galleries.add(space.galleries.info("g"), [plain, plain], "add").reals == 43
+
+
+def replaced(space: Workspace, purged: bool) -> None:
+    """Remove gallery g, and make another one of that name."""
+    space.galleries.remove("g")
+    if purged:
+        purger = space.purger(lambda rows: {})
+        purger.carry_out(purger.plan(PurgeRequest(galleries=("g",))))
+    space.galleries.create("g", "e" * 64, "p/1", references(20, seed=8), "build")
+
+
+@pytest.mark.parametrize("purged", [False, True])
+def test_nothing_is_added_to_another_gallery_of_the_same_name(
+    space: Workspace, purged: bool
+) -> None:
+    before = space.galleries.info("g")
+    replaced(space, purged)
+    with pytest.raises(GalleryError, match="made anew meanwhile"):
+        space.galleries.add(before, references(1, seed=2), "add")
+    assert space.galleries.info("g").reals == 20
+
+
+def test_vectors_of_another_length_are_refused(space: Workspace) -> None:
+    strange = NewReference("real", "", "s", np.ones(DIMENSION + 1, np.float32))
+    with pytest.raises(GalleryError, match="none of the gallery's encoder"):
+        space.galleries.add(space.galleries.info("g"), [strange], "add")
+    with pytest.raises(GalleryError, match="none of the gallery's encoder"):
+        space.galleries.create("h", "e" * 64, "p/1", [strange, *references(2)], "build")
+    assert space.galleries.info("g").generation == 1 and space.galleries.names() == ["g"]
+
+
+def test_what_was_fitted_on_a_purged_gallery_is_not_kept_for_the_next(space: Workspace) -> None:
+    before = space.galleries.info("g")
+    replaced(space, purged=True)
+    after = space.galleries.info("g")
+    assert after.key != before.key
+    space.galleries.keep_assessment(before, 1, b"of the purged one")
+    space.bands.keep(before, 1, "bfloat16", {"width": 1})
+    assert space.galleries.assessment(after, 1) is space.bands.get(after, 1, "bfloat16") is None
+    space.galleries.keep_assessment(after, 1, b"its own")
+    space.bands.keep(after, 1, "bfloat16", {"width": 2})
+    assert space.galleries.assessment(after, 1) == b"its own"
+    assert space.bands.get(after, 1, "bfloat16") == {"width": 2}
+
+
+@pytest.mark.parametrize("change", ["add", "withdraw", "remove"])
+def test_an_earlier_state_is_opened_as_it_was_and_leaves_the_files(
+    space: Workspace, change: str
+) -> None:
+    before = space.galleries.info("g")
+    queries = np.random.default_rng(9).normal(size=(30, DIMENSION))
+    wanted = {label: expected(space, label, queries, 3) for label in ("real", "fake")}
+    if change == "add":
+        space.galleries.add(before, references(10, seed=5), "add")
+    elif change == "withdraw":
+        space.galleries.withdraw("g", "remove", sources=["source1"])
+    else:
+        space.galleries.remove("g")
+    if change != "remove":
+        space.galleries.open(space.galleries.info("g"))
+    files = {p: p.read_bytes() for p in (space.folder / "faiss").glob("*")}
+    opened = space.galleries.open(before)
+    assert opened.info == before
+    for label, ids in wanted.items():
+        keys, _ = opened.search(label, queries.astype(np.float32), 3)
+        described = opened.describe(keys.ravel().tolist())
+        assert [[described[key].id for key in row] for row in keys.tolist()] == ids
+    assert {p: p.read_bytes() for p in (space.folder / "faiss").glob("*")} == files
+
+
+def test_an_empty_digest_names_no_reference(space: Workspace) -> None:
+    with pytest.raises(GalleryError, match="the SHA-256 is empty"):
+        space.galleries.withdraw("g", "remove", sha256s=[""])
+    assert space.galleries.info("g").generation == 1
 
 
 def test_an_add_that_fails_changes_nothing(space: Workspace) -> None:
@@ -127,7 +211,7 @@ def test_an_add_that_fails_changes_nothing(space: Workspace) -> None:
 
     before = space.galleries.info("g")
     with pytest.raises(RuntimeError, match="pulled the plug"):
-        space.galleries.add("g", fails(), "add")
+        space.galleries.add(space.galleries.info("g"), fails(), "add")
     assert space.galleries.info("g") == before
     assert agree(space)
 

@@ -242,7 +242,7 @@ def test_a_neighbours_file_becomes_a_gallery(case: Case) -> None:
     case.bring("code", case.file("knn.sav", knn()))
     queries = RNG.standard_normal((20, D)).astype(np.float32)
     with case.open() as space:
-        gallery = space.galleries.open("code")
+        gallery = space.galleries.open(space.galleries.info("code"))
         votes = [
             "real" if real >= fake else "fake"
             for real, fake in zip(

@@ -85,7 +85,7 @@ def agreement(space: Workspace, gallery: OpenGallery) -> float:
 
 
 def test_the_nearest_are_found_and_recall_is_known(space: Workspace, kind: Kind) -> None:
-    gallery = space.galleries.open("g")
+    gallery = space.galleries.open(space.galleries.info("g"))
     assert list(gallery.searching) == ["real"]  # the few fakes are all compared
     trained = gallery.searching["real"]
     assert trained.kind is kind and trained.probes < trained.cells
@@ -125,7 +125,10 @@ def test_an_older_record_of_a_search_compares_as_many_as_it_did() -> None:
 
 
 def test_all_can_be_compared_and_the_record_says_so(space: Workspace, kind: Kind) -> None:
-    opened, exact = space.galleries.open("g"), space.galleries.open("g", exact=True)
+    opened, exact = (
+        space.galleries.open(space.galleries.info("g")),
+        space.galleries.open(space.galleries.info("g"), exact=True),
+    )
     trained = opened.searching["real"]
     assert opened.search_record() == {
         "real": {
@@ -141,7 +144,7 @@ def test_all_can_be_compared_and_the_record_says_so(space: Workspace, kind: Kind
 
 
 def test_an_answer_depends_on_its_own_query_alone(space: Workspace, kind: Kind) -> None:
-    gallery = space.galleries.open("g")
+    gallery = space.galleries.open(space.galleries.info("g"))
     keys, cosines = gallery.search("real", queries(), 4)
     order = np.random.default_rng(3).permutation(len(keys))
     again, values = gallery.search("real", queries()[order], 4)
@@ -152,7 +155,7 @@ def test_an_answer_depends_on_its_own_query_alone(space: Workspace, kind: Kind) 
 
 
 def test_more_neighbours_than_near_cells_hold(space: Workspace, kind: Kind) -> None:
-    gallery = space.galleries.open("g")
+    gallery = space.galleries.open(space.galleries.info("g"))
     keys, cosines = gallery.search("real", queries(3), REALS + 7)
     assert (keys[:, :REALS] >= 0).all() and (keys[:, REALS:] == -1).all()
     best, values = truth(space, queries(3), REALS)
@@ -163,12 +166,12 @@ def test_more_neighbours_than_near_cells_hold(space: Workspace, kind: Kind) -> N
 
 
 def test_the_same_references_give_the_same_files(space: Workspace, kind: Kind) -> None:
-    space.galleries.open("g")
+    space.galleries.open(space.galleries.info("g"))
     folder = space.folder / "faiss"
     names = [f"gallery-1-real-{part}.faiss" for part in ("rows", "cells")]
     before = [(folder / name).read_bytes() for name in names]
     shutil.rmtree(folder)
-    trained = space.galleries.open("g").searching["real"]
+    trained = space.galleries.open(space.galleries.info("g")).searching["real"]
     assert [(folder / name).read_bytes() for name in names] == before
     assert trained == space.galleries.searches(space.galleries.info("g"))["real"]
 
@@ -176,14 +179,14 @@ def test_the_same_references_give_the_same_files(space: Workspace, kind: Kind) -
 def test_opening_neither_reads_nor_trains(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space.galleries.open("g")
+    space.galleries.open(space.galleries.info("g"))
 
     def never(*_: object) -> None:
         raise AssertionError
 
     monkeypatch.setattr(InvertedLists, "train", never)
     monkeypatch.setattr("hashlib.file_digest", never)
-    gallery = space.galleries.open("g")
+    gallery = space.galleries.open(space.galleries.info("g"))
     index = gallery.index("real")
     assert isinstance(index, ApproximateIndex)
     assert isinstance(index.part.rows.units.base, np.memmap) or isinstance(
@@ -195,9 +198,9 @@ def test_opening_neither_reads_nor_trains(
 def test_changes_are_searched_exactly_until_there_are_many(
     space: Workspace, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = space.galleries.open("g").searching["real"]
-    space.galleries.add("g", clustered(30, 1), "add")
-    gallery = space.galleries.open("g")
+    first = space.galleries.open(space.galleries.info("g")).searching["real"]
+    space.galleries.add(space.galleries.info("g"), clustered(30, 1), "add")
+    gallery = space.galleries.open(space.galleries.info("g"))
     assert gallery.searching["real"] == first
     assert len(gallery.index("real")) == REALS + 30
     assert agreement(space, gallery) >= 0.97
@@ -205,7 +208,7 @@ def test_changes_are_searched_exactly_until_there_are_many(
     _, cosines = gallery.search("real", added, 1)
     assert np.allclose(cosines, 1)
     space.galleries.withdraw("g", "remove", sources=["s1"])
-    gallery = space.galleries.open("g")
+    gallery = space.galleries.open(space.galleries.info("g"))
     assert len(gallery.index("real")) == REALS and gallery.searching["real"] == first
     keys, _ = gallery.search("real", added, 5)
     assert (keys <= REALS).all() and agreement(space, gallery) >= 0.97
@@ -217,8 +220,10 @@ def test_changes_are_searched_exactly_until_there_are_many(
         "train",
         lambda *a: trained.append(1) or train(*a),  # type: ignore[func-returns-value]
     )
-    space.galleries.add("g", clustered(200, 2), "add")  # more than a twentieth
-    gallery = space.galleries.open("g")
+    space.galleries.add(
+        space.galleries.info("g"), clustered(200, 2), "add"
+    )  # more than a twentieth
+    gallery = space.galleries.open(space.galleries.info("g"))
     filled = gallery.searching["real"]
     assert not trained  # they lie as near to the centroids as the others
     assert (filled.generation, filled.vectors) == (4, REALS + 200)
@@ -229,17 +234,35 @@ def test_changes_are_searched_exactly_until_there_are_many(
         NewReference("real", "", "far", (rng.normal(size=DIMENSION) * 3).astype(np.float32))
         for _ in range(300)
     ]
-    space.galleries.add("g", strangers, "add")
-    gallery = space.galleries.open("g")
+    space.galleries.add(space.galleries.info("g"), strangers, "add")
+    gallery = space.galleries.open(space.galleries.info("g"))
     assert trained and gallery.searching["real"].trained_on == REALS + 500
     assert agreement(space, gallery) >= 0.97
 
 
+def test_an_opening_that_is_late_leaves_the_files_of_a_newer_state(
+    space: Workspace, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = space.galleries.info("g")
+    nearest = space.galleries.open(before, exact=True).search("real", queries(), 1)
+    space.galleries.add(before, clustered(30, 1), "add")
+    space.galleries.open(space.galleries.info("g"))
+    files = {p: p.read_bytes() for p in (space.folder / "faiss").glob("*")}
+    # It changed, and was opened elsewhere, right after it was asked for.
+    monkeypatch.setattr(type(space.galleries), "_is_current", lambda *_: True)
+    late = space.galleries.open(before)
+    assert late.searching == {}
+    assert [part.tolist() for part in late.search("real", queries(), 1)] == [
+        part.tolist() for part in nearest
+    ]
+    assert {p: p.read_bytes() for p in (space.folder / "faiss").glob("*")} == files
+
+
 def test_what_was_removed_from_cells_is_not_found(space: Workspace, kind: Kind) -> None:
-    space.galleries.add("g", clustered(40, 1), "add")
-    space.galleries.open("g")
+    space.galleries.add(space.galleries.info("g"), clustered(40, 1), "add")
+    space.galleries.open(space.galleries.info("g"))
     space.galleries.withdraw("g", "remove", sources=["s1"])
-    gallery = space.galleries.open("g")
+    gallery = space.galleries.open(space.galleries.info("g"))
     assert gallery.searching["real"].vectors == REALS + 40
     asked = np.stack([reference.vector for reference in clustered(40, 1)])
     keys, _ = gallery.search("real", asked, REALS + 40)
@@ -257,7 +280,7 @@ def test_what_was_removed_from_cells_is_not_found(space: Workspace, kind: Kind) 
 def test_a_damaged_file_is_made_again(
     space: Workspace, part: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    space.galleries.open("g")
+    space.galleries.open(space.galleries.info("g"))
     path = space.folder / "faiss" / f"gallery-1-real-{part}.faiss"
     data = path.read_bytes()
     if damage == "missing":
@@ -270,13 +293,13 @@ def test_a_damaged_file_is_made_again(
         other = {"rows": "cells", "cells": "rows"}[part]
         shutil.copy(path.with_name(f"gallery-1-real-{other}.faiss"), path)
     with caplog.at_level(logging.WARNING):
-        assert agreement(space, space.galleries.open("g")) >= 0.97
+        assert agreement(space, space.galleries.open(space.galleries.info("g"))) >= 0.97
     assert "rebuilding it" in caplog.text
     assert path.read_bytes() == data
 
 
 def test_verify_finds_what_opening_takes_on_trust(space: Workspace) -> None:
-    space.galleries.open("g")
+    space.galleries.open(space.galleries.info("g"))
     path = space.folder / "faiss" / "gallery-1-real-rows.faiss"
     data = path.read_bytes()
     path.write_bytes(data[:-20] + bytes([data[-20] ^ 4]) + data[-19:])
@@ -297,7 +320,7 @@ def test_where_nothing_can_be_kept_all_are_compared(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(space._files, "keep", lambda *_: None)
-    gallery = space.galleries.open("g")
+    gallery = space.galleries.open(space.galleries.info("g"))
     assert gallery.searching == {} and agreement(space, gallery) == 1.0
 
 
@@ -305,14 +328,14 @@ def test_a_gallery_that_grows_and_shrinks_over_the_bound(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(large_class, "EXACT", 2 * REALS)
-    assert agreement(space, space.galleries.open("g")) == 1.0
+    assert agreement(space, space.galleries.open(space.galleries.info("g"))) == 1.0
     monkeypatch.setattr(large_class, "EXACT", 1000)
-    space.galleries.add("g", clustered(10, 1), "add")
-    assert space.galleries.open("g").searching
-    space.galleries.add("g", clustered(10, 2), "add")
-    assert agreement(space, space.galleries.open("g")) >= 0.97
+    space.galleries.add(space.galleries.info("g"), clustered(10, 1), "add")
+    assert space.galleries.open(space.galleries.info("g")).searching
+    space.galleries.add(space.galleries.info("g"), clustered(10, 2), "add")
+    assert agreement(space, space.galleries.open(space.galleries.info("g"))) >= 0.97
     monkeypatch.setattr(large_class, "EXACT", 2 * REALS)
-    assert agreement(space, space.galleries.open("g")) == 1.0
+    assert agreement(space, space.galleries.open(space.galleries.info("g"))) == 1.0
     assert [
         finding for check in space.verify(lambda _: ENCODER) for finding in check.findings
     ] == []
@@ -329,18 +352,18 @@ def test_a_folder_whose_name_is_no_text(
     with Workspace(tmp_path / os.fsdecode(b"ws\xff")) as space:
         space.encoders.keep(ENCODER, b"weights", b"{}", DIMENSION, "test")
         space.galleries.create("g", ENCODER, STEPS, [*clustered(REALS, 0), *fakes(50)], "build")
-        assert space.galleries.open("g").searching
+        assert space.galleries.open(space.galleries.info("g")).searching
         space.galleries.add("g", clustered(REALS // 10, 1), "add")  # into the same cells
-        assert space.galleries.open("g").searching
-        assert agreement(space, space.galleries.open("g")) >= 0.9
+        assert space.galleries.open(space.galleries.info("g")).searching
+        assert agreement(space, space.galleries.open(space.galleries.info("g"))) >= 0.9
 
 
 def test_a_damaged_record_is_made_again(space: Workspace) -> None:
-    trained = space.galleries.open("g").searching["real"]
+    trained = space.galleries.open(space.galleries.info("g")).searching["real"]
     for text in ("{}", "no JSON", json.dumps({"kind": "other"}), "[]"):
         with space._database.conn as connection:
             connection.execute("UPDATE trained_searches SET document = ?", (text,))
-        assert space.galleries.open("g").searching["real"] == trained
+        assert space.galleries.open(space.galleries.info("g")).searching["real"] == trained
 
 
 def test_sizes_choose_cells() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -18,6 +19,7 @@ from tests.cli.in_process import run
 from tests.conftest import draw_photo
 
 SHARDS = 4
+PAGE = Path(__file__).parents[2] / "index" / "SCALING.md"
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +130,42 @@ def test_merging_again_changes_nothing(shards: list[Path], target: Path) -> None
     assert export(target, "csv") == before
 
 
+def test_a_shard_that_was_judged_again_says_so_of_itself(
+    shards: list[Path], target: Path, tmp_path: Path
+) -> None:
+    again = Path(shutil.copytree(shards[0], tmp_path / "again"))
+    run("code-report", "rejudge", "1", "--workspace", again)
+    run("code-index", "merge", again, *shards[1:], "--workspace", target)
+    with Workspace(target) as space:
+        record = space.scans.info("1").run
+    assert "rejudged" not in record
+    said = [part.get("rejudged", {}).get("scan") for part in record["merged"]["shards"]]
+    assert said == [1, None, None, None]
+
+
+def test_shards_of_which_a_path_was_purged_are_merged(
+    base: Path, target: Path, tmp_path: Path
+) -> None:
+    for number in range(4):
+        draw_photo(tmp_path / "in" / f"{number}.png", number)
+    draw_photo(tmp_path / "seized.png", 9)
+    spaces = [tmp_path / f"{number}" for number in (1, 2)]
+    for number, space in enumerate(spaces, 1):
+        shutil.copytree(base, space)
+        asked = (tmp_path / "seized.png", tmp_path / "in", "--shard", f"{number}/2")
+        run("code-scan", *asked, "-q", "--workspace", space)
+    for merged, purged in (("one", spaces[:1]), ("both", spaces[1:])):
+        for space in purged:
+            named = ("--path", tmp_path / "seized.png", "--yes")
+            run("code-index", "purge", *named, "--workspace", space)
+        into = Path(shutil.copytree(target, tmp_path / merged))
+        run("code-index", "merge", *spaces, "--workspace", into)
+        with Workspace(into) as there:
+            paths = there.scans.info("1").run["arguments"]["paths"]
+        seized = "(purged)" if merged == "both" else str(tmp_path / "seized.png")
+        assert paths == [seized, str(tmp_path / "in")]
+
+
 @pytest.mark.parametrize("moment", ["_bring_contents", "_stage", "_copy", "_finish"])
 def test_an_interrupted_merge_leaves_no_scan_and_goes_on(
     shards: list[Path], target: Path, moment: str, monkeypatch: pytest.MonkeyPatch
@@ -225,3 +263,105 @@ def test_what_is_no_whole_is_refused(
         *("-q", "--workspace", tmp_path / "stranger"),
     )
     assert "holds no gallery mine with the hash" in refused(*shards, into=tmp_path / "stranger")
+
+
+SCAN = """#!{python}
+import os, signal, sqlite3, sys
+folder = sys.argv[sys.argv.index("--workspace") + 1]
+database = sqlite3.connect(folder + "/workspace.sqlite", isolation_level=None)
+database.execute("PRAGMA journal_mode = WAL")
+database.execute("CREATE TABLE IF NOT EXISTS rows (number INTEGER PRIMARY KEY, said TEXT)")
+for _ in range(10):
+    database.execute("INSERT INTO rows (said) VALUES (?)", ("x" * 1000,))
+if "OOM" in os.environ:
+    os.kill(os.getpid(), signal.SIGKILL)
+database.close()
+"""
+RESTORE = """#!/bin/sh
+mkdir -p "$4" && : > "$4/workspace.sqlite"
+"""
+STEP = """#!/bin/sh
+echo {name} >> "$STEPS"
+test "$(wc -l < "$STEPS")" != "$KILLED_AT" || {{ kill -9 $PPID; exit; }}
+exec {program} "$@"
+"""
+
+
+class Job:
+    """The page's array job with its paths below a folder, and programs that take no second."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.programs = folder / "programs"
+        for name in ("programs", "data", "scratch"):
+            (folder / name).mkdir()
+        (script,) = re.findall(r"```sh\n(#!/bin/sh\n#SBATCH.*?)```", PAGE.read_text(), re.DOTALL)
+        for name in ("data", "scratch"):
+            script = re.sub(rf"(?<![\w.])/{name}/", f"{folder / name}/", script)
+        self.script = script
+        self.put("code-scan", SCAN.format(python=sys.executable))
+        self.put("code-index", RESTORE)
+        for name in ("cp", "mv", "rm", "mkdir", "sync"):
+            program = shutil.which(name if name != "sync" else "true")  # the others' disk is slow
+            self.put(name, STEP.format(name=name, program=program))
+
+    def put(self, name: str, text: str) -> None:
+        (self.programs / name).write_text(text)
+        (self.programs / name).chmod(0o755)
+
+    def run(self, killed_at: int = 0, **more: str) -> int:
+        steps = self.folder / "steps"
+        steps.unlink(missing_ok=True)
+        environment = {
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
+            "SLURM_ARRAY_TASK_ID": "1",
+            "STEPS": str(steps),
+            "KILLED_AT": str(killed_at),
+            **more,
+        }
+        return subprocess.run(["sh", "-c", self.script], env=environment, check=False).returncode
+
+    def rows(self) -> int:
+        """Rows of what is kept, looked at in a copy, as each opening changes what lies there."""
+        shards = self.folder / "data" / "shards"
+        whole = [path for path in (shards / ".next-1", shards / "1") if path.exists()]
+        if not whole:
+            return 0
+        copy = self.folder / "looked-at"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(whole[0], copy)
+        with sqlite3.connect(copy / "workspace.sqlite") as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            (count,) = database.execute("SELECT COUNT(*) FROM rows").fetchone()
+        database.close()
+        return int(count)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(tmp_path)
+
+
+def test_the_pages_job_keeps_a_shard_whose_scan_was_killed_before(job: Job) -> None:
+    assert job.run(OOM="1") == 137
+    assert job.rows() == 10
+    assert (job.folder / "data" / "shards" / "1" / "workspace.sqlite-wal").stat().st_size
+    assert job.run() == 0
+    assert job.rows() == 20
+    assert [path.name for path in (job.folder / "data" / "shards").iterdir()] == ["1"]
+    assert list((job.folder / "scratch").iterdir()) == []
+
+
+def test_the_pages_job_may_be_killed_anywhere(job: Job) -> None:
+    assert job.run(OOM="1") == 137
+    kept = job.rows()
+    for step in range(1, 100):
+        code = job.run(killed_at=step)
+        assert job.rows() in (kept, kept + 10)
+        kept = job.rows()
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert step > 5
+    assert job.run() == 0
+    assert job.rows() == kept + 10

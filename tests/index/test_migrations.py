@@ -57,7 +57,7 @@ def test_an_old_workspace_is_sound(old: Path) -> None:
         results = list(space.verify(lambda folder: read_checkpoint(folder).sha256))
         assert [f for r in results for f in r.findings if f.outcome is Outcome.REMAINS] == []
         (name,) = space.galleries.names()
-        gallery = space.galleries.open(name)
+        gallery = space.galleries.open(space.galleries.info(name))
         for stored, vector in space.galleries.references(space.galleries.info(name)):
             keys, cosines = gallery.search(stored.label, vector[None], 1)
             assert gallery.describe(keys[0].tolist())[int(keys[0, 0])].id == stored.id

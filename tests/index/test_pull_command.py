@@ -176,7 +176,9 @@ def test_a_changed_gallery_is_not_thrown_away(machine: Machine) -> None:
     with Workspace(machine.workspace) as space:
         info = space.galleries.info("published")
         first = next(iter(space.galleries.references(info)))
-        space.galleries.add("published", [NewReference("real", "", "own", first[1])], "add")
+        space.galleries.add(
+            space.galleries.info("published"), [NewReference("real", "", "own", first[1])], "add"
+        )
     machine.hub.branches["main"] = SECOND
     refused = machine.run("code-index", "pull", "--update", code=2)
     assert "was changed after it was pulled" in refused.stderr

@@ -1,10 +1,16 @@
 """Purge: what is named goes without a trace, the rest stays, and a scan that runs is not harmed."""
 
+import signal
+import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from code_forensics.engine.report.purges import purges_in_words
 from code_forensics.engine.report.tally import summarise
 from code_forensics.index.errors import WorkspaceError
 from code_forensics.index.scans import ScanInfo, Scans
@@ -14,6 +20,7 @@ from code_forensics.index.upkeep.purge_plan import Purged, PurgeRequest
 from code_forensics.index.upkeep.purge_scan import Restated, restate
 from code_forensics.index.workspace import Workspace
 
+from tests.cli.in_process import run as run_here
 from tests.cli.test_scan import _run, run
 from tests.index.stored import (
     ENCODER,
@@ -73,6 +80,7 @@ def test_a_scan_goes_with_what_it_alone_knew(space: Workspace) -> None:
     assert done.counts() == {
         "scans": 1,
         "rows": 10,
+        "mentions": 0,
         "galleries": 0,
         "references": 0,
         "files": 10,
@@ -129,11 +137,13 @@ def test_a_scan_of_the_current_folder(space: Workspace) -> None:
 
 
 def test_a_gallery_goes_with_its_withdrawn_references(space: Workspace) -> None:
-    space.galleries.add("g", references(3, seed=5000, source="secret-source"), "add")
+    space.galleries.add(
+        space.galleries.info("g"), references(3, seed=5000, source="secret-source"), "add"
+    )
     space.galleries.withdraw("g", "remove", sources=["secret-source"])
     space.galleries.create("other", ENCODER, STEPS, references(4, seed=7), "build")
     space.set_default_gallery("g")
-    space.galleries.open("g")
+    space.galleries.open(space.galleries.info("g"))
     vector = references(3, seed=5000)[0].vector.tobytes()
     assert traces(space, vector)
     done = purge(space, galleries=("g",))
@@ -159,7 +169,9 @@ def test_embeddings_of_references_stay_with_their_gallery(space: Workspace) -> N
         store = builder.contents(ENCODER, STEPS)
         store.remember([(file_of("ref.png"), content_of(40))])
     (new,) = references(1, seed=3)[:1]
-    space.galleries.add("g", [replace(new, sha256=sha256_of(40), path="/ref.png")], "add")
+    space.galleries.add(
+        space.galleries.info("g"), [replace(new, sha256=sha256_of(40), path="/ref.png")], "add"
+    )
     assert purge(space, scans=("1", "2")).contents == 15
     assert count(space, "contents") == count(space, "files") == 1
     assert purge(space, galleries=("g",)).contents == 1
@@ -291,6 +303,176 @@ def test_the_plan_names_the_scans_that_go_as_a_whole(space: Workspace) -> None:
     assert plan.rows == 5
 
 
+def test_an_empty_text_names_not_even_the_only_scan(space: Workspace) -> None:
+    purge(space, scans=("2",))
+    record_scan(space, ".", [30])
+    purge(space, scans=("1",))
+    for what in ({"scans": ("",)}, {"paths": ("",)}):
+        with pytest.raises(WorkspaceError, match="''"):
+            purge(space, **what)
+    assert count(space, "verdicts") == 1
+
+
+@pytest.mark.parametrize(
+    "named", ["http://host:80/x/30.png", "http://host:80/x/", "http://host:80/x"]
+)
+def test_addresses_are_taken_as_they_are(space: Workspace, named: str) -> None:
+    record_scan(space, "http://host:80/x", [30, 31])
+    record_scan(space, "http://host:80/xx", [32])
+    assert purge(space, paths=(named,)).rows == (1 if named.endswith("png") else 2)
+    assert traces(space, b"//host:80/x/30.png") == []
+    assert traces(space, b"//host:80/xx/32.png")
+
+
+def test_a_path_with_dots_in_its_middle_goes_as_it_was_scanned(space: Workspace) -> None:
+    record_scan(space, "c/../d", [30])
+    assert purge(space, paths=("c/../d",)).rows == 1
+
+
+def record_two(space: Workspace) -> ScanInfo:
+    """A scan that was asked for a file and for a folder."""
+    gallery = space.galleries.info("g")
+    asked = {"arguments": {"paths": ["./seized/30.png", "a"]}, "gallery": {"name": "g"}}
+    recorder = space.recorder(gallery, asked)
+    record_one(recorder, "seized/30.png", content_of(30))
+    record_one(recorder, "a/31.png", content_of(31))
+    recorder.finish("finished", summarise(space.scans.rows(space.scans.info(str(recorder.key)))))
+    return space.scans.info(str(recorder.key))
+
+
+@pytest.mark.parametrize("named", ["seized/30.png", "seized/"])
+def test_a_scan_no_longer_says_that_it_was_asked_for_a_purged_path(
+    space: Workspace, named: str
+) -> None:
+    before = record_two(space)
+    done = purge(space, paths=(named,))
+    assert (done.rows, done.mentions) == (1, 1)
+    assert traces(space, b"seized") == []
+    after = space.scans.info(str(before.key))
+    assert after.run["arguments"]["paths"] == ["(purged)", "a"]
+    assert [(one["rows"], one["paths"]) for one in after.run["purged"]] == [(1, 1)]
+
+
+def test_a_path_without_rows_that_a_scan_was_asked_for_goes_too(space: Workspace) -> None:
+    key = record_two(space).key
+    space._database.conn.execute("DELETE FROM verdicts WHERE path = 'seized/30.png'")
+    space._database.conn.execute("DELETE FROM files WHERE path = 'seized/30.png'")
+    plan = space.purger(summarise).plan(PurgeRequest(paths=("seized",)))
+    assert (plan.rows, plan.naming, plan.emptied) == (0, 1, ())
+    assert purge(space, paths=("seized",)).mentions == 1
+    assert traces(space, b"seized") == []
+    info = space.scans.info(str(key))
+    assert purges_in_words(info.run)[0].startswith("the name of a path that was asked for was")
+
+
+KILLED = """
+import os, signal, sys
+from code_forensics.engine.report.tally import summarise
+from code_forensics.index.searching.faiss_files import FaissFiles
+from code_forensics.index.upkeep.purge import Purger
+from code_forensics.index.upkeep.purge_pending import Pending
+from code_forensics.index.upkeep.purge_plan import PurgeRequest
+from code_forensics.index.workspace import Workspace
+
+folder, step = sys.argv[1:]
+owner = next(owner for owner in (Purger, FaissFiles, Pending) if hasattr(owner, step))
+setattr(owner, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+purger = Workspace(folder).purger(summarise)
+purger.carry_out(purger.plan(PurgeRequest(("latest",), ("seized",), ("g",))))
+"""
+
+
+def purge_killed(space: Workspace, step: str) -> None:
+    """Purge the newest scan, seized/ and gallery g, and be killed before a step."""
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(space.folder), step], check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+
+@pytest.fixture
+def seized(tmp_path: Path) -> Workspace:
+    """Scan 1 of a/, scan 2 of seized/30.png and a/31.png, scan 3 of b/ (5-14)."""
+    workspace = make_workspace(tmp_path / "ws")
+    record_scan(workspace, "a", range(3))
+    record_two(workspace)
+    record_scan(workspace, "b", [2, 5])
+    (collection,) = workspace.scanned.collections()
+    workspace.scanned.search(collection, vector_of(0)[None], 1)
+    yield workspace
+    workspace.close()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "write",
+        "_remove_scan",
+        "_remove_paths",
+        "_cut",
+        "_delete_files",
+        "_remove_gallery",
+        "_remove_unused",
+        "forget_all",
+        "sweep",
+        "_compact",
+        "_empty_log",
+        "without",
+    ],
+)
+def test_a_purge_that_was_killed_goes_on(seized: Workspace, step: str) -> None:
+    purge_killed(seized, step)
+    named = "" if step == "_cut" else "--scan latest --path seized --gallery g"
+    run_here("code-index", "purge", "--yes", *named.split(), "--workspace", seized.folder)
+    secrets = [sha256_of(5), sha256_of(30)]
+    needles = [b"seized", b"b/5.png", vector_of(5).tobytes(), vector_of(30).tobytes()]
+    assert traces(seized, *needles, *(secret.encode() for secret in secrets)) == []
+    assert traces(seized, references(10)[5].vector.tobytes()) == []
+    assert [info.key for info in seized.scans.all()] == [1, 2]
+    assert count(seized, "verdicts") == count(seized, "contents") == 4
+    assert count(seized, "settings WHERE key = 'purge'") == 0
+    assert_sound(seized)
+
+
+def test_names_mean_what_they_meant_when_the_purge_was_interrupted(seized: Workspace) -> None:
+    purge_killed(seized, "_remove_unused")
+    seized.galleries.create("g", ENCODER, STEPS, references(4, seed=7), "build")
+    begin_scan(seized, "later").finish("finished", {})
+    said = run_here(
+        "code-index", "purge", "--scan", "latest", "--gallery", "g", "--yes",
+        "--workspace", seized.folder,
+    ).stderr  # fmt: skip
+    assert "a purge that was interrupted: scan 3, gallery g went before" in said
+    assert [info.key for info in seized.scans.all()] == [1, 2, 4]
+    assert seized.galleries.names() == ["g"]
+    refused = run_here(
+        "code-index", "purge", "--path", "sized", "--yes", "--workspace", seized.folder, code=2
+    )
+    assert "nothing at 'sized'" in refused.stderr
+    purge(seized, paths=("seized",))  # the rest of what was named
+    with pytest.raises(WorkspaceError, match="nothing at"):
+        purge(seized, paths=("seized",))
+    with pytest.raises(WorkspaceError, match="nothing is named"):
+        purge(seized)
+
+
+def test_a_purge_begins_under_no_build_and_goes_on_after_one(
+    seized: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purger = seized.purger(summarise)
+    plan = purger.plan(PurgeRequest(paths=("seized",)))
+    with Workspace(seized.folder) as builder:
+        builder.contents(ENCODER, STEPS)
+        with pytest.raises(WorkspaceError, match="being built"):
+            purger.carry_out(plan)  # it has begun while the user was asked
+    assert traces(seized, b"seized/30.png")
+    full = sqlite3.OperationalError("database or disk is full")
+    with monkeypatch.context() as patch:
+        patch.setattr(purge_module.Purger, "_compact", mock.Mock(side_effect=full))
+        with pytest.raises(sqlite3.OperationalError):
+            purger.carry_out(plan)
+    purge(seized, paths=("seized",))
+    assert traces(seized, b"seized", vector_of(30).tobytes()) == []
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [
@@ -298,6 +480,9 @@ def test_the_plan_names_the_scans_that_go_as_a_whole(space: Workspace) -> None:
         ({"scans": ("9",)}, "no scan"),
         ({"paths": ("nowhere",)}, "nothing at 'nowhere'"),
         ({"galleries": ("h",)}, "no gallery 'h'"),
+        ({"scans": ("",)}, "no scan ''"),
+        ({"paths": ("",)}, "nothing at ''"),
+        ({"galleries": ("",)}, "no gallery ''"),
     ],
 )
 def test_what_is_not_there(space: Workspace, what: dict[str, tuple[str, ...]], said: str) -> None:

@@ -67,7 +67,7 @@ def test_the_latest_of_several_is_current_and_a_removed_one_is_none(space: Works
         assert space.choose_gallery().name == "starter.like"  # no starter's action made it
         space.galleries.remove("starter.like")
         assert space.choose_gallery().name == "starter-b"
-        space.galleries.add("starter", references(1, seed=99), "add")
+        space.galleries.add(space.galleries.info("starter"), references(1, seed=99), "add")
         assert space.starters.all()[0] == InstalledStarter("starter", "a" * 64, 2, 1)
         space.galleries.remove("starter-b")
         assert space.choose_gallery().name == "starter"
@@ -88,8 +88,12 @@ def test_what_trained_is_kept_sealed_and_carried_by_files(space: Workspace, tmp_
         stored = [reference for reference, _ in space.galleries.references(b)]
         assert [r.trained for r in stored] == [r.trained for r in marked]
         assert not any(r.trained for r, _ in space.galleries.references(a))
-        keys, _ = space.galleries.open("b").search("real", marked[0].vector[None], 1)
-        (described,) = space.galleries.open("b").describe(keys[0].tolist()).values()
+        keys, _ = space.galleries.open(space.galleries.info("b")).search(
+            "real", marked[0].vector[None], 1
+        )
+        (described,) = (
+            space.galleries.open(space.galleries.info("b")).describe(keys[0].tolist()).values()
+        )
         assert described.trained
     vectors = ReadyVectors(
         np.stack([r.vector for r in marked]),

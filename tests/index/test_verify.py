@@ -35,7 +35,7 @@ from tests.index.stored import (
 def space(tmp_path: Path) -> Workspace:
     workspace = make_workspace(tmp_path / "ws")
     record_scan(workspace, "a", range(10))
-    workspace.galleries.open("g")
+    workspace.galleries.open(workspace.galleries.info("g"))
     (collection,) = workspace.scanned.collections()
     workspace.scanned.search(collection, vector_of(0)[None], 1)
     yield workspace
@@ -86,7 +86,7 @@ def test_vectors_that_cannot_be_compared(
 
 
 def test_a_gallery_that_was_changed_behind_its_back(space: Workspace) -> None:
-    space.galleries.add("g", references(2, seed=1), "add")
+    space.galleries.add(space.galleries.info("g"), references(2, seed=1), "add")
     assert findings(space)  # the FAISS files were stale
     execute(space, "UPDATE \"references\" SET label = 'fake' WHERE ordinal = 1")
     found = findings(space)
@@ -97,7 +97,7 @@ def test_a_gallery_that_was_changed_behind_its_back(space: Workspace) -> None:
 
 def test_seals_of_old_generations_can_be_computed_again(space: Workspace) -> None:
     first = space.galleries.info("g")
-    space.galleries.add("g", references(2, seed=1, source="new"), "add")
+    space.galleries.add(space.galleries.info("g"), references(2, seed=1, source="new"), "add")
     second = space.galleries.info("g")
     space.galleries.withdraw("g", "remove", sources=["new"])
     third = space.galleries.info("g")
@@ -128,7 +128,7 @@ def test_faiss_files_are_repaired(space: Workspace, name: str, damage: str, said
         file.write_bytes((space.folder / "faiss" / "gallery-1-real.faiss").read_bytes())
     elif damage == "stale":
         record_scan(space, "b", [77])
-        space.galleries.add("g", references(1, seed=9), "add")
+        space.galleries.add(space.galleries.info("g"), references(1, seed=9), "add")
     else:  # sound in itself, and of the right state, but of other vectors
         loaded = space._files.load(file.stem, 16)
         assert loaded is not None
