@@ -353,7 +353,9 @@ def test_a_folder_whose_name_is_no_text(
         space.encoders.keep(ENCODER, b"weights", b"{}", DIMENSION, "test")
         space.galleries.create("g", ENCODER, STEPS, [*clustered(REALS, 0), *fakes(50)], "build")
         assert space.galleries.open(space.galleries.info("g")).searching
-        space.galleries.add("g", clustered(REALS // 10, 1), "add")  # into the same cells
+        space.galleries.add(
+            space.galleries.info("g"), clustered(REALS // 10, 1), "add"
+        )  # into the same cells
         assert space.galleries.open(space.galleries.info("g")).searching
         assert agreement(space, space.galleries.open(space.galleries.info("g"))) >= 0.9
 
