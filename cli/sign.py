@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from .running import EXIT_MATCHED
+
 Report = Annotated[Path, typer.Argument(metavar="FILE", help="A report, or any other file.")]
 
 
@@ -68,12 +70,17 @@ def check_signature(
 ) -> None:
     """Check that a file is, byte for byte, what the owner of a key has signed.
 
-    Exits with 0 if it is, and with 2 if it is not or cannot be checked.
+    Exits with 0 if it is, with 1 if it is not, and with 2 if that cannot be checked.
     """
     from ..engine import signing
-    from .console import say
+    from ..engine.errors import SignatureError
+    from .console import fail, say
 
-    stated = signing.check_signature(file, public_key, signature)
+    try:
+        stated = signing.check_signature(file, public_key, signature)
+    except SignatureError as error:
+        fail(str(error), error.hint)
+        raise typer.Exit(EXIT_MATCHED) from None
     say(f"good: {file} is what key {stated.key[:16]} signed", "green")
     say(f"the signer states the time {stated.time}, which the signature does not cover")
 

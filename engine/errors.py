@@ -3,7 +3,8 @@
 EngineError
 ├── CheckpointError    a checkpoint is missing, damaged, or not a CoDE encoder
 ├── DeviceError        the requested device or precision is not available
-└── InputError         a path or an option cannot be used
+├── InputError         a path or an option cannot be used
+└── SignatureError     a file is not what was signed, or not by whom it should be
 """
 
 
@@ -29,3 +30,7 @@ class DeviceError(EngineError):
 
 class InputError(EngineError):
     """A path or an option cannot be used."""
+
+
+class SignatureError(EngineError):
+    """A file is not what was signed, or was signed by another key."""

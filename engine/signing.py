@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError
+from .errors import InputError, SignatureError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -157,8 +157,8 @@ def check_signature(file: Path, public_key: Path, signature: Path | None = None)
         The signature, when it is good.
 
     Raises:
-        InputError: It is not, or a file cannot be read, or ``cryptography`` is not installed; the
-            message says which of the ways.
+        SignatureError: It is not good; the message says which of the ways.
+        InputError: A file cannot be read, or ``cryptography`` is not installed.
     """
     key = _public_key(_read(public_key, _MAX_SMALL), public_key)
     from cryptography.exceptions import InvalidSignature  # which is installed, as the key was read
@@ -167,20 +167,20 @@ def check_signature(file: Path, public_key: Path, signature: Path | None = None)
     stated = parse_signature(_read(path, _MAX_SMALL), path)
     data = _read(file, MAX_BYTES)
     if stated.key != fingerprint(key):
-        raise InputError(
+        raise SignatureError(
             f"{path} was made with key {stated.key[:16]}, not with {fingerprint(key)[:16]}",
             "check with the public key of whoever signed it",
         )
     digest = hashlib.sha256(data).hexdigest()
     if stated.sha256 != digest:
-        raise InputError(
+        raise SignatureError(
             f"{file} is not what was signed: SHA-256 {digest[:16]}, not {stated.sha256[:16]}",
             "the file was changed after it was signed, or the signature is another file's",
         )
     try:
         key.verify(base64.b64decode(stated.signature, validate=True), data)
     except (InvalidSignature, binascii.Error, ValueError) as error:
-        raise InputError(
+        raise SignatureError(
             f"the signature in {path} is not valid",
             "do not rely on the file: it was not signed with this key",
         ) from error

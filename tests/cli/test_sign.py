@@ -21,7 +21,7 @@ def test_a_report_is_signed_and_checked(tmp_path: Path) -> None:
     done = run("code-report", "check-signature", report, "--public-key", public)
     assert "good" in done.stderr
     report.write_text('{"files": [1]}')
-    done = run("code-report", "check-signature", report, "--public-key", public, code=2)
+    done = run("code-report", "check-signature", report, "--public-key", public, code=1)
     assert "not what was signed" in done.stderr
 
 

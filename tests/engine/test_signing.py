@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from code_forensics.engine.errors import InputError
+from code_forensics.engine.errors import InputError, SignatureError
 from code_forensics.engine.signing import (
     check_signature,
     generate_key,
@@ -81,7 +81,7 @@ def test_openssl_agrees(signed, tmp_path):
 def test_any_changed_byte_is_found(signed):
     report, _, public = signed
     report.write_bytes(report.read_bytes() + b" ")
-    with pytest.raises(InputError, match="not what was signed"):
+    with pytest.raises(SignatureError, match="not what was signed"):
         check_signature(report, public)
 
 
@@ -94,17 +94,17 @@ def test_a_forged_digest_does_not_help(signed):
     stated = json.loads(path.read_text())
     stated["sha256"] = hashlib.sha256(b"forged").hexdigest()
     path.write_text(json.dumps(stated))
-    with pytest.raises(InputError, match="not valid"):
+    with pytest.raises(SignatureError, match="not valid"):
         check_signature(report, public)
     path.write_text(json.dumps({**stated, "signature": "???"}))
-    with pytest.raises(InputError, match="not valid"):
+    with pytest.raises(SignatureError, match="not valid"):
         check_signature(report, public)
 
 
 def test_another_key_is_told_apart(signed, tmp_path):
     report, _, _ = signed
     generate_key(tmp_path / "other.pem", tmp_path / "other.pub.pem")
-    with pytest.raises(InputError, match="was made with key"):
+    with pytest.raises(SignatureError, match="was made with key"):
         check_signature(report, tmp_path / "other.pub.pem")
 
 
