@@ -20,6 +20,7 @@ from ..searching.scanned_vectors import ScannedVectors
 from ..searching.vectors import finite, nonzero
 from ..sqlite import Database
 from .findings import CheckResult, Finding, Outcome
+from .purge_pending import Pending
 from .verify_faiss import FaissCheck
 from .verify_files import check_files
 
@@ -65,6 +66,7 @@ class Verifier:
             return
         yield self._tables()
         yield self._scans()
+        yield self._purges()
         yield self._leftovers()
         yield self._encoders()
         yield self._heads()
@@ -113,6 +115,18 @@ class Verifier:
         ]
         (count,) = self._connection.execute("SELECT COUNT(*) FROM scans").fetchone()
         return CheckResult("scans", count, tuple(findings))
+
+    def _purges(self) -> CheckResult:
+        pending = Pending.read(self._connection)
+        named = ", ".join((*pending.scans, *pending.paths, *pending.galleries))
+        findings = [
+            Finding(
+                f"a purge was interrupted, and not all that it named is gone: {named}",
+                Outcome.REMAINS,
+                "go on with it: code-index purge --yes",
+            )
+        ][: bool(pending)]
+        return CheckResult("unfinished purges", len(findings), tuple(findings))
 
     def _leftovers(self) -> CheckResult:
         findings, count = [], 0

@@ -434,6 +434,8 @@ def test_a_purge_that_was_killed_goes_on(seized: Workspace, step: str) -> None:
 
 def test_names_mean_what_they_meant_when_the_purge_was_interrupted(seized: Workspace) -> None:
     purge_killed(seized, "_remove_unused")
+    verified = run_here("code-index", "verify", "--workspace", seized.folder, code=1)
+    assert "a purge was interrupted, and not all that it named is gone" in verified.stderr
     seized.galleries.create("g", ENCODER, STEPS, references(4, seed=7), "build")
     begin_scan(seized, "later").finish("finished", {})
     said = run_here(
