@@ -73,7 +73,7 @@ def _is_stdout(target: Path) -> bool:
         return True
     try:
         return os.path.samestat(target.stat(), os.fstat(sys.stdout.fileno()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):  # AttributeError: there is no stdout at all
         return False
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -133,18 +134,18 @@ def _options(
     from ..engine.judging.judge import JudgeOptions
 
     k, target_fpr, target_fnr, prior = asked
-    said, usual = earlier.run.get("judging") or {}, JudgeOptions()
+    said = earlier.run.get("judging")
+    usual = JudgeOptions.of(said) if said else JudgeOptions()
     if k is None:
         k, own = earlier.run["k"], earlier.run["gallery"]["name"]
         if gallery.name != own and k == space.k_of_gallery(own):
             k = None
-    rates = usual.thresholds
-    return judging.judge_options(
-        k,
-        target_fpr or said.get("target_fpr", rates.target_fpr),
-        target_fnr or said.get("target_fnr", rates.target_fnr),
-        prior or said.get("prior", usual.prior),
+    rates = replace(
+        usual.thresholds,
+        target_fpr=target_fpr or usual.thresholds.target_fpr,
+        target_fnr=target_fnr or usual.thresholds.target_fnr,
     )
+    return JudgeOptions(k, prior or usual.prior, rates)
 
 
 def _head(
@@ -200,6 +201,8 @@ def _judged_by(run: Mapping[str, Any]) -> dict[str, str]:
         "--target-fpr": str(said.get("target_fpr", "")),
         "--target-fnr": str(said.get("target_fnr", "")),
         "--prior": str(said.get("prior", "")),
+        "novelty rate": str(said.get("novelty_rate", "")),
+        "exchangeable with": str((said.get("thresholds") or {}).get("exchangeable", "")),
         "score": said.get("score", "margin"),  # the first one, which had no name
         "--classifier": f"{head['kind']}, {head['sha256'][:12]}" if head else "knn",
     }

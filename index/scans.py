@@ -4,9 +4,10 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 from .content_keys import split_key
 from .database import writing
@@ -64,7 +65,7 @@ _ALL = (1 << 63) - 1
 _FACTS = ("sha256", "status", "reason", "knn", "verdict", "score", "p_fake", "precision")
 _NTH = "ROW_NUMBER() OVER (PARTITION BY path ORDER BY position)"
 _COUNTERPARTS = """
-CREATE TEMP TABLE counterparts (
+CREATE TEMP TABLE {} (
     path NOT NULL,
     nth INTEGER NOT NULL,           -- of the rows of this path
     position INTEGER NOT NULL,
@@ -220,25 +221,30 @@ class Scans:
         """
         connection = self._database.conn
         columns = [f"{scan}.{column}" for scan in "ab" for column in _FACTS]
+        table = f"counterparts_{uuid4().hex}"  # several may be read at a time
         with closing(connection.cursor()) as rows:
-            rows.execute("DROP TABLE IF EXISTS temp.counterparts")
-            rows.execute(_COUNTERPARTS)
+            rows.execute(_COUNTERPARTS.format(table))
             rows.execute(
-                f"INSERT INTO counterparts SELECT path, {_NTH}, position FROM verdicts"  # noqa: S608
+                f"INSERT INTO {table} SELECT path, {_NTH}, position FROM verdicts"  # noqa: S608
                 " WHERE scan_id = ?",
                 (second.key,),
             )
-            for path, *values in rows.execute(
-                f"SELECT a.path, {', '.join(columns)} FROM"  # noqa: S608
-                f" (SELECT position, path, {', '.join(_FACTS)}, {_NTH} AS nth"
-                " FROM verdicts WHERE scan_id = ?) a"
-                " JOIN counterparts c ON c.path = a.path AND c.nth = a.nth"
-                " JOIN verdicts b ON b.scan_id = ? AND b.position = c.position"
-                " ORDER BY a.position",
-                (first.key, second.key),
-            ):
-                loaded, width = load_path(path), len(_FACTS)
-                yield RowFacts(loaded, *values[:width]), RowFacts(loaded, *values[width:])
+            try:
+                for path, *values in rows.execute(
+                    f"SELECT a.path, {', '.join(columns)} FROM"  # noqa: S608
+                    f" (SELECT position, path, {', '.join(_FACTS)}, {_NTH} AS nth"
+                    " FROM verdicts WHERE scan_id = ?) a"
+                    f" JOIN {table} c ON c.path = a.path AND c.nth = a.nth"
+                    " JOIN verdicts b ON b.scan_id = ? AND b.position = c.position"
+                    " ORDER BY a.position",
+                    (first.key, second.key),
+                ):
+                    loaded, width = load_path(path), len(_FACTS)
+                    yield RowFacts(loaded, *values[:width]), RowFacts(loaded, *values[width:])
+            finally:
+                rows.close()
+                with suppress(sqlite3.ProgrammingError):  # the workspace was closed meanwhile
+                    connection.execute(f"DROP TABLE temp.{table}")
 
     def precisions(self, info: ScanInfo) -> list[str]:
         """The precisions in which the rows of a scan were computed."""

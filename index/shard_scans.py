@@ -93,8 +93,10 @@ def check_shards(shards: Sequence[ShardScan]) -> None:
         WorkspaceError: One is missing or there twice, or they were not made alike.
     """
     first = shards[0]
+    count = len(first.info.run["arguments"]["paths"])
+    asked = asked_paths([s for s in shards if len(s.info.run["arguments"]["paths"]) == count])
     for shard in shards:
-        for what in _differences(first.info.run, shard.info.run):
+        for what in _differences(first.info.run, shard.info.run, asked):
             raise WorkspaceError(
                 f"the scans in {first.folder} and {shard.folder} differ in {what}",
                 "shards need the same command, versions and gallery: restore one backup"
@@ -120,8 +122,14 @@ def check_shards(shards: Sequence[ShardScan]) -> None:
         )
 
 
-def _differences(one: Any, other: Any) -> list[str]:
-    """Names of what has to be the same in two run records, and is not."""
+def _differences(one: Any, other: Any, asked: Sequence[str]) -> list[str]:
+    """Names of what has to be the same in two run records, and is not.
+
+    Args:
+        one: The first shard's.
+        other: Another one's.
+        asked: The paths of all, see :func:`asked_paths`.
+    """
     found = [name for name in _SAME if one.get(name) != other.get(name)]
     for part, name in (
         ("gallery", "name"),
@@ -132,16 +140,16 @@ def _differences(one: Any, other: Any) -> list[str]:
     ):
         if one[part].get(name) != other[part].get(name):
             found.append(f"{part} {name}")
-    mine, theirs = _asked(one, other), _asked(other, one)
+    mine, theirs = _arguments(one, asked), _arguments(other, asked)
     if mine != theirs:
         names = sorted(n for n in {*mine, *theirs} if mine.get(n) != theirs.get(n))
         found.append(f"their arguments ({', '.join(names)})")
     return found
 
 
-def _asked(one: Any, other: Any) -> dict[str, Any]:
-    """The arguments of one run record that the other has to share, however much was purged."""
-    mine, theirs = one["arguments"]["paths"], other["arguments"]["paths"]
-    if len(mine) == len(theirs):
-        mine = [b if a == PURGED else a for a, b in zip(mine, theirs, strict=True)]
-    return {**one["arguments"], "paths": mine, "shard": None, "directory": None}
+def _arguments(run: Any, asked: Sequence[str]) -> dict[str, Any]:
+    """What a scan was asked for, as far as all shards share it, with the names that were purged."""
+    paths = run["arguments"]["paths"]
+    if len(paths) == len(asked):
+        paths = [b if a == PURGED else a for a, b in zip(paths, asked, strict=True)]
+    return {**run["arguments"], "paths": paths, "shard": None, "directory": None}

@@ -1,12 +1,12 @@
 """Batches of views, decoded and augmented by worker processes."""
 
 import atexit
-import multiprocessing
+import multiprocessing.util
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.process import BaseProcess
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -127,10 +127,7 @@ def batches(
     )
     others = set(multiprocessing.active_children())
     coming = iter(loader)
-    # What leaves SIGTERM to the main process cannot be ended by it, as multiprocessing does at exit
-    # before it waits: this comes first.
-    if workers:
-        atexit.register(partial(_kill, set(multiprocessing.active_children()) - others))
+    _started.update(set(multiprocessing.active_children()) - others)
     return coming
 
 
@@ -144,10 +141,18 @@ def _quiet_worker(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _kill(workers: set[BaseProcess]) -> None:
+_started: WeakSet[BaseProcess] = WeakSet()  # workers of all epochs that are not forgotten yet
+
+
+def _kill() -> None:
     """End workers that the loader has not ended, as where an error still refers to it."""
-    if hasattr(signal, "SIGCHLD"):  # at which the loader would complain of each
+    left = [worker for worker in _started if worker.is_alive()]
+    if left and hasattr(signal, "SIGCHLD"):  # at which the loader would complain of each
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for worker in workers:
-        if worker.is_alive():
-            worker.kill()
+    for worker in left:
+        worker.kill()
+
+
+# What leaves SIGTERM to the main process cannot be ended by it, as multiprocessing does at exit
+# before it waits. What was registered last comes first, and that was with the import.
+atexit.register(_kill)

@@ -5,11 +5,13 @@ cost: a bounded walk over the same structures keeps the count from spoiling the 
 Layouts: TIFF 6.0 section 2, BigTIFF (Aware Systems), GIF89a.
 """
 
+import re
 import struct
 
 MOST_COUNTED = 1_000_000
 """Frames at which counting ends, so that this number means so many or more."""
 
+_BLOCK = re.compile(rb"[,!;]")
 _SUB_BLOCKS = 1 << 24  # of a GIF, all together: four times what 1 GiB of full ones holds
 
 
@@ -67,8 +69,11 @@ def count_gif_frames(data: bytes) -> int:
                 # An extension's first block may be empty, and more still follow; a comment's not.
                 at += 2 if data[at + 1] == 0xFE else 3 + data[at + 2]
                 at = skip_blocks(at)
-            else:
-                at += 1
+            else:  # to what begins a block
+                found = _BLOCK.search(data, at)
+                if found is None:
+                    break
+                at = found.start()
     except IndexError:  # the file ends here
         pass
     return frames

@@ -11,7 +11,6 @@ is its one file, or one of that file's frames, each of which has the time limit 
 import functools
 import importlib.util
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,7 +33,7 @@ from ..provenance.read import Kind, Strength, read_provenance
 from .framing import BrokenMessageError
 from .messages import REGION, Request, Work, unpack
 from .process import Process
-from .room import Room
+from .room import Room, memory
 from .routing import decode_here, is_trusted
 
 _log = logging.getLogger(__name__)
@@ -289,11 +288,8 @@ def _validates() -> bool:
 def _memory(options: DecodeOptions) -> int:
     """Address space that decoding within the bounds can need, the machine's memory at most."""
     wanted = _BASE + 2 * options.max_bytes + _BYTES_PER_PIXEL * options.max_pixels
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # Windows
-        return wanted
-    return min(wanted, max(there, _BASE))
+    there = memory()
+    return min(wanted, max(there, _BASE)) if there else wanted
 
 
 def _as_provenance(header: dict[str, Any], _: bytes) -> Mapping[str, object]:

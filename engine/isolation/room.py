@@ -1,5 +1,6 @@
 """Bounds what the large pictures decoded in this process take of its memory together."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +8,11 @@ from contextlib import contextmanager
 SMALL = 1 << 26
 """Pixels, 256 MiB decoded, up to which a picture waits for no other."""
 
-TOGETHER = 1 << 28
-"""Pixels, 1 GiB decoded, of the larger ones at a time; one may always be decoded."""
+LEAST = 1 << 28
+"""Pixels, 1 GiB decoded, of the larger ones at a time on any machine; one may always be decoded."""
+
+_SHARE = 32
+"""Bytes of the machine's memory for each of these pixels: decoded they take an eighth of it."""
 
 
 class Room:
@@ -16,7 +20,7 @@ class Room:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._free = TOGETHER
+        self._all = self._free = max(LEAST, memory() // _SHARE)
 
     @contextmanager
     def holding(self, pixels: int) -> Iterator[None]:
@@ -24,7 +28,7 @@ class Room:
         if pixels <= SMALL:
             yield
             return
-        taken = min(pixels, TOGETHER)
+        taken = min(pixels, self._all)
         with self._changed:
             self._changed.wait_for(lambda: taken <= self._free)
             self._free -= taken
@@ -34,3 +38,11 @@ class Room:
             with self._changed:
                 self._free += taken
                 self._changed.notify_all()
+
+
+def memory() -> int:
+    """Bytes of the machine's memory; 0 where that is not known."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0

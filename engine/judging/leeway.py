@@ -49,22 +49,23 @@ def within(before: FileResult, after: FileResult, seen: Seen, tolerance: float =
         tolerance: Most that each cosine may differ.
     """
     judge = seen.judge
-    hits = search_both(seen.gallery, seen.vectors, 2 * judge.depth)  # and what is as near as these
+    hits = search_both(seen.gallery, seen.vectors, judge.depth)  # as the row of now was found
+    more = search_both(seen.gallery, seen.vectors[:1], 2 * judge.depth)  # and what is as near
     ends = np.stack(
         [
             relative_margins(hits.real + lean, hits.fake - lean, judge.k)
             for lean in (tolerance, -tolerance)
         ]
     )
-    keys = hits.fake_keys[0].tolist()
+    keys = more.fake_keys[0].tolist()
     references = seen.gallery.describe([key for key in keys if key >= 0])
     generators = np.array([references[key].generator if key >= 0 else "" for key in keys])
     return (
         _figures_fit(before, after, seen, ends, tolerance)
         and _views_fit(before, after, judge, ends)
         and _neighbours_fit(before, after, tolerance)
-        and _generator_fits(before, after, hits.fake[0], generators, tolerance)
-        and _attribution_fits(before, after, judge, hits.fake[0], generators, tolerance)
+        and _generator_fits(before, after, more.fake[0], generators, tolerance)
+        and _attribution_fits(before, after, judge, more.fake[0], generators, tolerance)
     )
 
 

@@ -214,8 +214,9 @@ class LargeClass:
 
 
 def last_generation(watermark: str) -> int:
-    """The newest state of a gallery that a file with such a watermark is of."""
-    return int(watermark.rpartition("+")[2])
+    """The newest state of a gallery that a file with such a watermark is of; -1 of an odd one."""
+    generation = watermark.rpartition("+")[2]
+    return int(generation) if generation.isdecimal() else -1
 
 
 def references_since(

@@ -21,7 +21,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 def check_files(connection: sqlite3.Connection, scans: Scans) -> CheckResult:
     """Compare every file on record with its SHA-256; nothing is written.
 
-    A relative path starts from the directory of the latest scan that met it. One that no scan
+    A relative path starts from the directory of the latest scan that read it. One that no scan
     tells the directory of, as a gallery's, is taken from here, and left out where nothing is.
     """
     starts = {info.key: info.run.get("arguments", {}).get("directory") for info in scans.all()}
@@ -57,7 +57,10 @@ def _files(connection: sqlite3.Connection) -> Iterator[tuple[str, str, int | Non
     """
     connection.execute("CREATE TEMP TABLE met (path PRIMARY KEY, scan INTEGER) WITHOUT ROWID")
     try:
-        connection.execute("INSERT INTO met SELECT path, MAX(scan_id) FROM verdicts GROUP BY path")
+        connection.execute(
+            "INSERT INTO met SELECT path, MAX(scan_id) FROM verdicts WHERE sha256 IS NOT NULL"
+            " GROUP BY path"
+        )
         last = 0
         while rows := connection.execute(
             "SELECT f.id, f.path, c.sha256, m.scan FROM files f"

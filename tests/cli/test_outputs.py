@@ -115,6 +115,18 @@ def test_pipes_and_devices_are_written_to_and_not_replaced(tmp_path: Path) -> No
     assert pipe.is_fifo() and link.is_symlink() and Path("/dev/null").is_char_device()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="other shells close nothing")
+def test_a_report_is_written_where_there_is_no_stdout(space: Path, tmp_path: Path) -> None:
+    target = tmp_path / "there.csv"
+    target.touch()
+    command = (BIN / "code-scan", space / "photos", "-q", "--csv", target)
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command, "--workspace", space / "ws"], check=False
+    )
+    assert done.returncode == 0
+    assert target.read_text().startswith("path,sha256,")
+
+
 def test_another_name_of_stdout_is_stdout(space: Path, tmp_path: Path) -> None:
     command = [BIN / "code-report", "export", "latest", "--csv", "/dev/stdout"]
     run("code-scan", space / "photos", "-q", "--workspace", space / "ws")

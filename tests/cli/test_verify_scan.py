@@ -261,6 +261,8 @@ def test_a_notebooks_scan_is_judged_by_its_own_options(
     assert JudgeOptions.of(judging).thresholds == replace(thresholds, novelty_rate=0.005)
     rows = verify(copy)
     assert {rows[f"rough{n}.jpg"]["outcome"] for n in range(5)} == {"reproduced"}
+    said = run("code-report", "rejudge", "latest", "--workspace", copy / "ws").stderr
+    assert "was: gallery g" in said  # and not: but for
 
 
 def test_a_scan_of_another_score_is_judged_again_first(copy: Path) -> None:

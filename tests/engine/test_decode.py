@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import time
 import warnings
 import zlib
 from collections import Counter
@@ -204,9 +205,12 @@ def test_counting_frames_does_not_take_the_first_ones_verdict(monkeypatch):
     """Pillow compares each page with all before it: these would keep it busy for minutes."""
     monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "n_frames", property(pytest.fail))
     assert same_answer(tiff_chain(100_000)).frames == 100_001
+    gif = encode(picture("RGB", 260, 240), "GIF")[:-1]
+    started = time.perf_counter()
+    assert frames.count_gif_frames(gif + bytes(50_000_000)) == 1  # nothing begins a block there
+    assert time.perf_counter() - started < 5
     monkeypatch.setattr(frames, "MOST_COUNTED", 1000)
     assert same_answer(tiff_chain(2000)).frames == 1000
-    gif = encode(picture("RGB", 260, 240), "GIF")[:-1]
     tiny = b"\x2c" + bytes(4) + b"\1\0\1\0\0\2" + b"\1D" * 50 + b"\0"
     assert same_answer(gif + tiny * 2000).frames == 1000
     monkeypatch.setattr(frames, "_SUB_BLOCKS", 5000)

@@ -304,7 +304,8 @@ def test_a_failed_start_leaves_isolation_on(monkeypatch, caplog) -> None:
 
 def test_large_pictures_wait_for_each_other(monkeypatch) -> None:
     monkeypatch.setattr(room, "SMALL", 10)
-    monkeypatch.setattr(room, "TOGETHER", 100)
+    monkeypatch.setattr(room, "LEAST", 100)
+    monkeypatch.setattr(room, "memory", lambda: 0)
     space = room.Room()
     held, most = [], []
 

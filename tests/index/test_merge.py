@@ -166,6 +166,24 @@ def test_shards_of_which_a_path_was_purged_are_merged(
         assert paths == [seized, str(tmp_path / "in")]
 
 
+def test_shards_of_other_paths_are_none_though_one_of_them_forgot_its_own(
+    base: Path, target: Path, tmp_path: Path
+) -> None:
+    names = ("seized.png", "seized.png", "other.png")
+    for number, name in enumerate(names):
+        draw_photo(tmp_path / name, number)
+    draw_photo(tmp_path / "in" / "0.png", 5)
+    spaces = [tmp_path / f"{number}" for number in (1, 2, 3)]
+    for number, (space, name) in enumerate(zip(spaces, names, strict=True), 1):
+        shutil.copytree(base, space)
+        asked = (tmp_path / name, tmp_path / "in", "--shard", f"{number}/3")
+        run("code-scan", *asked, "-q", "--workspace", space)
+    named = ("--path", tmp_path / "seized.png", "--yes")
+    run("code-index", "purge", *named, "--workspace", spaces[0])
+    refused = run("code-index", "merge", *spaces, "--workspace", target, code=2)
+    assert "differ in their arguments (paths)" in refused.stderr
+
+
 @pytest.mark.parametrize("moment", ["_bring_contents", "_stage", "_copy", "_finish"])
 def test_an_interrupted_merge_leaves_no_scan_and_goes_on(
     shards: list[Path], target: Path, moment: str, monkeypatch: pytest.MonkeyPatch

@@ -43,6 +43,10 @@ def test_rows_of_one_path_are_paired_in_their_order(space: Workspace) -> None:
     assert next(space.scans.pairs(second, first))[0].sha256 == sha256_of(5)  # and no more of them
     assert (space.scans.only_in(first, second), space.scans.only_in(second, first)) == (0, 2)
     assert space.scans.only_in(first, first) == 0
+    both = zip(space.scans.pairs(first, second), space.scans.pairs(second, first), strict=True)
+    assert len(list(both)) == 4  # read side by side
+    left = space._database.conn.execute("SELECT COUNT(*) FROM sqlite_temp_master").fetchone()
+    assert left == (0,)
 
 
 def test_an_empty_text_names_no_scan(space: Workspace) -> None:

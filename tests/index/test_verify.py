@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from code_forensics.engine.results import FileResult, Status
 from code_forensics.index.errors import UnusableWorkspaceError
 from code_forensics.index.leases import Leases
 from code_forensics.index.seals import seal
@@ -23,6 +24,7 @@ from tests.index.stored import (
     ENCODER,
     begin_scan,
     content_of,
+    file_of,
     make_workspace,
     record_one,
     record_scan,
@@ -295,6 +297,12 @@ def test_a_database_that_acts_by_itself_is_not_opened(space: Workspace, statemen
         Workspace(space.folder)
 
 
+def test_a_faiss_file_of_an_odd_state_is_made_anew(space: Workspace) -> None:
+    space._database.conn.execute("UPDATE faiss_files SET watermark = 'x1' WHERE name LIKE 'gal%'")
+    assert space.galleries.open(space.galleries.info("g")).search("real", vector_of(1)[None], 1)
+    assert [one for one in findings(space) if one[1] is Outcome.REMAINS] == []
+
+
 def test_a_trigger_by_another_type_is_not_opened(space: Workspace) -> None:
     """SQLite obeys what an entry says, whatever its type is stated to be."""
     space.close()
@@ -321,6 +329,10 @@ def test_files_are_looked_for_where_they_were_scanned(
         for path in ("1.png", f"gone-{name}.png", "https://a.org/1.png"):
             record_one(recorder, path, content)
         recorder.finish("finished", {"files": 3})
+    lost = space.recorder(info, {"arguments": {"paths": ["."], "directory": "/nowhere"}})
+    nothing = FileResult("1.png", None, None, None, None, None, Status.FAILED, reason="vanished")
+    lost.record([(file_of("1.png"), None, nothing)])  # it read nothing there
+    lost.finish("finished", {"files": 1})
     monkeypatch.chdir("/")
     (tmp_path / "one" / "1.png").write_bytes(b"others")  # met later in the other
     said = findings(space, files=True)

@@ -1,4 +1,5 @@
 import functools
+import gc
 import http.server
 import io
 import os
@@ -11,10 +12,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from code_forensics.train.catalogue import Label, decode
 from code_forensics.train.dataset import open_catalogue
+from code_forensics.train.distributed import Processes
 from code_forensics.train.errors import DataError
-from code_forensics.train.loader import PairViews
+from code_forensics.train.loader import PairViews, batches
 from code_forensics.train.prepare import prepare
 from code_forensics.train.sampling import PairSampler
 
@@ -220,6 +223,20 @@ def test_worker_processes_that_are_spawned_see_the_same(tree, small):
     dataset = PairViews(catalogue, PairSampler(catalogue, np.arange(32), seed=0), small)
     copy = pickle.loads(pickle.dumps(dataset))
     assert np.array_equal(dataset[5].views.numpy(), copy[5].views.numpy())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes have no such folder elsewhere")
+def test_workers_of_an_epoch_leave_nothing_behind(tree, small):
+    """As many epochs as a run may have would leave too many open files."""
+    catalogue = open_catalogue(str(tree))
+    dataset = PairViews(catalogue, PairSampler(catalogue, np.arange(32), seed=0), small)
+    config = replace(small, runtime=replace(small.runtime, workers=2))
+    alone, opened = Processes(0, 1, torch.device("cpu")), []
+    for epoch in range(3):
+        assert len(list(batches(dataset, config, epoch, epoch + 1, alone))) == 1
+        gc.collect()
+        opened.append(len(os.listdir("/dev/fd")))
+    assert opened[1] == opened[2]
 
 
 STUCK = """
