@@ -10,7 +10,7 @@ from . import options as opt
 from .console import stdout
 
 if TYPE_CHECKING:
-    from ..engine.report.explain import Judging
+    from ..engine.report.judging import Judging
     from ..engine.results import FileResult
     from ..index.scans import ScanInfo
     from ..index.workspace import Workspace
@@ -41,7 +41,7 @@ def show(
     workspace: opt.Workspace = None,
 ) -> None:
     """Show a scan; with a file, explain its verdict in plain sentences with the evidence."""
-    from ..engine.report.explain import Judging
+    from ..engine.report.judging import Judging
     from ..engine.results import FileResult
     from ..index.workspace import Workspace
     from .console import say

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from .report.as_html import HtmlReport
     from .report.as_json import write_json, write_jsonl
     from .report.as_parquet import write_parquet
-    from .report.explain import Explanation, Judging, explain
+    from .report.explain import Explanation, explain
     from .report.interface import Report
+    from .report.judging import Judging
     from .report.record import records
     from .results import FileResult, Label, Neighbour, Status, Summary, Verdict
 
@@ -58,7 +59,8 @@ _WHERE = {
     "report.as_html": ("HtmlReport",),
     "report.as_json": ("write_json", "write_jsonl"),
     "report.as_parquet": ("write_parquet",),
-    "report.explain": ("Explanation", "Judging", "explain"),
+    "report.explain": ("Explanation", "explain"),
+    "report.judging": ("Judging",),
     "report.interface": ("Report",),
     "report.record": ("records",),
     "results": ("FileResult", "Label", "Neighbour", "Status", "Summary", "Verdict"),

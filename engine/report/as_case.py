@@ -14,8 +14,9 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ..inert import for_json, path_text
 from ..results import FileResult, Verdict
-from .explain import Judging, explain
+from .explain import explain
 from .interface import Report
+from .judging import Judging
 
 _UCO = "https://ontology.unifiedcyberontology.org/uco/"
 CONTEXT = {

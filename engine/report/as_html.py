@@ -13,11 +13,11 @@ from typing import Any, TextIO
 
 from ..inert import for_html
 from ..results import FileResult, Summary
-from .explain import Judging
 from .histogram import Histogram
 from .html_rows import RowEncoder, script_json, side_by_side
 from .html_sections import count_tables, limits_list, run_record, summary_cards, title
 from .interface import Report
+from .judging import Judging
 from .thumbnails import BUDGET, Budget, Pictures
 
 CHUNK = 250

@@ -1,16 +1,15 @@
 """Explains a verdict in plain sentences: what was measured, what it means, what to do next."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..inert import path_text
 from ..judging.attribution import UNKNOWN
-from ..judging.in_words import promise_in_words
 from ..judging.leave_one_out import NEAR_DUPLICATE_SIMILARITY
 from ..judging.thresholds import Inconclusive
 from ..results import FileResult, Label, Neighbour, ProbeScore, Status, Verdict
+from .judging import Judging
 from .middle import change_in_words, middle_of
 from .reasons import PROVENANCE, meaning
 
@@ -55,62 +54,6 @@ class Explanation:
     headline: Sentence
     sentences: tuple[Sentence, ...]
     advice: Sentence | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Judging:
-    """What a run record says of how verdicts were reached; None where it does not say.
-
-    Attributes:
-        k: References of each class behind a score.
-        prior: Probability of "generated" before looking, in (0, 1), behind ``p_fake``.
-        fake_above: A larger score is ``fake``.
-        real_below: A smaller score is ``real``.
-        novel_below: A nearest reference less similar than this makes an image novel.
-        promise: Sentences on the error rates that the thresholds stand for; empty where none is
-            known.
-        lr_bounds: Least and largest log10 likelihood ratio that the references support.
-        least_certainty: Share of the vote from which a generator is named, in [0, 1]; infinite
-            where the gallery can name none.
-        classifier: The head that gave the verdicts; the neighbours' thresholds decided nothing.
-    """
-
-    k: int = 1
-    prior: float = 0.5
-    fake_above: float | None = None
-    real_below: float | None = None
-    novel_below: float | None = None
-    promise: tuple[str, ...] = ()
-    lr_bounds: tuple[float, float] | None = None
-    least_certainty: float | None = None
-    classifier: str | None = None
-
-    @classmethod
-    def of_run(cls, run: Mapping[str, Any]) -> "Judging":
-        """Read a run record, whichever version wrote it."""
-        judging: Mapping[str, Any] = run.get("judging") or {}
-        k = int(run.get("k") or 1)
-        if (head := judging.get("classifier")) is not None:
-            return cls(k, classifier=head["kind"])
-        thresholds: Mapping[str, Any] = judging.get("thresholds") or {}
-        calibration: Mapping[str, Any] = judging.get("calibration") or {}
-        return cls(
-            k=k,
-            prior=float(judging.get("prior") or 0.5),
-            fake_above=thresholds.get("fake_above"),
-            real_below=thresholds.get("real_below"),
-            novel_below=thresholds.get("novel_below"),
-            promise=tuple(promise_in_words(judging, run.get("views"))),
-            lr_bounds=(calibration["lower"], calibration["upper"]) if calibration else None,
-            least_certainty=_least_certainty(judging.get("attribution") or {}),
-        )
-
-
-def _least_certainty(rule: Mapping[str, Any]) -> float | None:
-    if "least_certainty" not in rule:
-        return None
-    least = rule["least_certainty"]
-    return math.inf if least is None else float(least)
 
 
 def explain(result: FileResult, judging: Judging) -> Explanation:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from ..results import FileResult, Verdict
-from .explain import Judging
+from .judging import Judging
 
 _FINE = 4000  # bins over [-2, 2], of which as many as a bar needs are joined
 _BARS = 40

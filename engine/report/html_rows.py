@@ -6,7 +6,8 @@ from typing import Any
 
 from ..inert import path_text
 from ..results import FileResult, Label, Neighbour
-from .explain import Judging, Sentence, explain, nearest_of
+from .explain import Sentence, explain, nearest_of
+from .judging import Judging
 from .middle import change_in_words, middle_of
 
 VERDICTS = ("fake", "inconclusive", "real", "")

@@ -1,12 +1,9 @@
 """What the probe compares: the answer on a picture's middle alone, and changes of it in words."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..results import FileResult, Verdict
-
-if TYPE_CHECKING:
-    from .explain import Judging
+from .judging import Judging
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +19,7 @@ class Middle:
     verdict: Verdict
 
 
-def middle_of(result: FileResult, judging: "Judging") -> Middle | None:
+def middle_of(result: FileResult, judging: Judging) -> Middle | None:
     """Judge the middle by a row and its run's thresholds, as the run itself did.
 
     The first crop is the middle, and the similarities are the middle's whatever else was cropped.

@@ -13,7 +13,7 @@ from code_forensics.engine.decoding.views import CHANGES, ViewPlan
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.judging.scores import FLOOR
-from code_forensics.engine.report.explain import Judging
+from code_forensics.engine.report.judging import Judging
 from code_forensics.engine.report.middle import middle_of
 from code_forensics.engine.results import FileResult
 from code_forensics.index.upkeep.backup import DATABASE_NAME

@@ -22,11 +22,12 @@ from code_forensics.engine.judging.thresholds import Inconclusive
 from code_forensics.engine.pipeline.frames import TOO_MANY_FRAMES
 from code_forensics.engine.rejudge import NOT_EMBEDDED
 from code_forensics.engine.report.as_html import CHUNK, HtmlReport
-from code_forensics.engine.report.explain import Judging, explain
+from code_forensics.engine.report.explain import explain
 from code_forensics.engine.report.histogram import Histogram
 from code_forensics.engine.report.html_rows import RowEncoder
 from code_forensics.engine.report.html_sections import summary_cards
 from code_forensics.engine.report.interface import Report
+from code_forensics.engine.report.judging import Judging
 from code_forensics.engine.report.limits import limits
 from code_forensics.engine.report.reasons import INCONCLUSIVE, WITHOUT_VERDICT
 from code_forensics.engine.results import (
