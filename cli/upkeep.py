@@ -68,6 +68,14 @@ def purge(
         list[str] | None,
         typer.Option(metavar="NAME", help="A gallery, also one that was removed."),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a purge that was interrupted."),
+    ] = False,
+    forget: Annotated[
+        bool,
+        typer.Option("--forget", help="Drop it, and clean up after what it has taken."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     workspace: opt.Workspace = None,
 ) -> None:
@@ -77,23 +85,40 @@ def purge(
     overwritten and the database is compacted. Backups and reports that were made before are not
     touched, and a scan that runs keeps its rows. A scan that loses only some of its rows is counted
     again, says how many went and when, and in place of a path that it was asked for
-    "(purged)"; the directory that it was started in, the names of lists and what the examiner
-    wrote stay. Interrupted, the same command goes on, as does one that names nothing.
+    "(purged)"; the directory that it was started in, the patterns of --include and --exclude, the
+    names of lists and what the examiner wrote stay.
+
+    A purge that was interrupted goes on with --resume, which leaves scans that began later alone;
+    nothing else is purged before. With --forget nothing more of what it named goes, and what it has
+    begun stays half done.
     """
     from ..engine.errors import InputError
     from ..engine.report.tally import summarise
     from ..index.upkeep.purge_plan import PurgeRequest
     from .console import say
 
+    if resume + forget + bool(scan or path or gallery) > 1:
+        raise InputError(
+            "--resume and --forget mean the purge that was interrupted, and each stands alone",
+            "name what else should go when that is through",
+        )
     request = PurgeRequest(tuple(scan or ()), tuple(path or ()), tuple(gallery or ()))
     with _open(workspace) as space, space.guarded():
         purger = space.purger(summarise)
-        plan = purger.plan(request)
+        plan = purger.resume(forget) if resume or forget else purger.plan(request)
+        if resume:
+            say(f"going on with a purge that was interrupted: {plan.named.in_words()}")
+        if forget:
+            say(
+                "what the interrupted purge has taken is lost, also rows of scans that it was at;"
+                " the rest of what it named stays"
+            )
         _announce(plan)
         if not yes:
             if not sys.stdin.isatty():
                 raise InputError("nobody is there to be asked", "add --yes to purge without asking")
-            typer.confirm("Remove this for good?", abort=True, err=True)
+            question = "Drop the rest of that purge?" if forget else "Remove this for good?"
+            typer.confirm(question, abort=True, err=True)
         done = purger.carry_out(plan)
     counts = ", ".join(f"{count} {name}" for name, count in done.counts().items() if count)
     say(f"purged: {counts or 'nothing'}")
@@ -141,8 +166,6 @@ def restore(
 def _announce(plan: "PurgePlan") -> None:
     from .console import say
 
-    if plan.gone:
-        say(f"going on with a purge that was interrupted: {', '.join(plan.gone)} went before")
     for info in plan.scans:
         paths = " ".join(info.run["arguments"]["paths"])
         say(f"scan {info.key} of {info.started}: {paths}")

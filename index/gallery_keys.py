@@ -8,13 +8,16 @@ import sqlite3
 
 _SETTING = "last_gallery"
 
+_MOST = 1 << 62
+"""No count comes near it: a setting above it was made up, and leaves no room for a next key."""
+
 
 def new_key(connection: sqlite3.Connection) -> int:
     """A key that no gallery has or had, within the transaction that makes the gallery."""
     row = connection.execute(
         "SELECT 1 + MAX((SELECT COALESCE(MAX(id), 0) FROM galleries),"
-        " COALESCE((SELECT CAST(value AS INTEGER) FROM settings WHERE key = ?), 0))",
-        (_SETTING,),
+        " COALESCE((SELECT MIN(CAST(value AS INTEGER), ?) FROM settings WHERE key = ?), 0))",
+        (_MOST, _SETTING),
     ).fetchone()
     return int(row[0])
 

@@ -3,8 +3,8 @@
 import os
 import sqlite3
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from ..database import writing
 from ..errors import WorkspaceError
@@ -14,7 +14,7 @@ from ..scans import ScanInfo, Scans
 from ..searching.faiss_files import FaissFiles
 from ..sqlite import Database
 from .purge_paths import by_scan, files_within, ids_under, lies_in, rows_pointing, rows_under
-from .purge_pending import Pending
+from .purge_pending import GO_ON, LARGEST_KEY, PURGE_LEASE, Pending, stored
 from .purge_plan import Purged, PurgePlan, PurgeRequest
 from .purge_scan import Cut, Summarise, restate, write_restated
 
@@ -44,8 +44,9 @@ class Purger:
     write-ahead log and the FAISS files go. Backups that were made before keep what they hold.
     A scan that loses rows and stays is counted again, and its run record says so in ``purged``.
 
-    What was named is on record until all of that is done, so that a purge that was cut off goes on
-    where nothing that it was for can be seen any more.
+    What was named is on record until all of that is gone, so that a purge that was cut off goes on
+    where nothing that it was for can be seen any more; and that one is under way, until it is out
+    of the log too.
     """
 
     def __init__(
@@ -66,33 +67,69 @@ class Purger:
     def plan(self, request: PurgeRequest) -> PurgePlan:
         """Look up what a request comes to; nothing is changed.
 
-        Names of a purge that was interrupted mean what they meant then, gone or not. Without any
-        name that purge is meant.
+        Raises:
+            WorkspaceError: Something is not on record, or is in use; or another purge was
+                interrupted, and is first to be gone on with or dropped.
+        """
+        self._refuse_while_purging()
+        pending = Pending.read(self._connection)
+        if pending is not None:
+            raise WorkspaceError(f"a purge was interrupted: {pending.in_words()}", GO_ON)
+        if not (request.scans or request.paths or request.galleries):
+            raise WorkspaceError(
+                "nothing is named that should go", "name it with --scan, --path or --gallery"
+            )
+        named = Pending(
+            {text: self._scans.info(text).key for text in request.scans},
+            request.paths,
+            {name: self._galleries(name) for name in request.galleries},
+            max((info.key for info in self._scans.all()), default=0),
+        )
+        for path in request.paths:
+            if not self._spellings(path):
+                raise WorkspaceError(
+                    f"nothing at {path!r} is on record",
+                    "name it as it stands in the reports: relative, if it was scanned so",
+                )
+        return self._plan(named, None)
+
+    def resume(self, forget: bool = False) -> PurgePlan:
+        """Look up what is left of a purge that was interrupted; nothing is changed.
+
+        Names mean what they meant then, and scans that began later are left as they are.
+
+        Args:
+            forget: Take nothing more of what was named: only what nothing refers to any more is
+                removed.
 
         Raises:
-            WorkspaceError: Something is not on record, or is in use.
+            WorkspaceError: None was interrupted, or something is in use.
         """
-        pending = Pending.read(self._connection)
-        if not (request.scans or request.paths or request.galleries):
-            if not pending:
-                raise WorkspaceError(
-                    "nothing is named that should go", "name it with --scan, --path or --gallery"
-                )
-            request = PurgeRequest(tuple(pending.scans), pending.paths, tuple(pending.galleries))
+        self._refuse_while_purging()
+        text = stored(self._connection)
+        named = Pending() if forget else Pending.read(self._connection)
+        if text is None or named is None:
+            raise WorkspaceError(
+                "no purge was interrupted",
+                "name what should go with --scan, --path or --gallery",
+            )
+        return self._plan(named, text)
+
+    def _plan(self, named: Pending, instead_of: str | None) -> PurgePlan:
         self._refuse_while_building()
+        every = self._scans.all()
         alive = {info.key for info in self._scans.alive()}
-        scans = {text: self._scan(text, pending) for text in request.scans}
-        left = {info.key: info for _, info in scans.values() if info is not None}
-        for key in left.keys() & alive:
+        scans = {info.key: info for info in every if info.key in named.scans.values()}
+        for key in scans.keys() & alive:
             raise WorkspaceError(
                 f"scan {key} is running", "interrupt it with Ctrl-C, then purge it"
             )
-        places = {path: self._spellings(path, pending) for path in request.paths}
-        prefixes = [spelling for found in places.values() for spelling in found]
-        rows = self._rows_under(prefixes)
+        prefixes = [spelling for path in named.paths for spelling in self._spellings(path)]
+        rows = self._rows_under(prefixes, named.last_scan)
+        naming = self._naming(prefixes, named.last_scan)
         notes = [
-            f"scan {key} is running: its rows stay until a later purge"
-            for key in sorted(rows.keys() & alive)
+            f"scan {key} is running: its rows stay until a later purge, and what it was asked for"
+            for key in sorted((rows.keys() | naming) & alive)
         ]
         notes += [
             f"{len(cited)} references of galleries come from {prefix}: they go only with their"
@@ -100,55 +137,67 @@ class Purger:
             for prefix in prefixes
             if (cited := ids_under(self._connection, '"references"', prefix))
         ]
-        others = sorted(rows.keys() - alive - left.keys())
+        others = sorted(rows.keys() - alive - scans.keys())
         emptied = [key for key in others if self._is_all_of(key, rows[key])]
-        naming = self._naming(prefixes) - alive - left.keys() - set(emptied)
-        galleries = {name: self._galleries(name, pending) for name in request.galleries}
-        keys = [key for every in galleries.values() for key in every if self._has_gallery(key)]
+        keys = [key for found in named.galleries.values() for key in found if self._is_there(key)]
+        self._refuse_used(keys)
         return PurgePlan(
-            scans=tuple(left.values()),
+            scans=tuple(scans.values()),
             prefixes=tuple(prefixes),
             rows=sum(len(rows[key]) for key in others),
-            naming=len(naming),
+            naming=len(naming - alive - scans.keys() - set(emptied)),
             emptied=tuple(self._scans.info(str(key)) for key in emptied),
             galleries=tuple(keys),
             references=self._count_in('"references"', "gallery_id", keys),
             notes=tuple(notes),
-            named=Pending(
-                {text: key for text, (key, _) in scans.items()}, request.paths, galleries
-            ),
-            gone=(
-                *(f"scan {key}" for key, info in scans.values() if info is None),
-                *(f"what was at {path!r}" for path, found in places.items() if not found),
-                *(f"gallery {n}" for n, every in galleries.items() if not {*every} & {*keys}),
-            ),
+            named=named,
+            instead_of=instead_of,
         )
 
     def carry_out(self, plan: PurgePlan) -> Purged:
-        """Remove what was planned. Interrupted, the same request goes on where it stopped."""
+        """Remove what was planned. Interrupted, it goes on with a plan of :meth:`resume`."""
         done = Purged(notes=plan.notes)
-        with writing(self._database) as connection:
-            self._refuse_while_building()
-            Pending.read(connection).with_(plan.named).write(connection)
+        lease = f"{PURGE_LEASE}{uuid4()}"
+        try:
+            with writing(self._database) as connection:
+                self._refuse_while_building()
+                self._refuse_while_purging()
+                if stored(connection) != plan.instead_of:
+                    raise WorkspaceError(
+                        "another purge has begun or ended meanwhile", "run the same command again"
+                    )
+                self._leases.take(lease)
+                plan.named.write(connection)
+            self._remove(plan, done)
+        finally:
+            self._leases.give_back(lease)
+        return done
+
+    def _remove(self, plan: PurgePlan, done: Purged) -> None:
         for info in plan.scans:
             self._remove_scan(info.key, done)
-        self._remove_paths(plan.prefixes, done)
+        self._remove_paths(plan.prefixes, plan.named.last_scan, done)
         for key in plan.galleries:
             self._remove_gallery(key, done)
         self._remove_unused(done)
         with writing(self._database):
             self._files.forget_all()
         self._files.sweep()
-        self._compact(done)
-        self._empty_log()
         with writing(self._database) as connection:
-            Pending.read(connection).without(plan.named).write(connection)
+            Pending().write(connection)  # the names go too, before the last pages that held them
+        self._compact(done)
         if not self._empty_log():
             done.notes += (
-                "another process is reading: the write-ahead log still holds what went; run any"
-                " purge again when it has finished",
+                "another process is reading: the write-ahead log still holds what went; when it"
+                " has finished: code-index purge --resume",
             )
-        return done
+            return
+        with writing(self._database) as connection:
+            Pending.clear(connection)
+
+    def _refuse_while_purging(self) -> None:
+        if self._leases.all_held(PURGE_LEASE):
+            raise WorkspaceError("another purge is running in this workspace", "wait for it to end")
 
     def _refuse_while_building(self) -> None:
         if self._leases.all_held(BUILD_LEASE):
@@ -157,44 +206,29 @@ class Purger:
                 "purge when that has finished",
             )
 
-    def _scan(self, text: str, pending: Pending) -> tuple[int, ScanInfo | None]:
-        """The scan that a text names, by its key too; None where an interrupted purge took it."""
-        key = pending.scans.get(text)
-        if key is None:
-            info = self._scans.info(text)
-            return info.key, info
-        with suppress(WorkspaceError):
-            return key, self._scans.info(str(key))
-        return key, None
-
-    def _spellings(self, path: str, pending: Pending) -> list[str]:
-        """A path as it stands on record; none where an interrupted purge took it."""
-        found = [spelling for spelling in _spellings(path) if self._is_on_record(spelling)]
-        if not found and path not in pending.paths:
-            raise WorkspaceError(
-                f"nothing at {path!r} is on record",
-                "name it as it stands in the reports: relative, if it was scanned so",
-            )
-        return found
+    def _spellings(self, path: str) -> list[str]:
+        """A path as it stands on record."""
+        return [spelling for spelling in _spellings(path) if self._is_on_record(spelling)]
 
     def _is_on_record(self, spelling: str) -> bool:
         return bool(
             rows_under(self._connection, spelling)
-            or files_within(self._connection, spelling)
+            or files_within(self._connection, spelling, LARGEST_KEY)
             or rows_pointing(self._connection, spelling)
-            or self._naming([spelling])
+            or self._naming([spelling], LARGEST_KEY)
         )
 
-    def _naming(self, prefixes: Sequence[str]) -> set[int]:
+    def _naming(self, prefixes: Sequence[str], last_scan: int) -> set[int]:
         """The scans that were asked for something there, whether or not it has a row."""
         return {
             info.key
             for info in self._scans.all()
-            if any(lies_in(path, prefixes) for path in info.run["arguments"]["paths"])
+            if info.key <= last_scan
+            and any(lies_in(path, prefixes) for path in info.run["arguments"]["paths"])
         }
 
-    def _galleries(self, name: str, pending: Pending) -> list[int]:
-        keys = pending.galleries.get(name) or [
+    def _galleries(self, name: str) -> list[int]:
+        keys = [
             key
             for (key,) in self._connection.execute(
                 "SELECT id FROM galleries WHERE name = ? ORDER BY id", (name,)
@@ -205,11 +239,10 @@ class Purger:
                 f"there is no gallery {name!r}, nor was there one",
                 "see the galleries with: code-index list",
             )
-        self._refuse_used(keys)
         return keys
 
-    def _has_gallery(self, key: int) -> bool:
-        return self._count_in("galleries", "id", [key]) > 0
+    def _is_there(self, gallery: int) -> bool:
+        return self._count_in("galleries", "id", [gallery]) > 0
 
     def _refuse_used(self, galleries: Sequence[int]) -> None:
         for info in self._scans.alive():
@@ -224,7 +257,7 @@ class Purger:
 
     def _remove_scan(self, key: int, done: Purged) -> None:
         """Remove a scan, which is there up to its last rows: they go with it."""
-        while (rows := self._count_in("verdicts", "scan_id", [key])) > _CHUNK:
+        while self._has_many(key):
             with writing(self._database) as connection:
                 done.rows += connection.execute(
                     "DELETE FROM verdicts WHERE scan_id = ? AND position IN"
@@ -232,16 +265,27 @@ class Purger:
                     (key, key, _CHUNK),
                 ).rowcount
         with writing(self._database) as connection:
+            done.rows += self._count_in("verdicts", "scan_id", [key])
             done.scans += connection.execute("DELETE FROM scans WHERE id = ?", (key,)).rowcount
-            done.rows += rows
 
-    def _remove_paths(self, prefixes: Sequence[str], done: Purged) -> None:
-        rows = self._rows_under(prefixes)
+    def _has_many(self, scan: int) -> bool:
+        """Whether a scan has more rows than a chunk; counting them all takes longer each time."""
+        row = self._connection.execute(
+            "SELECT 1 FROM verdicts WHERE scan_id = ? LIMIT 1 OFFSET ?", (scan, _CHUNK)
+        ).fetchone()
+        return row is not None
+
+    def _remove_paths(self, prefixes: Sequence[str], last_scan: int, done: Purged) -> None:
+        rows = self._rows_under(prefixes, last_scan)
         pointing = by_scan(
-            row for prefix in prefixes for row in rows_pointing(self._connection, prefix)
+            row
+            for prefix in prefixes
+            for row in rows_pointing(self._connection, prefix)
+            if row[0] <= last_scan
         )
         alive = {info.key for info in self._scans.alive()}
-        for key in sorted((rows.keys() | pointing.keys() | self._naming(prefixes)) - alive):
+        naming = self._naming(prefixes, last_scan)
+        for key in sorted((rows.keys() | pointing.keys() | naming) - alive):
             if self._is_all_of(key, rows.get(key, set())):
                 # Nothing is left that it could be asked about.
                 self._remove_scan(key, done)
@@ -249,7 +293,7 @@ class Purger:
                 cut = Cut(rows.get(key, set()), pointing.get(key, set()), paths=prefixes)
                 self._cut(key, cut, done)
         for prefix in prefixes:
-            self._delete_files(files_within(self._connection, prefix), done)
+            self._delete_files(files_within(self._connection, prefix, last_scan), done)
 
     def _cut(self, key: int, cut: Cut, done: Purged) -> None:
         """Take rows from a scan that stays: in one transaction, so that it never says otherwise."""
@@ -277,7 +321,7 @@ class Purger:
             if self._compared_with(key) != compared:
                 raise WorkspaceError(
                     "a scan has compared with this gallery meanwhile",
-                    "run the same command again: it goes on",
+                    GO_ON,
                 )
             for new in restated:
                 write_restated(connection, self._scans, new)
@@ -328,8 +372,13 @@ class Purger:
             with writing(self._database) as connection:
                 done.files += _delete(connection, "files", "id", part)
 
-    def _rows_under(self, prefixes: Sequence[str]) -> dict[int, set[int]]:
-        return by_scan(row for prefix in prefixes for row in rows_under(self._connection, prefix))
+    def _rows_under(self, prefixes: Sequence[str], last_scan: int) -> dict[int, set[int]]:
+        return by_scan(
+            row
+            for prefix in prefixes
+            for row in rows_under(self._connection, prefix)
+            if row[0] <= last_scan
+        )
 
     def _is_all_of(self, key: int, positions: set[int]) -> bool:
         return bool(positions) and len(positions) == self._count_in("verdicts", "scan_id", [key])

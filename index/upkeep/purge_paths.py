@@ -39,11 +39,12 @@ def ids_under(connection: sqlite3.Connection, table: str, prefix: str) -> list[i
     return [key for (key,) in rows]
 
 
-def files_within(connection: sqlite3.Connection, prefix: str) -> list[int]:
-    """Keys of the files there, and of what lies within them."""
+def files_within(connection: sqlite3.Connection, prefix: str, last_scan: int) -> list[int]:
+    """Keys of the files there and of what lies within them, but for those of later scans."""
     rows = connection.execute(
-        f"SELECT id FROM files WHERE {_WITHIN.format('path')}",  # noqa: S608
-        (*_under(prefix), os.fsencode(prefix)),
+        f"SELECT id FROM files WHERE {_WITHIN.format('path')}"  # noqa: S608
+        " AND path NOT IN (SELECT path FROM verdicts WHERE scan_id > ?)",
+        (*_under(prefix), os.fsencode(prefix), last_scan),
     )
     return [key for (key,) in rows]
 

@@ -35,7 +35,8 @@ class PurgePlan:
         references: References in them, withdrawn ones included.
         notes: What stays although it is touched, and why.
         named: What was named, as it stays on record until the purge is through.
-        gone: What an interrupted purge of the same has removed already, in words.
+        instead_of: The record of an interrupted purge whose place it takes; None where there was
+            none.
     """
 
     scans: tuple[ScanInfo, ...]
@@ -47,7 +48,7 @@ class PurgePlan:
     references: int
     notes: tuple[str, ...]
     named: Pending
-    gone: tuple[str, ...] = ()
+    instead_of: str | None
 
 
 @dataclass(slots=True)

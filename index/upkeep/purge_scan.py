@@ -10,6 +10,7 @@ from ..clock import now
 from ..errors import WorkspaceError
 from ..scans import ScanInfo, Scans
 from .purge_paths import lies_in
+from .purge_pending import GO_ON
 
 PURGED = "(purged)"
 """Stands in a run record for a path that the scan was asked for and that was purged since."""
@@ -101,7 +102,7 @@ def write_restated(connection: sqlite3.Connection, scans: Scans, new: Restated) 
     if scans.info(str(key)) != new.before:
         raise WorkspaceError(
             f"something else has changed scan {key} meanwhile",
-            "run the same command again: it goes on",
+            GO_ON,
         )
     connection.execute(
         "UPDATE scans SET run = ?, summary = ? WHERE id = ?", (new.run, new.summary, key)

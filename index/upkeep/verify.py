@@ -11,6 +11,7 @@ import numpy as np
 
 from ..database import strange_tables
 from ..encoders import Encoders
+from ..errors import UnusableWorkspaceError
 from ..galleries import Galleries
 from ..leases import Leases
 from ..scans import Scans
@@ -20,7 +21,7 @@ from ..searching.scanned_vectors import ScannedVectors
 from ..searching.vectors import finite, nonzero
 from ..sqlite import Database
 from .findings import CheckResult, Finding, Outcome
-from .purge_pending import Pending
+from .purge_pending import GO_ON, PURGE_LEASE, Pending
 from .verify_faiss import FaissCheck
 from .verify_files import check_files
 
@@ -117,16 +118,18 @@ class Verifier:
         return CheckResult("scans", count, tuple(findings))
 
     def _purges(self) -> CheckResult:
-        pending = Pending.read(self._connection)
-        named = ", ".join((*pending.scans, *pending.paths, *pending.galleries))
-        findings = [
-            Finding(
-                f"a purge was interrupted, and not all that it named is gone: {named}",
-                Outcome.REMAINS,
-                "go on with it: code-index purge --yes",
-            )
-        ][: bool(pending)]
-        return CheckResult("unfinished purges", len(findings), tuple(findings))
+        name, running = "unfinished purges", bool(self._parts.leases.all_held(PURGE_LEASE))
+        try:
+            pending = Pending.read(self._connection)
+        except UnusableWorkspaceError as error:
+            return CheckResult(name, 1, (Finding(str(error), Outcome.REMAINS, error.hint),))
+        if pending is None:
+            return CheckResult(name, 0)
+        if running or self._parts.leases.all_held(PURGE_LEASE):  # it may have begun just now
+            note = Finding(f"a purge is running: {pending.in_words()}", Outcome.NOTED)
+            return CheckResult(name, 1, (note,))
+        text = f"a purge was interrupted, and is not through: {pending.in_words()}"
+        return CheckResult(name, 1, (Finding(text, Outcome.REMAINS, GO_ON),))
 
     def _leftovers(self) -> CheckResult:
         findings, count = [], 0

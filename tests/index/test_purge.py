@@ -415,12 +415,12 @@ def seized(tmp_path: Path) -> Workspace:
         "sweep",
         "_compact",
         "_empty_log",
-        "without",
+        "clear",
     ],
 )
 def test_a_purge_that_was_killed_goes_on(seized: Workspace, step: str) -> None:
     purge_killed(seized, step)
-    named = "" if step == "_cut" else "--scan latest --path seized --gallery g"
+    named = "--scan latest --path seized --gallery g" if step == "write" else "--resume"
     run_here("code-index", "purge", "--yes", *named.split(), "--workspace", seized.folder)
     secrets = [sha256_of(5), sha256_of(30)]
     needles = [b"seized", b"b/5.png", vector_of(5).tobytes(), vector_of(30).tobytes()]
@@ -433,27 +433,182 @@ def test_a_purge_that_was_killed_goes_on(seized: Workspace, step: str) -> None:
 
 
 def test_names_mean_what_they_meant_when_the_purge_was_interrupted(seized: Workspace) -> None:
-    purge_killed(seized, "_remove_unused")
+    purge_killed(seized, "_remove_paths")
     verified = run_here("code-index", "verify", "--workspace", seized.folder, code=1)
-    assert "a purge was interrupted, and not all that it named is gone" in verified.stderr
-    seized.galleries.create("g", ENCODER, STEPS, references(4, seed=7), "build")
-    begin_scan(seized, "later").finish("finished", {})
-    said = run_here(
-        "code-index", "purge", "--scan", "latest", "--gallery", "g", "--yes",
-        "--workspace", seized.folder,
-    ).stderr  # fmt: skip
-    assert "a purge that was interrupted: scan 3, gallery g went before" in said
-    assert [info.key for info in seized.scans.all()] == [1, 2, 4]
-    assert seized.galleries.names() == ["g"]
-    refused = run_here(
-        "code-index", "purge", "--path", "sized", "--yes", "--workspace", seized.folder, code=2
+    assert "a purge was interrupted, and is not through: scan 3, seized, gallery g" in " ".join(
+        verified.stderr.split()
     )
-    assert "nothing at 'sized'" in refused.stderr
-    purge(seized, paths=("seized",))  # the rest of what was named
-    with pytest.raises(WorkspaceError, match="nothing at"):
-        purge(seized, paths=("seized",))
+    seized.galleries.remove("g")
+    seized.galleries.create("g", ENCODER, STEPS, references(4, seed=7), "build")
+    record_scan(seized, "seized", [30, 31])
+    where = ("--yes", "--workspace", seized.folder)
+    for named in ("", "--scan latest", "--path seized", "--gallery g"):  # not while one is pending
+        refused = run_here("code-index", "purge", *named.split(), *where, code=2).stderr
+        assert "a purge was interrupted" in refused and "--resume" in refused
+    alone = run_here("code-index", "purge", "--resume", "--path", "a", *where, code=2).stderr
+    assert "each stands alone" in alone
+    said = run_here("code-index", "purge", "--resume", *where).stderr
+    assert "going on with a purge that was interrupted: scan 3, seized, gallery g" in said
+    assert [info.key for info in seized.scans.all()] == [1, 2, 4]
+    assert [row["path"] for row in seized.scans.rows(seized.scans.info("4"))] == [
+        "seized/30.png",
+        "seized/31.png",
+    ]
+    assert seized.scans.info("2").run["arguments"]["paths"] == ["(purged)", "a"]
+    assert count(seized, "files WHERE path LIKE 'seized/%'") == 2
+    assert seized.galleries.names() == ["g"]
+    assert_sound(seized)
+    with pytest.raises(WorkspaceError, match="no purge was interrupted"):
+        seized.purger(summarise).resume()
     with pytest.raises(WorkspaceError, match="nothing is named"):
         purge(seized)
+    assert purge(seized, paths=("seized",)).scans == 1  # named anew, it means all that is there
+
+
+@pytest.mark.parametrize("step", ["_remove_scan", "_remove_paths", "_remove_unused"])
+def test_a_purge_that_was_interrupted_can_be_dropped(seized: Workspace, step: str) -> None:
+    purge_killed(seized, step)
+    where = ("--yes", "--workspace", seized.folder)
+    said = run_here("code-index", "purge", "--forget", *where).stderr
+    assert "the rest of what it named stays" in said
+    left = {"_remove_scan": [1, 2, 3]}.get(step, [1, 2])
+    assert [info.key for info in seized.scans.all()] == left
+    assert bool(traces(seized, b"seized/30.png")) == (step != "_remove_unused")
+    taken = traces(seized, b"b/5.png", sha256_of(5).encode(), vector_of(5).tobytes())
+    assert bool(taken) == (step == "_remove_scan")
+    assert_sound(seized)
+
+
+def read_along(space: Workspace) -> sqlite3.Connection:
+    """Another connection, in the midst of reading; nobody waits long for it."""
+    space._database.conn.execute("PRAGMA busy_timeout = 20")
+    reader = sqlite3.connect(space.folder / "workspace.sqlite", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM verdicts").fetchone()
+    return reader
+
+
+def test_a_purge_is_not_through_while_the_log_holds_what_went(
+    seized: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty, waits = purge_module.Purger._empty_log, []
+
+    def wait(purger: purge_module.Purger) -> bool:
+        waits.append(purger)
+        return empty(purger)
+
+    monkeypatch.setattr(purge_module.Purger, "_empty_log", wait)
+    reader = read_along(seized)
+    (note,) = purge(seized, paths=("seized",)).notes
+    assert "the write-ahead log still holds" in note and "purge --resume" in note
+    assert len(waits) == 1
+    (found,) = [r for r in seized.verify(lambda _: ENCODER) if r.name == "unfinished purges"]
+    assert not found.clean
+    assert "the clean-up after what went" in found.findings[0].what
+    assert traces(seized, b"seized/30.png")
+    reader.close()
+    purger = seized.purger(summarise)
+    assert purger.carry_out(purger.resume()).notes == ()
+    assert traces(seized, b"seized") == []
+    assert_sound(seized)
+
+
+def test_a_purge_that_is_running_is_not_interrupted(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[str, Outcome]] = []
+    other = Workspace(space.folder)
+    late = other.purger(summarise)
+    plan = late.plan(PurgeRequest(scans=("2",)))
+
+    def look(_purger: object, _done: Purged) -> None:
+        for result in other.verify(lambda _: ENCODER):
+            if result.name == "unfinished purges":
+                found.extend((f.what, f.outcome) for f in result.findings)
+        for act in (lambda: purge(other, scans=("2",)), late.resume, lambda: late.carry_out(plan)):
+            with pytest.raises(WorkspaceError, match="another purge is running"):
+                act()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purge_module.Purger, "_remove_unused", look)
+        purge(space, paths=("a",))
+    assert found == [("a purge is running: a", Outcome.NOTED)]
+    assert late.carry_out(plan).scans == 1
+    other.close()
+
+
+def test_a_plan_is_not_carried_out_over_a_purge_that_was_interrupted(seized: Workspace) -> None:
+    purger = seized.purger(summarise)
+    plan = purger.plan(PurgeRequest(scans=("1",)))
+    purge_killed(seized, "_remove_paths")
+    with pytest.raises(WorkspaceError, match="has begun or ended meanwhile"):
+        purger.carry_out(plan)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[]",
+        "no JSON",
+        "[" * 100_000,
+        '{"scans": {"1": "1"}, "paths": [], "galleries": {}}',
+        '{"scans": {"1": 9223372036854775808}, "paths": [], "galleries": {}}',
+        '{"scans": {}, "paths": "a", "galleries": {}}',
+        '{"scans": {}, "paths": [], "galleries": {"g": 1}}',
+        '{"scans": {}, "paths": ["a"], "galleries": {}, "last_scan": null}',
+    ],
+)
+def test_a_record_of_a_purge_that_is_damaged_can_be_dropped(space: Workspace, text: str) -> None:
+    space._database.conn.execute("INSERT INTO settings VALUES ('purge', ?)", (text,))
+    where = ("--workspace", space.folder)
+    assert "is damaged" in run_here("code-index", "verify", *where, code=1).stderr
+    for named in ("--scan=1", "--resume"):
+        refused = run_here("code-index", "purge", named, "--yes", *where, code=2).stderr
+        assert "is damaged" in refused and "--forget" in refused
+    run_here("code-index", "purge", "--forget", "--yes", *where)
+    assert count(space, "verdicts") == 20
+    assert_sound(space)
+
+
+def test_a_record_of_a_purge_without_its_newest_scan_can_be_read(space: Workspace) -> None:
+    text = '{"scans": {"latest": 2}, "paths": ["a/1.png"], "galleries": {"g": [1]}}'
+    space._database.conn.execute("INSERT INTO settings VALUES ('purge', ?)", (text,))
+    purger = space.purger(summarise)
+    done = purger.carry_out(purger.resume())
+    assert (done.scans, done.rows, done.galleries) == (1, 11, 1)
+
+
+@pytest.mark.parametrize("value", ["9223372036854775807", "9" * 30, "-9223372036854775808", "x"])
+def test_a_last_key_of_galleries_that_was_made_up(space: Workspace, value: str) -> None:
+    space._database.conn.execute("INSERT INTO settings VALUES ('last_gallery', ?)", (value,))
+    space.galleries.create("h", ENCODER, STEPS, references(4, seed=7), "build")
+    purge(space, galleries=("g",))
+    space.galleries.create("g", ENCODER, STEPS, references(4, seed=8), "build")
+    assert space.galleries.names() == ["g", "h"]
+
+
+def test_a_scan_of_many_rows_is_not_counted_again_and_again(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge_module, "_CHUNK", 3)
+    counted: list[str] = []
+    space._database.conn.set_trace_callback(counted.append)
+    assert purge(space, scans=("1",)).rows == 10
+    space._database.conn.set_trace_callback(None)
+    counts = [text for text in counted if text.startswith("SELECT COUNT(*) FROM verdicts WHERE")]
+    assert len(counts) == 1
+
+
+def test_a_running_scan_that_was_asked_for_a_path_and_has_no_row_there_yet(
+    space: Workspace,
+) -> None:
+    recorder = begin_scan(space, "c")
+    (note, *_) = purge(space, paths=("c",)).notes
+    assert note == "scan 3 is running: its rows stay until a later purge, and what it was asked for"
+    recorder.finish("finished", {})
+    assert purge(space, paths=("c",)).mentions == 1
+    assert traces(space, b'["c"]') == []
 
 
 def test_a_purge_begins_under_no_build_and_goes_on_after_one(
@@ -471,7 +626,7 @@ def test_a_purge_begins_under_no_build_and_goes_on_after_one(
         patch.setattr(purge_module.Purger, "_compact", mock.Mock(side_effect=full))
         with pytest.raises(sqlite3.OperationalError):
             purger.carry_out(plan)
-    purge(seized, paths=("seized",))
+    purger.carry_out(purger.resume())
     assert traces(seized, b"seized", vector_of(30).tobytes()) == []
 
 
