@@ -1,7 +1,7 @@
 """Options that say how verdicts are reached, shared by commands that judge."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,26 +19,16 @@ def _rate(value: float | None) -> float | None:
     return value
 
 
-_TARGET_FPR = typer.Option(
-    "--target-fpr",
-    metavar="RATE",
-    callback=_rate,
-    help="Share of real images that may be called fake.",
-    rich_help_panel=PANEL,
+def _rate_option(name: str, metavar: str, text: str) -> Any:
+    return typer.Option(name, metavar=metavar, callback=_rate, help=text, rich_help_panel=PANEL)
+
+
+_TARGET_FPR = _rate_option("--target-fpr", "RATE", "Share of real images that may be called fake.")
+_TARGET_FNR = _rate_option(
+    "--target-fnr", "RATE", "Share of generated images that may be called real."
 )
-_TARGET_FNR = typer.Option(
-    "--target-fnr",
-    metavar="RATE",
-    callback=_rate,
-    help="Share of generated images that may be called real.",
-    rich_help_panel=PANEL,
-)
-_PRIOR = typer.Option(
-    "--prior",
-    metavar="P",
-    callback=_rate,
-    help="Share of generated images to expect, behind p_fake; no verdict depends on it.",
-    rich_help_panel=PANEL,
+_PRIOR = _rate_option(
+    "--prior", "P", "Share of generated images to expect, behind p_fake; no verdict depends on it."
 )
 
 K = Annotated[

@@ -29,7 +29,8 @@ from .searching.scanned_vectors import ScannedVectors
 from .starters import CENTER, Starters
 from .upkeep.backup import DATABASE_NAME, ENCODERS_NAME, BackedUp, write_backup
 from .upkeep.findings import CheckResult
-from .upkeep.purge import BUILD_LEASE, Purger
+from .upkeep.purge import Purger
+from .upkeep.purge_lookup import BUILD_LEASE
 from .upkeep.purge_scan import Summarise
 from .upkeep.verify import Identify, Parts, Verifier
 

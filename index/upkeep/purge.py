@@ -1,25 +1,21 @@
 """Removes scans, paths and galleries for good, and everything that was known only through them."""
 
-import os
 import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 from uuid import uuid4
 
 from ..database import writing
 from ..errors import WorkspaceError
 from ..gallery_keys import keep_last_key
 from ..leases import Leases
-from ..scans import ScanInfo, Scans
+from ..scans import Scans
 from ..searching.faiss_files import FaissFiles
 from ..sqlite import Database
-from .purge_paths import by_scan, files_within, ids_under, lies_in, rows_pointing, rows_under
-from .purge_pending import GO_ON, LARGEST_KEY, PURGE_LEASE, Pending, stored
+from .purge_lookup import OnRecord
+from .purge_paths import files_within, ids_under
+from .purge_pending import GO_ON, PURGE_LEASE, Pending, stored
 from .purge_plan import Purged, PurgePlan, PurgeRequest
 from .purge_scan import Cut, Summarise, restate, write_restated
-
-BUILD_LEASE = "build-"
-"""Begins the names of the leases that a build of a gallery holds."""
 
 _CHUNK = 5000
 """Rows a transaction, so that a scan that runs meanwhile waits for no longer than these take. What
@@ -63,6 +59,7 @@ class Purger:
         self._files = files
         self._leases = leases
         self._summarise = summarise
+        self._on_record = OnRecord(database.conn, scans, leases)
 
     def plan(self, request: PurgeRequest) -> PurgePlan:
         """Look up what a request comes to; nothing is changed.
@@ -71,7 +68,7 @@ class Purger:
             WorkspaceError: Something is not on record, or is in use; or another purge was
                 interrupted, and is first to be gone on with or dropped.
         """
-        self._refuse_while_purging()
+        self._on_record.refuse_while_purging()
         pending = Pending.read(self._connection)
         if pending is not None:
             raise WorkspaceError(f"a purge was interrupted: {pending.in_words()}", GO_ON)
@@ -82,11 +79,11 @@ class Purger:
         named = Pending(
             {text: self._scans.info(text).key for text in request.scans},
             request.paths,
-            {name: self._galleries(name) for name in request.galleries},
+            {name: self._on_record.galleries(name) for name in request.galleries},
             max((info.key for info in self._scans.all()), default=0),
         )
         for path in request.paths:
-            if not self._spellings(path):
+            if not self._on_record.spellings(path):
                 raise WorkspaceError(
                     f"nothing at {path!r} is on record",
                     "name it as it stands in the reports: relative, if it was scanned so",
@@ -105,7 +102,7 @@ class Purger:
         Raises:
             WorkspaceError: None was interrupted, or something is in use.
         """
-        self._refuse_while_purging()
+        self._on_record.refuse_while_purging()
         text = stored(self._connection)
         named = Pending() if forget else Pending.read(self._connection)
         if text is None or named is None:
@@ -116,7 +113,7 @@ class Purger:
         return self._plan(named, text)
 
     def _plan(self, named: Pending, instead_of: str | None) -> PurgePlan:
-        self._refuse_while_building()
+        self._on_record.refuse_while_building()
         every = self._scans.all()
         alive = {info.key for info in self._scans.alive()}
         scans = {info.key: info for info in every if info.key in named.scans.values()}
@@ -124,9 +121,10 @@ class Purger:
             raise WorkspaceError(
                 f"scan {key} is running", "interrupt it with Ctrl-C, then purge it"
             )
-        prefixes = [spelling for path in named.paths for spelling in self._spellings(path)]
-        rows = self._rows_under(prefixes, named.last_scan)
-        naming = self._naming(prefixes, named.last_scan)
+        look = self._on_record
+        prefixes = [spelling for path in named.paths for spelling in look.spellings(path)]
+        rows = look.rows_under(prefixes, named.last_scan)
+        naming = look.naming(prefixes, named.last_scan)
         notes = [
             f"scan {key} is running: its rows stay until a later purge, and what it was asked for"
             for key in sorted((rows.keys() | naming) & alive)
@@ -138,9 +136,9 @@ class Purger:
             if (cited := ids_under(self._connection, '"references"', prefix))
         ]
         others = sorted(rows.keys() - alive - scans.keys())
-        emptied = [key for key in others if self._is_all_of(key, rows[key])]
-        keys = [key for found in named.galleries.values() for key in found if self._is_there(key)]
-        self._refuse_used(keys)
+        emptied = [key for key in others if look.is_all_of(key, rows[key])]
+        keys = [key for found in named.galleries.values() for key in found if look.is_there(key)]
+        look.refuse_used(keys)
         return PurgePlan(
             scans=tuple(scans.values()),
             prefixes=tuple(prefixes),
@@ -148,7 +146,7 @@ class Purger:
             naming=len(naming - alive - scans.keys() - set(emptied)),
             emptied=tuple(self._scans.info(str(key)) for key in emptied),
             galleries=tuple(keys),
-            references=self._count_in('"references"', "gallery_id", keys),
+            references=look.count_in('"references"', "gallery_id", keys),
             notes=tuple(notes),
             named=named,
             instead_of=instead_of,
@@ -160,8 +158,8 @@ class Purger:
         lease = f"{PURGE_LEASE}{uuid4()}"
         try:
             with writing(self._database) as connection:
-                self._refuse_while_building()
-                self._refuse_while_purging()
+                self._on_record.refuse_while_building()
+                self._on_record.refuse_while_purging()
                 if stored(connection) != plan.instead_of:
                     raise WorkspaceError(
                         "another purge has begun or ended meanwhile", "run the same command again"
@@ -195,66 +193,6 @@ class Purger:
         with writing(self._database) as connection:
             Pending.clear(connection)
 
-    def _refuse_while_purging(self) -> None:
-        if self._leases.all_held(PURGE_LEASE):
-            raise WorkspaceError("another purge is running in this workspace", "wait for it to end")
-
-    def _refuse_while_building(self) -> None:
-        if self._leases.all_held(BUILD_LEASE):
-            raise WorkspaceError(
-                "a gallery is being built or added to in this workspace",
-                "purge when that has finished",
-            )
-
-    def _spellings(self, path: str) -> list[str]:
-        """A path as it stands on record."""
-        return [spelling for spelling in _spellings(path) if self._is_on_record(spelling)]
-
-    def _is_on_record(self, spelling: str) -> bool:
-        return bool(
-            rows_under(self._connection, spelling)
-            or files_within(self._connection, spelling, LARGEST_KEY)
-            or rows_pointing(self._connection, spelling)
-            or self._naming([spelling], LARGEST_KEY)
-        )
-
-    def _naming(self, prefixes: Sequence[str], last_scan: int) -> set[int]:
-        """The scans that were asked for something there, whether or not it has a row."""
-        return {
-            info.key
-            for info in self._scans.all()
-            if info.key <= last_scan
-            and any(lies_in(path, prefixes) for path in info.run["arguments"]["paths"])
-        }
-
-    def _galleries(self, name: str) -> list[int]:
-        keys = [
-            key
-            for (key,) in self._connection.execute(
-                "SELECT id FROM galleries WHERE name = ? ORDER BY id", (name,)
-            )
-        ]
-        if not keys:
-            raise WorkspaceError(
-                f"there is no gallery {name!r}, nor was there one",
-                "see the galleries with: code-index list",
-            )
-        return keys
-
-    def _is_there(self, gallery: int) -> bool:
-        return self._count_in("galleries", "id", [gallery]) > 0
-
-    def _refuse_used(self, galleries: Sequence[int]) -> None:
-        for info in self._scans.alive():
-            (used,) = self._connection.execute(
-                "SELECT gallery_id FROM scans WHERE id = ?", (info.key,)
-            ).fetchone()
-            if used in galleries:
-                raise WorkspaceError(
-                    f"scan {info.key} is running and compares with this gallery",
-                    "interrupt it with Ctrl-C, or wait for it",
-                )
-
     def _remove_scan(self, key: int, done: Purged) -> None:
         """Remove a scan, which is there up to its last rows: they go with it."""
         while self._has_many(key):
@@ -265,7 +203,7 @@ class Purger:
                     (key, key, _CHUNK),
                 ).rowcount
         with writing(self._database) as connection:
-            done.rows += self._count_in("verdicts", "scan_id", [key])
+            done.rows += self._on_record.count_in("verdicts", "scan_id", [key])
             done.scans += connection.execute("DELETE FROM scans WHERE id = ?", (key,)).rowcount
 
     def _has_many(self, scan: int) -> bool:
@@ -276,17 +214,12 @@ class Purger:
         return row is not None
 
     def _remove_paths(self, prefixes: Sequence[str], last_scan: int, done: Purged) -> None:
-        rows = self._rows_under(prefixes, last_scan)
-        pointing = by_scan(
-            row
-            for prefix in prefixes
-            for row in rows_pointing(self._connection, prefix)
-            if row[0] <= last_scan
-        )
+        rows = self._on_record.rows_under(prefixes, last_scan)
+        pointing = self._on_record.pointing(prefixes, last_scan)
         alive = {info.key for info in self._scans.alive()}
-        naming = self._naming(prefixes, last_scan)
+        naming = self._on_record.naming(prefixes, last_scan)
         for key in sorted((rows.keys() | pointing.keys() | naming) - alive):
-            if self._is_all_of(key, rows.get(key, set())):
+            if self._on_record.is_all_of(key, rows.get(key, set())):
                 # Nothing is left that it could be asked about.
                 self._remove_scan(key, done)
             else:
@@ -312,20 +245,20 @@ class Purger:
         done.mentions += restated.paths
 
     def _remove_gallery(self, key: int, done: Purged) -> None:
-        compared = self._compared_with(key)
+        compared = self._on_record.compared_with(key)
         restated = [
             restate(self._scans, info, Cut(gallery=True), self._summarise) for info in compared
         ]
         with writing(self._database) as connection:
-            self._refuse_used([key])
-            if self._compared_with(key) != compared:
+            self._on_record.refuse_used([key])
+            if self._on_record.compared_with(key) != compared:
                 raise WorkspaceError(
                     "a scan has compared with this gallery meanwhile",
                     GO_ON,
                 )
             for new in restated:
                 write_restated(connection, self._scans, new)
-            done.references += self._count_in('"references"', "gallery_id", [key])
+            done.references += self._on_record.count_in('"references"', "gallery_id", [key])
             connection.execute(
                 "DELETE FROM settings WHERE key = 'gallery' AND value ="
                 " (SELECT name FROM galleries WHERE id = ? AND removed IS NULL)",
@@ -346,7 +279,7 @@ class Purger:
         (last,) = self._connection.execute("SELECT COALESCE(MAX(id), 0) FROM contents").fetchone()
         for first in range(0, last, _CHUNK):
             with writing(self._database) as connection:
-                self._refuse_while_building()
+                self._on_record.refuse_while_building()
                 keys = connection.execute(_UNUSED_CONTENTS, (first, first + _CHUNK)).fetchall()
                 done.embeddings += _delete(connection, "embeddings", "content_id", keys)
                 done.contents += _delete(connection, "contents", "id", keys)
@@ -371,43 +304,6 @@ class Purger:
             part = [(key,) for key in keys[first : first + _CHUNK]]
             with writing(self._database) as connection:
                 done.files += _delete(connection, "files", "id", part)
-
-    def _rows_under(self, prefixes: Sequence[str], last_scan: int) -> dict[int, set[int]]:
-        return by_scan(
-            row
-            for prefix in prefixes
-            for row in rows_under(self._connection, prefix)
-            if row[0] <= last_scan
-        )
-
-    def _is_all_of(self, key: int, positions: set[int]) -> bool:
-        return bool(positions) and len(positions) == self._count_in("verdicts", "scan_id", [key])
-
-    def _compared_with(self, gallery: int) -> list[ScanInfo]:
-        return [info for info in self._scans.all() if info.gallery_key == gallery]
-
-    def _count_in(self, table: str, column: str, keys: Sequence[int]) -> int:
-        return sum(
-            self._connection.execute(
-                f"SELECT COUNT(*) FROM {table} WHERE {column} = ?",  # noqa: S608
-                (key,),
-            ).fetchone()[0]
-            for key in keys
-        )
-
-
-def _spellings(path: str) -> list[str]:
-    """How a path may stand on record: a scan of ``.`` writes ``./photos`` for ``photos``.
-
-    As it was named it may stand there too: of an address nothing can be left out.
-    """
-    if not path:  # as of a variable that is not set: it does not mean this directory
-        return []
-    plain = os.path.normpath(path)
-    every = [path, plain]
-    if not Path(plain).is_absolute():
-        every.append(f"{os.curdir}{os.sep}{plain}")
-    return list(dict.fromkeys(every))
 
 
 def _delete(

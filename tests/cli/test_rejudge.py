@@ -96,38 +96,33 @@ def test_other_thresholds_alone_are_named_as_the_cause(space: tuple[Path, Path])
         assert row["score"][0] == row["score"][1]
 
 
+RECORD = {
+    "encoder": {"sha256": "a"},
+    "preprocessing": "p",
+    "gallery": {"sha256": "g"},
+    "k": 1,
+    "judging": {"thresholds": {"fake_above": 0.1}},
+}
+
+
 def test_runs_differ_in_what_their_records_say() -> None:
-    run_record = {
-        "encoder": {"sha256": "a"},
-        "preprocessing": "p",
-        "gallery": {"sha256": "g"},
-        "k": 1,
-        "judging": {"thresholds": {"fake_above": 0.1}},
-    }
-    assert compare_runs(run_record, run_record).causes == ()
-    other = {**run_record, "encoder": {"sha256": "b"}, "k": 3}
-    assert compare_runs(run_record, other).causes == (Cause.ENCODER, Cause.K)
-    rescored = {**run_record, "judging": {**run_record["judging"], "score": "another"}}
-    assert compare_runs(run_record, rescored).causes == (Cause.SCORE,)
-    exact = {**run_record, "gallery": {"sha256": "g", "search": {"real": {"kind": "exact"}}}}
-    cells = {**run_record, "gallery": {"sha256": "g", "search": {"real": {"kind": "pq"}}}}
+    assert compare_runs(RECORD, RECORD).causes == ()
+    other = {**RECORD, "encoder": {"sha256": "b"}, "k": 3}
+    assert compare_runs(RECORD, other).causes == (Cause.ENCODER, Cause.K)
+    rescored = {**RECORD, "judging": {**RECORD["judging"], "score": "another"}}
+    assert compare_runs(RECORD, rescored).causes == (Cause.SCORE,)
+    exact = {**RECORD, "gallery": {"sha256": "g", "search": {"real": {"kind": "exact"}}}}
+    cells = {**RECORD, "gallery": {"sha256": "g", "search": {"real": {"kind": "pq"}}}}
     assert compare_runs(exact, cells).causes == (Cause.SEARCH,)
-    assert compare_runs(run_record, cells).causes == ()  # an earlier version did not say
-    old, new = ({**run_record, "decoders": {"pillow": version}} for version in ("11", "12"))
+    assert compare_runs(RECORD, cells).causes == ()  # an earlier version did not say
+    old, new = ({**RECORD, "decoders": {"pillow": version}} for version in ("11", "12"))
     assert compare_runs(old, new).causes == (Cause.DECODERS,)
 
 
 def test_a_probe_can_flip_a_verdict_whose_score_is_the_same() -> None:
-    run_record = {
-        "encoder": {"sha256": "a"},
-        "preprocessing": "p",
-        "gallery": {"sha256": "g"},
-        "k": 1,
-        "judging": {"thresholds": {"fake_above": 0.1}},
-    }
     views = {"crops": "center", "probe": False, "id": ""}
     plain, probed, five = (
-        {**run_record, "views": {**views, **more}}
+        {**RECORD, "views": {**views, **more}}
         for more in ({}, {"probe": True, "id": "probe/1"}, {"crops": "five", "id": "five/1"})
     )
     decided = FileResult(
