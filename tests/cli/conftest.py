@@ -1,5 +1,6 @@
 """Scans that several tests look at."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,31 @@ def plain_rows(mixed: Path) -> list[dict]:
     command = wanted(mixed, mixed / "ws", mixed / "plain.jsonl")
     run("code-scan", *command[1:])
     return rows(mixed / "plain.jsonl")
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory, labelled: Path, small_checkpoint: Path) -> Path:
+    """A workspace with a gallery too small to be calibrated, for tests that make none of their own."""
+    folder = tmp_path_factory.mktemp("workspace")
+    run(
+        *("code-index", "build", "mine", "--real", labelled / "real", "--fake", labelled / "fake"),
+        *("--weights", small_checkpoint, "--workspace", folder),
+    )
+    return folder
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A folder with everything that goes wrong, and two good files."""
+    folder = tmp_path / "seized"
+    good = draw_photo(folder / "b.jpg", 9001)
+    (folder / "a-copy.jpg").write_bytes(good.read_bytes())
+    (folder / "cut.jpg").write_bytes(good.read_bytes()[:2000])
+    (folder / "empty.png").touch()
+    (folder / "text.jpg").write_text("this is no picture\n" * 50)
+    (folder / "loop").symlink_to(folder)
+    os.mkfifo(folder / "pipe.jpg")
+    os.symlink(folder / "nowhere", folder / "dangling.jpg")
+    (folder / "=cmd().png").write_bytes(draw_photo(tmp_path / "x.png", 9002).read_bytes())
+    os.rename(draw_photo(tmp_path / "y.png", 9003), os.fsencode(folder) + b"/\x1b[31m\xff\n.png")
+    return folder

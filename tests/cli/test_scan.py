@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -42,33 +41,6 @@ def _run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Complete
 
 def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
-
-
-@pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory, labelled: Path, small_checkpoint: Path) -> Path:
-    folder = tmp_path_factory.mktemp("workspace")
-    run(
-        *("code-index", "build", "mine", "--real", labelled / "real", "--fake", labelled / "fake"),
-        *("--weights", small_checkpoint, "--workspace", folder),
-    )
-    return folder
-
-
-@pytest.fixture
-def broken(tmp_path: Path) -> Path:
-    """A folder with everything that goes wrong, and two good files."""
-    folder = tmp_path / "seized"
-    good = draw_photo(folder / "b.jpg", 9001)
-    (folder / "a-copy.jpg").write_bytes(good.read_bytes())
-    (folder / "cut.jpg").write_bytes(good.read_bytes()[:2000])
-    (folder / "empty.png").touch()
-    (folder / "text.jpg").write_text("this is no picture\n" * 50)
-    (folder / "loop").symlink_to(folder)
-    os.mkfifo(folder / "pipe.jpg")
-    os.symlink(folder / "nowhere", folder / "dangling.jpg")
-    (folder / "=cmd().png").write_bytes(draw_photo(tmp_path / "x.png", 9002).read_bytes())
-    os.rename(draw_photo(tmp_path / "y.png", 9003), os.fsencode(folder) + b"/\x1b[31m\xff\n.png")
-    return folder
 
 
 def test_csv_has_the_promised_columns_and_every_file_once(space: Path, broken: Path) -> None:
@@ -373,44 +345,6 @@ def test_help_imports_neither_torch_nor_faiss() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_a_scan_of_nothing_says_why(space: Path, tmp_path: Path) -> None:
-    (tmp_path / "dir" / "sub").mkdir(parents=True)
-    draw_photo(tmp_path / "dir" / "sub" / "a.jpg", 1)
-    (tmp_path / "empty").mkdir()
-    for arguments, why in (
-        ((tmp_path / "empty",), "the folder holds no file"),
-        ((tmp_path / "dir", "--include", "*.JPG"), "1 left out by --include (case counts)"),
-        ((tmp_path / "dir", "--exclude", "sub"), "there is none but for what --exclude"),
-        ((tmp_path / "dir", "--no-recurse"), "--no-recurse"),
-    ):
-        said = run("code-scan", *arguments, "--workspace", space)
-        assert "no file was scanned: " in said and why in said
-        assert "0 files" not in said and "left out by --include and" not in said
-
-
-def test_the_summary_names_what_failed(space: Path, broken: Path) -> None:
-    said = run("code-scan", broken, "--workspace", space)
-    failed = [line for line in said.splitlines() if line.startswith("failed: ")]
-    assert len(failed) == 1 and "cut.jpg (truncated: " in failed[0]
-    assert "more failed" not in said and "\x1b" not in said
-    for number in range(6):
-        (broken / f"{number}.jpg").write_bytes((broken / "b.jpg").read_bytes()[: 500 + number])
-    said = run("code-scan", broken, "--workspace", space)
-    failed = [line for line in said.splitlines() if line.startswith("failed: ")]
-    assert [Path(line.split(" (")[0]).name for line in failed] == [f"{n}.jpg" for n in range(5)]
-    assert re.search(r"and 2 more failed: code-report export \d+ --csv -", said)
-
-
-def test_a_scan_of_few_files_shows_each(space: Path, broken: Path) -> None:
-    names = ("b.jpg", "cut.jpg", "text.jpg")
-    said = run("code-scan", *(broken / name for name in names), "--workspace", space)
-    found = dict(re.findall(r"^(?:failed|skipped|inconclusive) .*seized/(\S+) \((\w+)", said, re.M))
-    assert found == {
-        "b.jpg": "uncalibrated", "cut.jpg": "truncated", "text.jpg": "not_an_image",
-    }  # fmt: skip
-    assert "failed: " not in said
 
 
 def test_a_second_termination_is_the_same_wish_and_a_second_ctrl_c_is_not() -> None:
