@@ -102,6 +102,8 @@ def summary(
         console.print(f"scan {scan}: no file was scanned: {_why_none(counted, run['arguments'])}")
     if reasons:
         console.print(f"reasons: {reasons}")
+    if tally.closed_archives:
+        console.print(_closed_archives(tally.closed_archives, counted.by_reason["not_an_image"]))
     if counted.files and counted.left_out:
         console.print(f"left out by --include and --exclude: {counted.left_out}")
     reused = [
@@ -124,6 +126,12 @@ def summary(
         console.print(sentence, style="dim")
     if worst:
         _most_suspicious(worst, to_stderr)
+
+
+def _closed_archives(count: int, no_images: int) -> str:
+    """How many of the files that are no images can be opened, and with what."""
+    what = "is an archive or mail" if count == 1 else "are archives or mail"
+    return f"of {no_images} not_an_image {count} {what}: code-scan --archives scans what they hold"
 
 
 def _failures(tally: Tally, scan: int, console: Console) -> None:

@@ -26,6 +26,9 @@ class Kind(StrEnum):
     CAB = "CAB"
 
 
+UNOPENED = frozenset((Kind.SEVEN_ZIP, Kind.RAR, Kind.CAB))
+"""Kinds that are told apart and not opened."""
+
 _SIGNATURES = (
     (b"PK\3\4", Kind.ZIP),
     (b"PK\5\6", Kind.ZIP),  # one without members

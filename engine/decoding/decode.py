@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageFile, features
 
+from ..archives.kinds import HEAD, kind_of
 from ..quiet import quiet_warnings
 from . import raw
 from .crop import CropBox, centre_crop
@@ -127,7 +128,8 @@ class Undecodable:
     Attributes:
         reason: A stable code.
         detail: The decoder's own words, one printable line of ASCII; may be empty.
-        format: The format, as far as the first bytes tell; else empty.
+        format: The format, also of an archive or of mail, as far as the first bytes tell; else
+            empty.
         width: Width that the header announces, in pixels; None where it could not be read.
         height: Height likewise.
     """
@@ -330,6 +332,8 @@ def _refusal(error: Exception, data: bytes, image: ImageFile.ImageFile | None) -
     name = (_name(image) if image is not None else "") or sniff(data)
     width, height = image.size if image is not None else (None, None)
     reason, detail = _reason(error, name), _detail(error)
+    if reason is Reason.NOT_AN_IMAGE:
+        name = str(kind_of(data[:HEAD], "") or "")  # whatever the file is called: copies are alike
     if reason is Reason.UNSUPPORTED and isinstance(error, NotIdentifiedError) and name in EXTRAS:
         detail = f"{name} needs: pip install 'code-forensics[{EXTRAS[name]}]', then --retry-failed"
     return Undecodable(reason, detail, name, width, height)

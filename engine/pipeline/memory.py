@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ..contracts import Content, Store
+from ..decoding.decode import Reason
 from ..decoding.formats import MULTI_FRAME
 from ..decoding.views import ViewPlan
 from ..files.found import FoundFile
@@ -49,7 +50,8 @@ class Memory:
         """Forget failures that may not happen again, and contents that lack what is wanted."""
         if content is None or content.reason in PASSING:
             return None
-        if content.format in KINDS and not self.archives:
+        closed = content.reason == Reason.NOT_AN_IMAGE  # all that is said of an unopened archive
+        if content.format in KINDS and not (self.archives or closed):
             return None
         if content.vector is not None:
             if self.provenance and not content.provenance:  # it was not to be read then

@@ -172,7 +172,7 @@ class Pipeline:
         known = self._memory.file(file)
         if is_address(file.path) and self._walker is not None and members.may_hold_files(known):
             known = None  # nothing of it lies here: it is fetched again
-        if known is not None and known.format in members.KINDS:
+        if self._walker is not None and known is not None and known.format in members.KINDS:
             item.content = known
             item.archive = members.archive_of(file, Kind(known.format))
             return

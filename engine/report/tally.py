@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..archives.kinds import UNOPENED, Kind
 from ..results import FileResult, MostSuspicious, Status, Summary
 from .record import file_object
 
@@ -41,6 +42,8 @@ FEW = 3
 FAILURES = 5
 """Failed files that are named."""
 
+_OPENED = frozenset(Kind) - UNOPENED
+
 
 class Tally:
     """Everything that is kept of a scan's rows while they pass.
@@ -50,6 +53,8 @@ class Tally:
         worst: The files that a person should look at first.
         first: The first rows, at most :data:`FEW`.
         failed: The first rows that failed, at most :data:`FAILURES`.
+        closed_archives: Rows of archives and mail that were passed over as no images, of kinds
+            that could have been opened.
     """
 
     def __init__(self) -> None:
@@ -57,6 +62,7 @@ class Tally:
         self.worst = MostSuspicious()
         self.first: list[FileResult] = []
         self.failed: list[FileResult] = []
+        self.closed_archives = 0
         self._digest = ResultsDigest()
 
     def add(self, result: FileResult) -> None:
@@ -67,6 +73,8 @@ class Tally:
             self.first.append(result)
         if result.status is Status.FAILED and len(self.failed) < FAILURES:
             self.failed.append(result)
+        if result.reason == "not_an_image" and result.format in _OPENED:
+            self.closed_archives += 1
         self._digest.add(result)
 
     def as_dict(self) -> dict[str, Any]:
