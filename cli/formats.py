@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..engine.errors import InputError
 from .options import require
 
 if TYPE_CHECKING:
@@ -91,12 +92,18 @@ class Wanted:
     thumbnail_mb: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a budget for a report that nobody wants.
+        """Refuse what is said of the pictures of a report that nobody wants, or wants without.
 
         Raises:
-            InputError: There is one.
+            InputError: It is said.
         """
+        bare = None if self.thumbnails else True
+        require("--no-thumbnails", bare, "--html FILE", self.html is not None)
         require("--thumbnail-mb", self.thumbnail_mb, "--html FILE", self.html is not None)
+        if bare and self.thumbnail_mb is not None:
+            raise InputError(
+                "--no-thumbnails and --thumbnail-mb contradict each other", "leave one of them"
+            )
 
     @property
     def targets(self) -> list[Path]:

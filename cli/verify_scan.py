@@ -34,7 +34,10 @@ def verify(
         int | None,
         typer.Option(metavar="N", min=1, help="Only so many files, drawn at random; default: all."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the draw.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Of the draw, with --sample; default: 0."),
+    ] = None,
     lines: Annotated[
         bool, typer.Option("--jsonl", help="One JSON object a file on stdout.")
     ] = False,
@@ -59,12 +62,13 @@ def verify(
     from .console import say
     from .progress import meter
 
+    opt.require("--seed", seed, "--sample N", sample is not None)
     with ExitStack() as stack:
         space = stack.enter_context(Workspace.existing(workspace))
         stack.enter_context(space.guarded())
         info = space.scans.info(scan)
         intact = _check_digest(space, info)
-        chosen = _chosen(space, info, sample, seed)
+        chosen = _chosen(space, info, sample, seed or 0)
         stopped = stack.enter_context(interruptible())
         progress = stack.enter_context(meter("verifying", [], quiet))
         found: Counter[Outcome] = Counter()

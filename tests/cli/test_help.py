@@ -99,14 +99,27 @@ def test_a_usage_error_is_one_line_that_says_what_to_do(arguments, said: str) ->
         (("code-scan", ".", "--max-frames", "5"), "--frames all"),
         (("code-scan", ".", "--settle", "3"), "--watch"),
         (("code-scan", ".", "--thumbnail-mb", "0"), "--html FILE"),
+        (("code-scan", ".", "--csv", "r.csv", "--no-thumbnails"), "--html FILE"),
         (("code-report", "export", "1", "--csv", "-", "--thumbnail-mb", "5"), "--html FILE"),
+        (("code-report", "export", "1", "--csv", "-", "--no-thumbnails"), "--html FILE"),
+        (("code-report", "verify", "1", "--seed", "0"), "--sample N"),
     ],
 )
 def test_an_option_without_effect_is_refused(arguments, needed: str, tmp_path: Path) -> None:
     done = run(*arguments, "--workspace", str(tmp_path / "ws"))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert f"{arguments[-2]} is for {needed}" in done.stderr
+    option = [argument for argument in arguments if argument.startswith("--")][-1]
+    assert f"{option} is for {needed}; add {needed}, or leave {option}" in done.stderr
     assert not (tmp_path / "ws").exists()
+
+
+def test_a_budget_for_no_pictures_is_refused(tmp_path: Path) -> None:
+    done = run(
+        *("code-scan", ".", "--html", "r.html", "--no-thumbnails", "--thumbnail-mb", "5"),
+        *("--workspace", str(tmp_path / "ws")),
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "--no-thumbnails and --thumbnail-mb contradict each other" in done.stderr
 
 
 def test_without_a_command_the_help_is_shown() -> None:
