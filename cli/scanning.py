@@ -126,7 +126,7 @@ class ScanRequest:
     def arguments(self) -> dict[str, Any]:
         """For the run record."""
         lists = [named.record() for named in self.lists]
-        return scan_arguments(self.paths, self.walking, self.pipeline, self.case, lists)
+        return scan_arguments(self.paths, self.walking, self.pipeline, self.case, lists, self.watch)
 
 
 @dataclass(slots=True)

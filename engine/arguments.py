@@ -31,6 +31,7 @@ def scan_arguments(
     pipeline: PipelineOptions,
     case: Case,
     lists: Sequence[Mapping[str, Any]] = (),
+    watch: float | None = None,
 ) -> dict[str, Any]:
     """The run record's ``arguments``: which files are opened, how, and what is said of them.
 
@@ -40,6 +41,8 @@ def scan_arguments(
         pipeline: Bounds, and what of a file's inside counts.
         case: What the examiner says.
         lists: Records of the lists that name further paths.
+        watch: Seconds for which what arrives has to stay unchanged; None for a scan that ends,
+            whose record does not name it.
     """
     decode = pipeline.decode
     return {
@@ -60,6 +63,7 @@ def scan_arguments(
         "case": case.case,
         "examiner": case.examiner,
         "note": case.note,
+        **({} if watch is None else {"watch": watch}),
     }
 
 

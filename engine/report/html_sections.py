@@ -53,6 +53,14 @@ def _coverage(run: Mapping[str, Any]) -> str:
     part = shard_in_words(run)
     purged = "; ".join(purges_in_words(run))
     lost = f"what was purged: {purged}" if purged else ""
+    settled = run.get("arguments", {}).get("watch")
+    if run.get("state") == "finished" and settled is not None:
+        return (
+            f"The scan{f', {part},' if part else ''} watched the given paths: every file that it"
+            f" read has a row, and a further one where it was read again after a change"
+            f"{f', up to {lost}' if lost else ''}. Files that vanished before they had stayed"
+            f" unchanged for {settled:g} s, or that were still to be read at the end, have none."
+        )
     if run.get("state") == "finished":
         every = (
             f"The scan is {part}: every file of it" if part else "Every file under the given paths"

@@ -85,6 +85,11 @@ def test_what_arrives_is_scanned_and_recorded(
     shown = run("code-report", "show", "latest", "--workspace", reported / "ws").stdout
     assert "state         finished" in shown
     assert "files         4" in shown
+    page = tmp_path / "report.html"
+    run("code-report", "export", "latest", "--html", page, "--workspace", reported / "ws")
+    text = page.read_text("utf-8")
+    assert "before they had stayed unchanged for 1 s" in text
+    assert "Every file under the given paths has a row" not in text
     assert "Traceback" not in err
 
 

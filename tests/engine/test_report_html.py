@@ -460,6 +460,20 @@ def test_float32_would_give_the_same_only_where_that_was_settled(reason: str | N
             "The scan failed, and is part 2 of 2: files without a row were not reached.",
         ),
         ({"state": "running"}, "The scan is still running: files without a row were not reached."),
+        (
+            {"state": "finished", "arguments": {"watch": 0.5}},
+            "The scan watched the given paths: every file that it read has a row, and a further"
+            " one where it was read again after a change. Files that vanished before they had"
+            " stayed unchanged for 0.5 s, or that were still to be read at the end, have none.",
+        ),
+        (
+            {"state": "finished", "arguments": {"watch": 2.0, "shard": "1/2"}},
+            "The scan, part 1 of 2, watched the given paths: every file that it read has a row",
+        ),
+        (
+            {"state": "failed", "arguments": {"watch": 2.0}},
+            "The scan failed: files without a row were not reached.",
+        ),
         ({}, "not known to have finished"),
     ],
 )
