@@ -111,6 +111,12 @@ class Wanted:
         every = (self.csv, self.json, self.html, self.jsonl, self.parquet, self.case)
         return [target for target in every if target is not None]
 
+    @property
+    def without_purges(self) -> list[str]:
+        """Options of the wanted reports that have no place to say what was purged."""
+        silent = (("--csv", self.csv), ("--jsonl", self.jsonl), ("--case-uco", self.case))
+        return [option for option, target in silent if target is not None]
+
     def write(self, space: "Workspace", scan: "ScanInfo") -> None:
         """Write them, each whole or not at all.
 

@@ -7,7 +7,7 @@ import typer
 
 from . import diff, formats, rejudge, show, sign, verify_scan
 from . import options as opt
-from .console import stdout, working
+from .console import say, stdout, working
 from .help import arrange
 from .running import run
 
@@ -133,6 +133,7 @@ def export(
 ) -> None:
     """Write the report of a scan on record."""
     from ..engine.errors import InputError
+    from ..engine.report.purges import purges_in_words
     from ..index.workspace import Workspace
     from . import outputs
 
@@ -149,6 +150,10 @@ def export(
         with working("writing the reports"):
             wanted.write(space, info)
     outputs.say_written(wanted.targets)
+    purges = purges_in_words(info.run)
+    if purges and wanted.without_purges:
+        reports = " and ".join(wanted.without_purges)
+        say(f"note: what {reports} cannot say: {'; '.join(purges)}", "yellow")
 
 
 show.register(app)

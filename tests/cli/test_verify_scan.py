@@ -211,13 +211,19 @@ def test_a_purged_scan_is_verified_by_what_is_left(copy: Path) -> None:
     assert facts["results"] != before == facts["results before"]
 
     names = [copy / f"report.{kind}" for kind in ("json", "html")]
-    run("code-report", "export", "2", "--json", names[0], "--html", names[1], *space)
+    said = run("code-report", "export", "2", "--json", names[0], "--html", names[1], *space)
+    assert "note: " not in said.stderr
     document = json.loads(names[0].read_text(encoding="utf-8"))
     schema = files("code_forensics.engine.report").joinpath("report.schema.json").read_text("utf-8")
     jsonschema.Draft202012Validator(json.loads(schema)).validate(document)
     assert document["summary"]["files"] == len(document["files"]) == 11
     assert sum(document["summary"]["by_status"].values()) == 11
     assert document["run"]["purged"][0]["results_sha256"] == before
+    rows_alone = [f"{option}={copy / option}" for option in ("--csv", "--jsonl", "--case-uco")]
+    assert "note: " not in run("code-report", "export", "1", *rows_alone, *space).stderr
+    said = run("code-report", "export", "2", *rows_alone, *space)
+    note = "note: what --csv and --jsonl and --case-uco cannot say: 2 rows were purged on 20"
+    assert note in said.stderr and not said.stdout
     page = names[1].read_text(encoding="utf-8")
     assert "has a row, up to what was purged: 2 rows were purged on 20" in page
     assert before in page and facts["results"] in page
