@@ -13,6 +13,7 @@ from .files.discover import examine
 from .files.found import FoundFile, Reason
 from .judging.judge import Judge, vectors_of
 from .judging.leeway import TOLERANCE, Seen, within
+from .named_references import can_be_nearest
 from .results import FileResult, Neighbour
 from .scan import ScanOptions, scan
 
@@ -57,7 +58,7 @@ _FIGURES = (
     "score",
     "classifier_score",
 )
-_EVIDENCE = ("neighbours", "crops", "probe")
+_EVIDENCE = ("neighbour", "neighbours", "crops", "probe")
 
 
 def reproduce(
@@ -104,9 +105,11 @@ def reproduce(
         content = memory.contents[after.path]
         if content is None or content.vector is None:
             return False
-        band = (bands or {}).get(before.precision or "", 0.0)
+        most = max((bands or {}).get(before.precision or "", 0.0), tolerance)
         seen = Seen(judge, gallery, vectors_of(content))
-        return within(before, after, seen, max(band, tolerance))
+        return within(before, after, seen, most) and can_be_nearest(
+            before, after, gallery, seen.vectors[0], judge.depth, most
+        )
 
     memory = _Amnesia()
     for after in scan(files(), gallery, judge, memory, embedder, options, stop=stop):

@@ -145,6 +145,7 @@ def test_what_changed_is_named(copy: Path) -> None:
         ("generator = 'FLUX'", ["generator"]),
         ("attribution = 'FLUX', attribution_certainty = 1", ["attribution", "attribution_certainty"]),
         ("classifier = 'linear', classifier_score = 9", ["classifier", "classifier_score"]),
+        ("neighbour = 'g:1'", ["neighbour"]),
     ],
 )  # fmt: skip
 def test_a_row_that_was_changed_by_hand_is_found(
@@ -167,6 +168,31 @@ def test_a_row_that_was_changed_by_hand_is_found(
         "score": rows["rough4.jpg"]["score"],
         "reason": rows["rough3.jpg"]["reason"],
     }
+
+
+def test_another_reference_at_the_same_cosine_is_found(copy: Path) -> None:
+    database = sqlite3.connect(copy / "ws" / DATABASE_NAME)
+    with database:
+        (position,) = database.execute(
+            "SELECT position FROM verdicts WHERE scan_id = 2 AND path LIKE '%rough4%'"
+        ).fetchone()
+        named = database.execute(
+            "SELECT n.rank, r.label FROM neighbours n JOIN 'references' r ON r.id = n.reference_id"
+            " WHERE n.scan_id = 2 AND n.position = ? ORDER BY n.rank DESC",
+            (position,),
+        ).fetchall()
+        (other,) = database.execute(
+            "SELECT id FROM 'references' WHERE label = ? AND id NOT IN (SELECT reference_id"
+            " FROM neighbours WHERE scan_id = 2 AND position = ?) ORDER BY id DESC",
+            (named[0][1], position),
+        ).fetchone()
+        database.execute(
+            "UPDATE neighbours SET reference_id = ? WHERE scan_id = 2 AND position = ? AND rank = ?",
+            (other, position, named[0][0]),
+        )
+    database.close()
+    row = verify(copy, code=1)["rough4.jpg"]
+    assert (row["outcome"], row["differs"]) == ("differs", ["neighbours"])
 
 
 def test_last_digits_of_another_platform_agree(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
