@@ -82,7 +82,7 @@ class _Known:
     """What the workspace knows of files that are not at hand."""
 
     def __init__(self, space: "Workspace", info: "GalleryInfo") -> None:
-        from ..index.contents import ANY_PRECISION, Recall
+        from ..index.content_records import ANY_PRECISION, Recall
 
         recall = Recall(precisions=ANY_PRECISION)
         self._store = space.contents(info.encoder_sha256, info.preprocessing, recall)

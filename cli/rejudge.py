@@ -53,7 +53,7 @@ def rejudge(
     from ..engine.report.tally import Tally
     from ..engine.results import FileResult
     from ..engine.run import rejudge_record
-    from ..index.contents import ANY_PRECISION, Recall
+    from ..index.content_records import ANY_PRECISION, Recall
     from ..index.workspace import Workspace
     from . import render
     from .console import say

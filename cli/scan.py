@@ -191,7 +191,7 @@ def scan(
         from ..engine.files.lists import read_list
         from ..engine.files.shard import Shard
         from ..engine.pipeline.options import PipelineOptions
-        from ..index.contents import Recall
+        from ..index.content_records import Recall
         from ..index.workspace import default_folder
         from .clusters import helpers, ray_options
         from .encoders import EncoderChoice

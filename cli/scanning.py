@@ -28,7 +28,7 @@ from ..engine.report.tally import Tally
 from ..engine.results import FileResult, Summary
 from ..engine.run import run_record
 from ..engine.scan import ScanOptions, scan
-from ..index.contents import Recall
+from ..index.content_records import Recall
 from ..index.gallery_records import GalleryInfo
 from ..index.scan_recorder import ScanRecorder
 from ..index.workspace import Workspace

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 from .clock import now
 from .content_keys import split_key
-from .contents import ANY_PRECISION, ContentStore, KnownContent, Recall
+from .content_records import ANY_PRECISION, KnownContent, Recall
+from .contents import ContentStore
 from .database import writing
 from .errors import GalleryError
 from .galleries import Galleries

@@ -8,7 +8,8 @@ from uuid import uuid4
 
 from .clock import now
 from .content_keys import content_key
-from .contents import ContentLike, ContentStore, FileIdentity, Recall
+from .content_records import ContentLike, FileIdentity, Recall
+from .contents import ContentStore
 from .database import insert_rows, writing
 from .gallery_records import GalleryInfo
 from .leases import Leases

@@ -11,7 +11,8 @@ from uuid import uuid4
 from platformdirs import user_data_path
 
 from .bands import PrecisionBands
-from .contents import ContentStore, Recall
+from .content_records import Recall
+from .contents import ContentStore
 from .database import connect, explained, is_sealed, writing
 from .encoders import Encoders
 from .errors import NoGalleryError, NoWorkspaceError, UnusableWorkspaceError

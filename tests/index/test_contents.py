@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from code_forensics.index.contents import ANY_PRECISION, ContentStore, Recall
+from code_forensics.index.content_records import ANY_PRECISION, Recall
+from code_forensics.index.contents import ContentStore
 from code_forensics.index.workspace import Workspace
 
 from tests.index.stored import DIMENSION, ENCODER, STEPS, Content, File, sha256_of, vector_of
