@@ -12,6 +12,7 @@ from .clock import now
 from .content_keys import split_key
 from .database import writing
 from .errors import GalleryError
+from .gallery_changes import insert_references, seal_generation
 from .gallery_keys import new_key
 from .gallery_records import (
     LABELS,
@@ -23,8 +24,7 @@ from .gallery_records import (
     reference_id,
 )
 from .open_gallery import OpenGallery, class_at, faiss_name, load_class
-from .paths import load_path, store_path
-from .seals import seal
+from .paths import load_path
 from .searching.faiss_files import FaissFiles
 from .searching.inverted_lists import Trained
 from .searching.large_class import file_names, is_large, kept_search
@@ -136,8 +136,8 @@ class Galleries:
                 " VALUES (?, ?, ?, ?, 0, ?)",
                 (key, name, encoder, preprocessing, now()),
             )
-            self._insert(key, 1, dimension, references)
-            self._seal(key, 1, action)
+            insert_references(connection, key, 1, dimension, references)
+            seal_generation(connection, key, 1, action)
         return self.info(name)
 
     def add(
@@ -152,7 +152,7 @@ class Galleries:
         Raises:
             GalleryError: It was removed since, or a vector is not of its encoder's length.
         """
-        with writing(self._database):
+        with writing(self._database) as connection:
             now_there = self.info(info.name)
             if _kind(now_there) != _kind(info):
                 raise GalleryError(
@@ -162,8 +162,8 @@ class Galleries:
             known = self.held(now_there)
             new = (r for r in references if (r.sha256, r.label) not in known)
             generation = now_there.generation + 1
-            if self._insert(info.key, generation, info.dimension, new):
-                self._seal(info.key, generation, action)
+            if insert_references(connection, info.key, generation, info.dimension, new):
+                seal_generation(connection, info.key, generation, action)
         return self.info(info.name)
 
     def withdraw(
@@ -208,7 +208,7 @@ class Galleries:
                     f"no reference of gallery {name!r} matches",
                     f"see its sources and generators with: code-index info {name}",
                 )
-            self._seal(info.key, info.generation + 1, action)
+            seal_generation(connection, info.key, info.generation + 1, action)
         return count
 
     def remove(self, name: str) -> None:
@@ -366,62 +366,7 @@ class Galleries:
         ).fetchone()
         return row is not None
 
-    def _insert(
-        self, key: int, generation: int, dimension: int, references: Iterable[NewReference]
-    ) -> int:
-        """Insert references; returns how many."""
-        connection = self._database.conn
-        (ordinal,) = connection.execute(
-            'SELECT COALESCE(MAX(ordinal), 0) FROM "references" WHERE gallery_id = ?', (key,)
-        ).fetchone()
-        cursor = connection.executemany(
-            'INSERT INTO "references" (gallery_id, ordinal, label, generator, source, path,'
-            " sha256, vector, trained, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    key,
-                    number,
-                    r.label,
-                    r.generator,
-                    r.source,
-                    None if r.path is None else store_path(r.path),
-                    r.sha256,
-                    _stored(r, dimension),
-                    int(r.trained),
-                    generation,
-                )
-                for number, r in enumerate(references, ordinal + 1)
-            ),
-        )
-        return max(cursor.rowcount, 0)
-
-    def _seal(self, key: int, generation: int, action: str) -> None:
-        """Close a change: hash what is in force and count it."""
-        connection = self._database.conn
-        sealed = seal(connection, key, generation)
-        for label, count in (("real", sealed.reals), ("fake", sealed.fakes)):
-            if not count:
-                raise GalleryError(
-                    f"the gallery would hold no {label} reference",
-                    "a gallery needs images of both classes",
-                )
-        connection.execute(
-            "INSERT INTO gallery_generations VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (key, generation, sealed.sha256, sealed.reals, sealed.fakes, action, now()),
-        )
-        connection.execute("UPDATE galleries SET generation = ? WHERE id = ?", (generation, key))
-
 
 def _kind(info: GalleryInfo) -> tuple[int, str, str]:
     """What of a gallery does not change while it is in use."""
     return info.key, info.encoder_sha256, info.preprocessing
-
-
-def _stored(reference: NewReference, dimension: int) -> bytes:
-    if reference.vector.shape != (dimension,):
-        raise GalleryError(
-            f"a vector of shape {reference.vector.shape} is none of the gallery's encoder,"
-            f" which gives {dimension} numbers",
-            "embed with the encoder that code-index info shows",
-        )
-    return reference.vector.astype("<f4").tobytes()
