@@ -98,6 +98,11 @@ class ReconstructOptions:
     share: float = _option(0.5, "share of the drawn fakes that are reconstructions")
     each: int = _option(0, "pass each real through so many of the autoencoders, in turn; 0: all")
     folder: str = _option("", "where they are kept, for several runs; empty: in the run folder")
+    fresh: bool = _option(
+        False, "resident: made for each view from what is cut of a real and made smaller, and"
+        " never kept; none is met twice",
+    )  # fmt: skip
+    before: tuple[float, float] = _option((0.5, 1.0), "fresh: range of that resize factor")
     side: int = _option(512, "larger reals are centre-cropped to this side first")
     batch: int = _option(8, "images of one size per pass of the autoencoder")
     precision: str = _option(
@@ -309,6 +314,10 @@ def _check(config: TrainConfig, origin: str) -> None:
         (0 <= schedule.ema < 1, "schedule.ema lies in [0, 1)"),
         (all(0 <= share <= 1 for share in shares),
          "reconstruct.share, data.holdout_share, equalise.earlier, blurred and ramp lie in [0, 1]"),
+        (not config.reconstruct.fresh or config.data.resident > 0,
+         "reconstruct.fresh goes with data.resident"),
+        (0 < config.reconstruct.before[0] <= config.reconstruct.before[1],
+         "reconstruct.before is a range above 0"),
         (0 <= config.views.augmentations <= 19, "views.augmentations lies in 0 to 19"),
         (all(0 < low <= high <= 1 for low, high in (config.views.global_scale,
                                                      config.views.local_scale)),

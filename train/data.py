@@ -13,6 +13,7 @@ from .distributed import Processes
 from .draws import GroupSampler
 from .loader import Batch, PairViews, batches
 from .probe import ProbeImages, load_probe_images
+from .reconstruct import Autoencoder, load_autoencoder
 from .reconstructions import add_reconstructions
 from .record import DataFacts
 from .resident import ResidentImages, load_resident, resident_batches
@@ -26,13 +27,14 @@ class TrainingData:
 
     Attributes:
         pairs: The views of a draw, by the draw's number; None where the images are resident.
-        resident: Images in the device's memory and their draws; None where they are not.
+        resident: Images in the device's memory, their draws, and what makes fakes of them as they
+            train; None where they are not.
         probes: Crops for the probes; None where there are none, and in all but one process.
         facts: What is recorded about the data.
     """
 
     pairs: PairViews | None
-    resident: tuple[ResidentImages, GroupSampler] | None
+    resident: tuple[ResidentImages, GroupSampler, tuple[Autoencoder, ...]] | None
     probes: ProbeImages | None
     facts: DataFacts
 
@@ -62,7 +64,7 @@ def prepare_data(
     digest = catalogue.digest
     share = 0.0 if other or config.probe.images == 0 else config.data.holdout_share
     parts = split(catalogue, config.data.holdout, share, config.data.exclude)
-    if config.reconstruct.autoencoders:
+    if config.reconstruct.autoencoders and not config.reconstruct.fresh:
         count = len(catalogue)
         where = config.reconstruct.folder
         catalogue = add_reconstructions(
@@ -84,10 +86,12 @@ def prepare_data(
             say("no probes: nothing of both classes is held out")
     pairs, resident = None, None
     if config.data.resident:
+        names = config.reconstruct.autoencoders if config.reconstruct.fresh else ()
+        makers = tuple(load_autoencoder(name, group.device) for name in names)
         images = load_resident(
             catalogue, np.sort(parts.training), config.data.resident, group.device, say
         )
-        resident = images, GroupSampler(catalogue, images.numbers, config)
+        resident = images, GroupSampler(catalogue, images.numbers, config), makers
     else:
         sampler = PairSampler(
             catalogue, parts.training, config.seed, config.data.balance, config.reconstruct.share

@@ -19,6 +19,21 @@ _FILTERS = ("bilinear", "bicubic")
 
 
 @dataclass(frozen=True, slots=True)
+class Fresh:
+    """How a group's fakes are made for its views.
+
+    Attributes:
+        autoencoder: Number of the one that makes them.
+        before: Resize factor of what it is given.
+        inset: Where in what it makes the cut begins, as shares of the room, in [0, 1).
+    """
+
+    autoencoder: int
+    before: float
+    inset: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class PairGroup:
     """G pairs that share a resize factor, a filter, a blur and a subsampling.
 
@@ -35,6 +50,8 @@ class PairGroup:
         place: Where a pair is cut, as a share of the room there is, (G, 2), in [0, 1).
         offset: Where a view lies within what is compressed, the same way, (2,).
         mirrored: Which pairs are mirrored, (G,) bool.
+        fresh: How the fakes are made of what is cut from the reals; None where they are images
+            of the catalogue.
     """
 
     real: Numbers
@@ -49,6 +66,7 @@ class PairGroup:
     place: NDArray[np.float64]
     offset: NDArray[np.float64]
     mirrored: NDArray[np.bool_]
+    fresh: Fresh | None = None
 
 
 class GroupSampler:
@@ -71,8 +89,12 @@ class GroupSampler:
         self._reals = _Weighted(training[label == Label.REAL], catalogue, balance)
         self._fakes = _Weighted(training[(label == Label.FAKE) & ~made], catalogue, balance)
         self._made = ByRecord(training[made], catalogue.record[training[made]])
+        self._autoencoders = 0  # that make fakes for each view
+        if config.reconstruct.fresh:
+            self._autoencoders = len(config.reconstruct.autoencoders)
         records = catalogue.record[self._reals.numbers]
         has = np.array([len(self._made.of(int(record))) > 0 for record in records], dtype=bool)
+        has |= self._autoencoders > 0
         self._remade = _Weighted(self._reals.numbers[has], catalogue, balance)
         self._record = catalogue.record
         if not len(self._reals.numbers):
@@ -127,7 +149,7 @@ class GroupSampler:
         made = bool(rng.random() < share) or not len(self._fakes.numbers)
         if made:
             real = self._remade.draw(rng, size)
-            fake = self._made.draw(self._record[real], rng)
+            fake = real if self._autoencoders else self._made.draw(self._record[real], rng)
         else:
             real, fake = self._reals.draw(rng, size), self._fakes.draw(rng, size)
         low, high = np.log(options.scale)
@@ -143,7 +165,14 @@ class GroupSampler:
             place=rng.random((size, 2)),
             offset=rng.random(2),
             mirrored=rng.random(size) < 0.5,
+            fresh=self._draw_fresh(rng) if made and self._autoencoders else None,
         )  # fmt: skip
+
+    def _draw_fresh(self, rng: np.random.Generator) -> Fresh:
+        low, high = np.log(self._config.reconstruct.before)
+        before = float(np.exp(rng.uniform(low, high)))
+        inset = float(rng.random()), float(rng.random())
+        return Fresh(int(rng.integers(self._autoencoders)), before, inset)
 
 
 def _qualities(

@@ -182,3 +182,31 @@ def _load_diffusers(path: Path, device: torch.device) -> Autoencoder:
     return DiffusersAutoencoder(
         path.name, model.eval().requires_grad_(False).to(device), device, 2 ** max(halvings, 3)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Remake:
+    """Makes fakes of pictures on a device.
+
+    Attributes:
+        autoencoders: To choose from.
+        reduced: Whether they compute in bfloat16.
+    """
+
+    autoencoders: tuple[Autoencoder, ...] = ()
+    reduced: bool = False
+
+    def __call__(self, pictures: Tensor, number: int) -> Tensor:
+        """Reconstruct pictures by one of the autoencoders.
+
+        Args:
+            pictures: (B, 3, H, W) float32, 0 to 255; H and W are multiples of the autoencoder's.
+            number: Of the autoencoder.
+
+        Returns:
+            The same shape and range, whole numbers.
+        """
+        autoencoder, device = self.autoencoders[number], pictures.device.type
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.reduced):
+            images = (pictures / 255).contiguous(memory_format=torch.channels_last)
+            return autoencoder(images).float().mul_(255).round_()

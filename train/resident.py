@@ -5,7 +5,7 @@ where a device is slow (a CPU), small views and whole-batch arithmetic buy the m
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,16 +20,18 @@ from ..engine.embedding.encoder import CROP
 from .catalogue import Catalogue, Label, decode
 from .config import TrainConfig
 from .distributed import Processes
-from .draws import GroupSampler, PairGroup
+from .draws import Fresh, GroupSampler, PairGroup
 from .errors import DataError
 from .jpeg import jpeg_loss
 from .loader import BadImage, Batch
+from .reconstruct import Autoencoder, Remake
 
 _LOG = logging.getLogger(__name__)
 _MARGIN = 16
 """Pixels around a view that are compressed with it, so that it starts anywhere in the grid."""
 
 _BLUR_REACH = 4
+_BLOCK = 8  # of JPEG, and of what an autoencoder makes of one latent value
 PATCH = 16  # of ViT-Tiny/16
 
 
@@ -124,6 +126,7 @@ def _scenes(
 def resident_batches(
     images: ResidentImages,
     sampler: GroupSampler,
+    autoencoders: Sequence[Autoencoder],
     config: TrainConfig,
     first: int,
     last: int,
@@ -136,27 +139,32 @@ def resident_batches(
     """
     bad = images.bad
     own = config.schedule.batch // config.data.group
+    remake = Remake(tuple(autoencoders), config.reconstruct.precision == "bfloat16")
     for number in range(first, last):
         groups = sampler.draw(number, config.schedule.batch * group.world)
         mine = groups[group.rank * own : (group.rank + 1) * own]
         side = sampler.side(number)
-        views = torch.cat([make_resident_views(images, pairs, side) for pairs in mine])
+        views = torch.cat([make_resident_views(images, pairs, side, remake) for pairs in mine])
         corner = sampler.corner(number, (CROP - side) // PATCH)
         yield Batch(views[:, :, None], bad, corner)
         bad = ()
 
 
-def make_resident_views(images: ResidentImages, group: PairGroup, side: int) -> Tensor:
+def make_resident_views(
+    images: ResidentImages, group: PairGroup, side: int, remake: Remake | None = None
+) -> Tensor:
     """Make one view of each member of a group of pairs, both members of a pair alike.
 
     Cut, resize with anti-aliasing, blur, compress, cut to the view: what a picture meets on its
     way, drawn once for a pair. Fakes may have been compressed once before, as photographs have.
+    Where an autoencoder makes the fakes, it is given what was cut of the reals and made smaller.
     A picture that is smaller than the view after resizing is zero-padded around, as at inference.
 
     Args:
         images: All images.
         group: Pairs and draws.
         side: Of a view.
+        remake: Makes fakes; needed where a group wants it.
 
     Returns:
         (G, 2 classes, 3, side, side) uint8, on the images' device.
@@ -164,20 +172,52 @@ def make_resident_views(images: ResidentImages, group: PairGroup, side: int) -> 
     members = np.stack((images.places(group.real), images.places(group.fake)), axis=1)  # (G, 2)
     common = int(images.sides[members].min())
     reach = min(round((side + _MARGIN) / group.scale), common)  # of the cut, before resizing
-    target = min(max(round(reach * group.scale), 1), side + _MARGIN)
-    cuts = _cut(images, members, group, reach)  # (G, 2, 3, reach, reach)
-    fakes = _compress_some(cuts[:, Label.FAKE], group.earlier)
-    pictures = torch.stack((cuts[:, Label.REAL].float(), fakes), dim=1).flatten(0, 1)
-    if target != reach:
-        pictures = F.interpolate(
-            pictures, size=(target, target), mode=group.filter, antialias=True, align_corners=False
-        )
+    if group.fresh is None:
+        pair = _cut(images, members, group, reach)  # (G, 2, 3, reach, reach)
+        reals, fakes = pair[:, Label.REAL].float(), pair[:, Label.FAKE]
+    else:
+        assert remake is not None
+        reals, fakes = _remade(images, members[:, :1], group, group.fresh, remake, reach)
+    target = min(max(round(reals.shape[-1] * group.scale), 1), side + _MARGIN)
+    fakes = _compress_some(fakes, group.earlier)
+    pictures = _resize(torch.stack((reals, fakes), dim=1).flatten(0, 1), target, group.filter)
     if group.blur:
         pictures = _blur(pictures, group.blur)
     pictures = pictures.round_().clamp_(0, 255)
     quality = _put(np.repeat(group.quality, 2), pictures.device)
     pictures = jpeg_loss(pictures, quality, group.subsample).byte()
     return _fit(pictures, group, side).view(*members.shape, 3, side, side)
+
+
+def _remade(
+    images: ResidentImages,
+    reals: NDArray[np.int64],
+    group: PairGroup,
+    fresh: Fresh,
+    remake: Remake,
+    reach: int,
+) -> tuple[Tensor, Tensor]:
+    """What is cut from reals, (G, 1), and made smaller, and fakes of it; (G, 3, H, H) both.
+
+    H is ``reach``, or less where the reals are small. The autoencoder gets up to a block more, so
+    that what is compressed afterwards starts anywhere in its blocks.
+    """
+    multiple = remake.autoencoders[fresh.autoencoder].multiple
+    common = int(images.sides[reals].min())
+    side = max(min(-(-(reach + _BLOCK) // multiple), common // multiple), 1) * multiple
+    pictures = _cut(images, reals, group, min(round(side / fresh.before), common))[:, 0].float()
+    pictures = _resize(pictures, side, "bicubic").round_().clamp_(0, 255)
+    reach = min(reach, side)
+    top, left = (int(at * (side - reach + 1)) for at in fresh.inset)
+    inside = np.s_[..., top : top + reach, left : left + reach]
+    return pictures[inside], remake(pictures, fresh.autoencoder)[inside]
+
+
+def _resize(pictures: Tensor, side: int, how: str) -> Tensor:
+    """To a square of a side, with anti-aliasing; (B, 3, H, W) float32."""
+    if pictures.shape[-1] == side:
+        return pictures
+    return F.interpolate(pictures, size=(side, side), mode=how, antialias=True, align_corners=False)
 
 
 def _put(array: NDArray[Any], device: torch.device) -> Tensor:
@@ -191,7 +231,7 @@ def _cut(
     """Squares of a side: the same place of the scene where the fake is made from the real."""
     room = images.sides[members] - reach  # (G, 2, 2)
     corner = (group.place[:, None] * (room + 1)).astype(np.int64)
-    if group.reconstructed:
+    if group.reconstructed and group.fresh is None:
         shift = images.origins[members[:, 1]] - images.origins[members[:, 0]]
         corner[:, 0] = corner[:, 1] + shift
     steps = np.arange(reach)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
+from code_forensics.train import reconstruct
 from code_forensics.train.config import TrainConfig, from_toml
 from code_forensics.train.model import initialise
 from code_forensics.train.record import RunFolder
 from PIL import Image
+from safetensors.torch import save_file
 
 TINY = EncoderConfig(
     hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24
@@ -88,3 +90,14 @@ def _curves_once(request, monkeypatch):
     """Drawing takes longer than training here: one test does it for all."""
     if "run_folder" not in request.node.name:
         monkeypatch.setattr(RunFolder, "draw_curves", lambda _: None)
+
+
+@pytest.fixture
+def autoencoder(tmp_path):
+    """A tiny autoencoder of random weights with the published layout, pooled like taef2."""
+    torch.manual_seed(0)
+    encoder, decoder = reconstruct.tiny_encoder(8, True), reconstruct.tiny_decoder(8, True)
+    for part, model in (("encoder", encoder), ("decoder", decoder)):
+        state = {k: v.half() for k, v in model.state_dict().items()}
+        save_file(state, tmp_path / f"toy_{part}.safetensors")
+    return str(tmp_path / "toy")

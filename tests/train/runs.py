@@ -48,3 +48,18 @@ def in_memory(config, **loss):
         views=replace(config.views, sides=(32,)),
         loss=replace(config.loss, objective="supervised", head=1.0, **loss),
     )
+
+
+WAYS = ("disk", "memory", "fresh")
+"""Views by worker processes, of images in memory, and with fakes made for them there."""
+
+
+def run_as(way, config, autoencoder):
+    """A configuration, run in one of the ways."""
+    if way == "disk":
+        return config
+    config = in_memory(config)
+    if way == "memory":
+        return config
+    options = replace(config.reconstruct, fresh=True, autoencoders=(str(autoencoder),), share=0.6)
+    return replace(config, reconstruct=options)

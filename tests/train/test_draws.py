@@ -29,8 +29,12 @@ def config(balance="root", share=0.5):
                    reconstruct=replace(base.reconstruct, share=share))  # fmt: skip
 
 
+def sampler_of(data, options):
+    return GroupSampler(data, np.arange(len(data)), options)
+
+
 def sampler(data, *arguments):
-    return GroupSampler(data, np.arange(len(data)), config(*arguments))
+    return sampler_of(data, config(*arguments))
 
 
 @pytest.mark.parametrize(("balance", "expected"), [("records", 0.9), ("root", 0.75),
@@ -107,3 +111,28 @@ def test_only_reconstructions_are_enough_and_no_fakes_are_not():
         GroupSampler(data, data.where(Label.REAL), config())
     with pytest.raises(DataError, match="no real"):
         GroupSampler(data, data.where(Label.FAKE), config())
+
+
+def test_fresh_reconstructions_need_no_images_and_change_no_other_draw():
+    data, options = catalogue(made=False), config().reconstruct
+    base = config()
+    fresh = replace(
+        base, reconstruct=replace(options, fresh=True, autoencoders=("a", "b"), before=(0.5, 0.8))
+    )
+    drawn = [sampler_of(data, fresh).draw(n, 8) for n in range(100)]
+    groups = [group for several in drawn for group in several]
+    made = [group for group in groups if group.reconstructed]
+    assert len(made) / len(groups) == pytest.approx(0.5, abs=0.08)
+    assert {group.fresh.autoencoder for group in made} == {0, 1}
+    assert all(group.fresh is None for group in groups if not group.reconstructed)
+    for group in made:
+        assert np.array_equal(group.real, group.fake)
+        assert 0.5 <= group.fresh.before <= 0.8
+        assert all(0 <= at < 1 for at in group.fresh.inset)
+    collected = replace(base, reconstruct=replace(options, share=0.0))
+    for number, several in enumerate(drawn):
+        others = sampler_of(data, collected).draw(number, 8)
+        for one, other in zip(several, others, strict=True):
+            if not one.reconstructed:
+                assert np.array_equal(one.fake, other.fake)
+                assert np.array_equal(one.mirrored, other.mirrored)

@@ -19,7 +19,16 @@ from code_forensics.train.errors import TrainingError
 from code_forensics.train.loop import Outcome, train
 from code_forensics.train.prepare import prepare
 
-from tests.train.runs import in_memory, metrics, same, schedule, stop_after, weights
+from tests.train.runs import (
+    WAYS,
+    in_memory,
+    metrics,
+    run_as,
+    same,
+    schedule,
+    stop_after,
+    weights,
+)
 
 # torch's TensorBoard writer and matplotlib bring remarks of their own packages
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -69,10 +78,10 @@ def run_processes(count, tree, run, config, tmp_path):
         assert process.wait(timeout=120) == 0
 
 
-@pytest.mark.parametrize("resident", [False, True])
-def test_two_gathering_processes_equal_one(resident, tree, small, tiny_encoder, tmp_path):
+@pytest.mark.parametrize("way", WAYS)
+def test_two_gathering_processes_equal_one(way, tree, small, tiny_encoder, autoencoder, tmp_path):
     """Loss, gradients and so the weights are those of one process with the joint batch."""
-    config = replace(in_memory(small) if resident else small, probe=replace(small.probe, images=0))
+    config = replace(run_as(way, small, autoencoder), probe=replace(small.probe, images=0))
     config = replace(config, loss=replace(config.loss, negatives="gathered"))
     run_processes(2, tree, tmp_path / "two", schedule(config, batch=2), tmp_path)
     train(str(tree), tmp_path / "one", schedule(config, batch=4), encoder=tiny_encoder())

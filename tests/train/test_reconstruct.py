@@ -11,7 +11,7 @@ from code_forensics.train.distributed import Processes
 from code_forensics.train.equalise import centre
 from code_forensics.train.errors import ConfigError, DataError
 from code_forensics.train.loader import PairViews
-from code_forensics.train.reconstruct import load_autoencoder, tiny_decoder, tiny_encoder
+from code_forensics.train.reconstruct import load_autoencoder
 from code_forensics.train.reconstructions import add_reconstructions
 from code_forensics.train.sampling import PairSampler
 from PIL import Image
@@ -98,16 +98,6 @@ def test_a_variational_autoencoder_of_diffusers_needs_no_noise(tmp_path):
     images = torch.rand(1, 3, 32, 32)
     assert torch.equal(loaded(images), loaded(images))
     assert loaded(images).shape == images.shape
-
-
-@pytest.fixture
-def autoencoder(tmp_path):
-    """A tiny autoencoder of random weights with the published layout, pooled like taef2."""
-    torch.manual_seed(0)
-    for part, model in (("encoder", tiny_encoder(8, True)), ("decoder", tiny_decoder(8, True))):
-        state = {k: v.half() for k, v in model.state_dict().items()}
-        save_file(state, tmp_path / f"toy_{part}.safetensors")
-    return str(tmp_path / "toy")
 
 
 def test_every_real_gets_its_reconstruction(tree, autoencoder, tmp_path):

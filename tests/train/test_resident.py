@@ -7,9 +7,14 @@ import pytest
 import torch
 from code_forensics.train.catalogue import RECONSTRUCTION, CatalogueBuilder, Label
 from code_forensics.train.config import TrainConfig
-from code_forensics.train.draws import GroupSampler, PairGroup
+from code_forensics.train.draws import Fresh, GroupSampler, PairGroup
 from code_forensics.train.errors import DataError
-from code_forensics.train.resident import load_resident, make_resident_views, resident_batches
+from code_forensics.train.reconstruct import Remake
+from code_forensics.train.resident import (
+    load_resident,
+    make_resident_views,
+    resident_batches,
+)
 from PIL import Image, ImageFilter
 
 CPU = torch.device("cpu")
@@ -145,9 +150,11 @@ def test_processes_together_see_the_joint_batch(pictures):
     sampler = GroupSampler(catalogue, np.arange(4), config)
     from code_forensics.train.distributed import Processes
 
-    ranks = [resident_batches(held, sampler, config, 3, 5, Processes(r, 2, CPU)) for r in (0, 1)]
+    ranks = [
+        resident_batches(held, sampler, (), config, 3, 5, Processes(r, 2, CPU)) for r in (0, 1)
+    ]
     joint = replace(config, schedule=replace(config.schedule, batch=4))
-    alone = list(resident_batches(held, sampler, joint, 3, 5, Processes(0, 1, CPU)))
+    alone = list(resident_batches(held, sampler, (), joint, 3, 5, Processes(0, 1, CPU)))
     for one, (a, b) in zip(alone, zip(*ranks, strict=True), strict=True):
         assert torch.equal(one.views, torch.cat((a.views, b.views)))
         assert one.corner == a.corner == b.corner
@@ -165,3 +172,43 @@ def test_views_are_made_where_the_images_are(pictures):
         views = make_resident_views(held, group(**changes), 80)
         assert views.device.type == "meta"
         assert views.shape == (1, 2, 3, 80, 80)
+
+
+class Inverting:
+    """Stands for an autoencoder: what it makes is told apart from what it was given."""
+
+    name, multiple, device = "inverting", 16, CPU
+
+    def __call__(self, images):
+        assert images.shape[-1] % 16 == 0
+        return 1 - images
+
+
+def test_fresh_fakes_are_made_of_what_is_cut_and_made_smaller(pictures):
+    catalogue, images = pictures
+    held = load(catalogue, 131)
+    remake = Remake((Inverting(),))
+    fresh = group(
+        real=0, fake=0, reconstructed=True, fresh=Fresh(0, 0.75, (0.9, 0.4)),
+        place=np.array([[0.3, 0.6]]), offset=np.array([0.5, 0.2]),
+    )  # fmt: skip
+    views = make_resident_views(held, fresh, 64, remake)[0].int()
+    assert views.shape == (2, 3, 64, 64)
+    # 64 + 16 pixels and a block more, in steps of 16, are 96: of 128 of the picture
+    left, top = (150 - 131) // 2, 0
+    top, left = top + int(0.3 * 4), left + int(0.6 * 4)
+    given = images[0].crop((left, top, left + 128, top + 128)).resize((96, 96), Image.BICUBIC)
+    row, column = int(0.9 * 17) + int(0.5 * 17), int(0.4 * 17) + int(0.2 * 17)
+    expected = torch.from_numpy(array(given)[:, row : row + 64, column : column + 64])
+    assert (views[0] - expected).abs().float().mean() < 2  # JPEG 100, and another's resizing
+    assert (views[0] + views[1] - 255).abs().float().mean() < 2
+
+
+def test_small_reals_are_reconstructed_too(pictures):
+    catalogue, _ = pictures
+    held = load(catalogue, 48)
+    fresh = group(real=1, fake=1, reconstructed=True, fresh=Fresh(0, 1.0, (0.0, 0.0)), scale=0.5)
+    views = make_resident_views(held, fresh, 64, Remake((Inverting(),)))
+    assert views.shape == (1, 2, 3, 64, 64)
+    assert views[0, 0, :, 24:40, 24:40].any()
+    assert not views[0, 0, :, :16].any()

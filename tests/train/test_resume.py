@@ -10,20 +10,20 @@ from code_forensics.train.checkpoint import STATE_NAME
 from code_forensics.train.errors import TrainingError
 from code_forensics.train.loop import Outcome, train
 
-from tests.train.runs import in_memory, metrics, same, schedule, stop_after, weights
+from tests.train.runs import WAYS, metrics, run_as, same, schedule, stop_after, weights
 
 # torch's TensorBoard writer and matplotlib bring remarks of their own packages
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("step", [1, 2, 5])  # seen within an epoch, at its end, at the run's
 def test_an_interrupted_run_resumes_exactly(
-    step, resident, tree, small, tiny_encoder, tmp_path, monkeypatch
+    step, way, tree, small, tiny_encoder, autoencoder, tmp_path, monkeypatch
 ):
     """Same loss curve and same weights, to the bit, as a run that was never interrupted."""
     config = replace(schedule(small, ema=0.5, accumulate=2, clip=1.0), seed=3)
-    config = in_memory(config) if resident else config
+    config = run_as(way, config, autoencoder)
     whole = train(str(tree), tmp_path / "whole", config, encoder=tiny_encoder())
     assert whole.outcome is Outcome.FINISHED
     assert whole.steps == 6
