@@ -93,10 +93,13 @@ class ProcessWorkers(Workers):
         self._idle: list[Child] = []
         self._lock = threading.Lock()
 
-    @property
-    def part(self) -> int:
-        """Files that a process takes well at a time."""
-        return CUDA_BATCH if self._device == "cuda" else CPU_PART
+    def part(self, before: int) -> int:
+        """Files that a process takes well at a time, after so many parts.
+
+        On a GPU few at first, so that every process has some, and then whole batches.
+        """
+        most = CUDA_BATCH if self._device == "cuda" else CPU_PART
+        return min(CPU_PART << min(before // self.number, 8), most)
 
     def session(self, options: PipelineOptions, finish: Finish) -> Session:
         """Begin a run."""
@@ -174,6 +177,11 @@ class _Stream:
         self._turn = threading.Condition()
         self._pieces: Counter[int] = Counter()  # of each part, on their way to :meth:`next`
         self._closed = False
+
+    @property
+    def part(self) -> int:
+        """Files that the next part best has."""
+        return self._workers.part(self._submitted)
 
     @property
     def room(self) -> bool:

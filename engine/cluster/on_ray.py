@@ -186,14 +186,10 @@ class RayWorkers(Workers):
         self._ray = ray
         self._checkpoint = checkpoint
 
-    @property
-    def part(self) -> int:
-        """Files that a worker takes well at a time."""
-        return CUDA_BATCH if self._options.gpus else CPU_PART
-
     def session(self, options: PipelineOptions, finish: Finish) -> Session:
         """Begin a run."""
-        return Rounds(partial(self.embed, options=options), finish)
+        part = CUDA_BATCH if self._options.gpus else CPU_PART
+        return Rounds(partial(self.embed, options=options), finish, part)
 
     def embed(
         self, parts: Sequence[Sequence[FoundFile]], options: PipelineOptions

@@ -62,6 +62,10 @@ class Session(Protocol):
     """Parts on their way to workers, and answers on their way back, for one run."""
 
     @property
+    def part(self) -> int:
+        """Files that the next part best has."""
+
+    @property
     def room(self) -> bool:
         """Whether more files are wanted."""
 
@@ -85,11 +89,6 @@ class Session(Protocol):
 
 class Workers(ABC):
     """Who reads, decodes and embeds; fulfils the scan's ``Cluster``."""
-
-    @property
-    @abstractmethod
-    def part(self) -> int:
-        """Files that a worker takes well at a time."""
 
     @abstractmethod
     def session(self, options: PipelineOptions, finish: Finish) -> Session:
@@ -195,7 +194,7 @@ class ClusterPipeline:
             if not self._part:
                 self._gathering = time.monotonic()
             self._part.append(file)
-        if len(self._part) >= self._workers.part or (
+        if len(self._part) >= session.part or (
             self._part and time.monotonic() - self._gathering > _GATHERING
         ):
             self._hand_over(session)

@@ -18,9 +18,14 @@ Embed = Callable[[Sequence[Sequence[FoundFile]]], Generator[Part | None]]
 
 
 class Rounds:
-    """Collects files for a while, hands them over at once, and does so again."""
+    """Collects files for a while, hands them over at once, and does so again.
 
-    def __init__(self, embed: Embed, finish: Finish) -> None:
+    Attributes:
+        part: Files that a worker takes well at a time.
+    """
+
+    def __init__(self, embed: Embed, finish: Finish, part: int) -> None:
+        self.part = part
         self._embed = embed
         self._finish = finish
         self._parts: list[Sequence[FoundFile]] = []

@@ -78,8 +78,6 @@ class Store:
 class Workers:
     """A cluster of one worker, with which everything is exchanged as messages."""
 
-    part = 3
-
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
         self.asked: list[str] = []
@@ -90,6 +88,8 @@ class Workers:
 
 class Exchange:
     """A session of such a cluster, which takes two parts at a time."""
+
+    part = 3
 
     def __init__(self, workers: Workers, options: PipelineOptions, finish: Finish) -> None:
         self.asked = workers.asked
@@ -227,7 +227,7 @@ class InRounds(Workers):
     rounds = 0
 
     def session(self, options: PipelineOptions, finish: Finish) -> Session:
-        return rounds.Rounds(partial(self._embed, options), finish)
+        return rounds.Rounds(partial(self._embed, options), finish, 3)
 
     def _embed(
         self, options: PipelineOptions, parts: Sequence[Sequence[FoundFile]]

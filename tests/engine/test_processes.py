@@ -239,3 +239,28 @@ def test_threads_and_memory_are_shared_out() -> None:
     assert session.next(5) is not None
     session.close()
     assert workers.children[0].setup.options == PipelineOptions(workers=3, budget=1 << 28)
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [("cpu", [32] * 11), ("cuda", [32, 32, 64, 64, 128, 128, 256, 256, 256, 256, 256])],
+)
+def test_on_a_gpu_parts_are_small_at_first_so_that_every_process_has_one(device, expected) -> None:
+    options = ProcessOptions(2, device)
+    workers = ProcessWorkers(options, draw_checkpoint(SMALL))
+    assert [workers.part(before) for before in range(11)] == expected
+    assert workers.part(10**6) == expected[-1]
+
+
+def test_the_next_part_of_a_session_follows_those_that_were_given() -> None:
+    workers = Workers(2, lambda _path, _setup: None)
+    workers.part = lambda before: 10 + before  # type: ignore[method-assign]
+    session = begin(workers)
+    sizes = []
+    for _ in range(3):
+        sizes.append(session.part)
+        session.submit([FoundFile("a")])
+    assert sizes == [10, 11, 12]
+    for _ in range(3):
+        assert paths(session) == ["a"]
+    session.close()
