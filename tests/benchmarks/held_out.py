@@ -5,10 +5,11 @@
 MODEL is a folder in the published layout, DATA and the configuration are those of ``code-train``:
 sources that it holds out are judged by nearest neighbours among images of those that trained, as
 they are, after JPEG at quality 70, and after resizing to one half (``--web``: also as WebP, and as
-web sites show them: made small and compressed); beside the score that verdicts
-are based on stands the plain difference of the mean cosines. ``--centre`` does to the embeddings what
-``code-train starter`` does to an encoder. Last comes the classifier that sees
-files' metadata only. Prints Markdown tables; intervals are bootstraps over sources.
+web sites show them: made small and compressed). ``--seen`` judges images that trained instead,
+which shows what was learnt by heart. Beside the score that verdicts are based on stands the plain
+difference of the mean cosines. ``--centre`` does to the embeddings what ``code-train starter`` does
+to an encoder. Last comes the classifier that sees files' metadata only. Prints Markdown tables;
+intervals are bootstraps over sources.
 Not a test: it prints.
 """
 
@@ -126,6 +127,9 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="no tables by source")
     parser.add_argument("--centre", action="store_true", help="subtract the references' mean")
     parser.add_argument("--web", action="store_true", help="as web sites show pictures, too")
+    parser.add_argument(
+        "--seen", action="store_true", help="judge other images of the sources that trained"
+    )
     parser.add_argument("--drop", nargs="*", default=[], help="sources not to judge by")
     chosen = parser.parse_args()
     changes = CHANGES | (WEB if chosen.web else {})
@@ -134,8 +138,9 @@ def main() -> None:
     catalogue = open_catalogue(chosen.data)
     parts = split(catalogue, config.data.holdout, 0.0, config.data.exclude)
     dropped = [i for i, name in enumerate(catalogue.sources) if name in chosen.drop]
-    held_out = parts.held_out[~np.isin(catalogue.source[parts.held_out], dropped)]
     known = choose(catalogue, parts.training, chosen.references, chosen.per_source, 0)
+    held_out = np.setdiff1d(parts.training, known) if chosen.seen else parts.held_out
+    held_out = held_out[~np.isin(catalogue.source[held_out], dropped)]
     asked = choose(catalogue, held_out, chosen.images, chosen.per_source, 0)
     encoder = build_encoder(read_checkpoint(chosen.model))
     device = torch.device("cpu")
@@ -153,7 +158,7 @@ def main() -> None:
           f" {np.sum(labels == 1)} fakes of {len(np.unique(sources[labels == 1]))};"
           f" {len(known)} references\n")  # fmt: skip
     print(
-        "| held-out sources | k | score | AUC [95 %] |"
+        f"| {'images that trained' if chosen.seen else 'held-out sources'} | k | score | AUC [95 %] |"
         f" fakes found at {FPR:.0%} false positives [95 %] |"
     )
     print("| --- | ---: | --- | --- | --- |")
