@@ -204,6 +204,7 @@ def _judged_by(run: Mapping[str, Any]) -> dict[str, str]:
         "novelty rate": str(said.get("novelty_rate", "")),
         "exchangeable with": str((said.get("thresholds") or {}).get("exchangeable", "")),
         "score": said.get("score", "margin"),  # the first one, which had no name
+        "a copy withholds a verdict from cosine": str(said.get("copy_similarity", "never")),
         "--classifier": f"{head['kind']}, {head['sha256'][:12]}" if head else "knn",
     }
     return {name: text for name, text in words.items() if text}

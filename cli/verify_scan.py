@@ -51,10 +51,10 @@ def verify(
 
     The gallery is taken in the state in which the scan met it. Each row is then reproduced (every
     figure bit for bit), agrees (the same answer, figures within the tolerance of another
-    platform, or within the band of reduced precision, for this is always float32), or differs; or
-    its file has changed or is gone. Rows that were purged are counted, not looked for. Exits with 1
-    if any row differs, has changed or is gone, or if the rows on record are not those that the
-    scan wrote.
+    platform, or within the band of reduced precision, for this is always float32; a copy within
+    it of its bound may withhold the verdict or not), or differs; or its file has changed or is
+    gone. Rows that were purged are counted, not looked for. Exits with 1 if any row differs, has
+    changed or is gone, or if the rows on record are not those that the scan wrote.
     """
     from ..engine.reproduce import Outcome
     from ..index.workspace import Workspace
@@ -152,6 +152,7 @@ def _reproduce(
     from ..engine.embedding.precision import PrecisionBand
     from ..engine.errors import InputError
     from ..engine.judging.judge import JudgeOptions
+    from ..engine.judging.leave_one_out import NEAR_DUPLICATE_SIMILARITY
     from ..engine.judging.scores import SCORE
     from ..engine.reproduce import reproduce
     from ..engine.run import environment, environment_changes
@@ -174,6 +175,12 @@ def _reproduce(
             f"scan {info.key} was judged by another score ({judging.get('score', 'margin')})",
             f"judge it again by this version's, then verify that:"
             f" code-report rejudge {info.key} --gallery {gallery.name}",
+        )
+    if judging.get("copy_similarity") != NEAR_DUPLICATE_SIMILARITY:
+        say(
+            f"when scan {info.key} ran a copy of the other class withheld no verdict: rows that are"
+            " contradicts_copy now differ",
+            "yellow",
         )
     head = head_of_record(space, judging)
     judge = judge_of_gallery(space, gallery, JudgeOptions.of(judging), head)

@@ -11,7 +11,8 @@ from .contracts import Content, Gallery, Recorder
 from .decoding.views import ViewPlan
 from .embedding.precision import UNKNOWN
 from .judging.hits import search_both
-from .judging.judge import Judge, Query, vectors_of
+from .judging.judge import Judge
+from .judging.query import Query, vectors_of
 from .ledger import COMMIT_ROWS, Ledger, judged
 from .pipeline.options import StageTimes
 from .results import FileResult, Status

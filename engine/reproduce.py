@@ -11,8 +11,10 @@ from .contracts import Content, Gallery
 from .embedding.embed import Embedder
 from .files.discover import examine
 from .files.found import FoundFile, Reason
-from .judging.judge import Judge, vectors_of
+from .judging.judge import Judge
 from .judging.leeway import TOLERANCE, Seen, within
+from .judging.query import vectors_of
+from .judging.thresholds import Inconclusive
 from .named_references import can_be_nearest
 from .results import FileResult, Neighbour
 from .scan import ScanOptions, scan
@@ -22,7 +24,7 @@ class Outcome(StrEnum):
     """What became of a row."""
 
     REPRODUCED = "reproduced"  # every figure is the same, bit for bit
-    AGREES = "agrees"  # the same answer; figures differ within the tolerance
+    AGREES = "agrees"  # the same answer, but for a copy at its bound; figures within the tolerance
     DIFFERS = "differs"  # another answer, or figures beyond the tolerance
     CHANGED = "changed"  # the file holds other bytes now
     GONE = "gone"  # the file cannot be read any more
@@ -47,6 +49,7 @@ class Reproduction:
 
 
 _ANSWERS = ("status", "reason", "knn", "verdict", "classifier")
+_WITHHELD = {"reason", "verdict"}  # what differs where a copy withholds the verdict of one row
 _GENERATORS = ("generator", "attribution")  # others are as good where fakes are as near
 _FIGURES = (
     "p_fake",
@@ -158,7 +161,8 @@ def compare(
     Args:
         before: The row on record.
         after: The row of now; None where there is none any more.
-        close: Whether what differs is within the tolerance; asked where the answer is the same.
+        close: Whether what differs is within the tolerance; asked where the answer is the same,
+            or a copy withholds it in one of the rows.
     """
     if before.sha256 is None:
         return Reproduction(before, None, Outcome.UNREAD)
@@ -173,7 +177,9 @@ def compare(
     )
     if not differing:
         return Reproduction(before, after, Outcome.REPRODUCED)
-    agrees = not set(differing) & {*_ANSWERS} and close()
+    answers = set(differing) & {*_ANSWERS}
+    copied = Inconclusive.CONTRADICTS_COPY in (before.reason, after.reason)
+    agrees = (not answers or (copied and answers == _WITHHELD)) and close()
     return Reproduction(before, after, Outcome.AGREES if agrees else Outcome.DIFFERS, differing)
 
 

@@ -13,8 +13,9 @@ from .embedding.precision import UNKNOWN, Safeguard
 from .errors import InputError
 from .files.found import FoundFile
 from .judging.hits import Hits, search_both
-from .judging.judge import Judge, Query, vectors_of
+from .judging.judge import Judge
 from .judging.judgement import Judgement
+from .judging.query import Query, vectors_of
 from .ledger import Ledger
 from .pipeline.contracts import Cluster, Source
 from .pipeline.identify import EmbedAndSearch

@@ -19,7 +19,7 @@ import numpy as np
 from ..contracts import Content, Store
 from ..files.found import FoundFile, FreshContent
 from ..judging.hits import Hits
-from ..judging.judge import vectors_of
+from ..judging.query import vectors_of
 from ..pipeline import members
 from ..pipeline.contracts import Search
 from ..pipeline.frames import frame_file, frames_left_out

@@ -15,7 +15,7 @@ from ..results import FileResult, Label
 from .evaluate import Outcomes
 from .labelled import Truth
 
-_UNDECIDABLE = (Inconclusive.TOO_SMALL, Inconclusive.NOVEL)
+_UNDECIDABLE = (Inconclusive.TOO_SMALL, Inconclusive.NOVEL, Inconclusive.CONTRADICTS_COPY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Gathered:
         outcomes: What the scan said; ``predicted`` is the sign of the likelihood ratio where the
             scan is calibrated, else the plain vote.
         votes: The plain vote, shape (N,): 0 real, 1 fake.
-        undecidable: Whether no thresholds decide, because the picture is too small or far from
-            every reference, shape (N,).
+        undecidable: Whether no thresholds decide, because the picture is too small, far from
+            every reference, or leans against the label of one that it practically is, shape (N,).
         generators: Shape (N,), text.
         groups: Shape (N,), text; see :class:`Truth`.
         conditions: Shape (N,), text; see :class:`Truth`.

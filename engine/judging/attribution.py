@@ -1,5 +1,6 @@
 """Which generator made a fake: a vote of its fake neighbours, with its certainty."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,6 +110,26 @@ def attribute(
     least = np.inf if rule.least_certainty is None else rule.least_certainty
     names = np.where(votes.certainties >= least, votes.generators, UNKNOWN)
     return Attributions(names.astype(np.object_), votes.certainties)
+
+
+def attributed(
+    similarities: npt.NDArray[np.float64], generators: Sequence[str], rule: AttributionRule
+) -> tuple[str | None, float | None]:
+    """Name the generator of one picture, and the certainty.
+
+    Args:
+        similarities: Cosines to its nearest fakes, shape (K,), with K as for :func:`attribute`.
+        generators: Of these, K; empty is unknown.
+        rule: Of the gallery.
+
+    Returns:
+        None and None where no voter has a generator's name.
+    """
+    voters = list(generators[: rule.k])
+    if not any(voters):
+        return None, None
+    named = attribute(similarities[None, : rule.k], [voters], rule)
+    return str(named.generators[0]), float(named.certainties[0])
 
 
 def fit_attribution(

@@ -26,6 +26,7 @@ from safetensors.numpy import save as save_tensors
 from ..errors import CheckpointError
 from ..heads import Kernel, KernelKind, linear_decision, one_class_decision
 from ..results import Label, Verdict
+from .copies import contradicts_copy, nearest_cosines
 from .judgement import Judgement
 from .thresholds import Inconclusive
 
@@ -226,6 +227,8 @@ def judged_by_head(
 ) -> Judgement:
     """A judgement whose verdict is the head's forced answer; vote and evidence stay.
 
+    An answer that a copy contradicts is withheld; the head's figures stay.
+
     What was calibrated for the neighbours' scores does not hold for a head, so the likelihood
     ratio and the attribution go, and the probability is the head's own, where it has one.
 
@@ -246,16 +249,20 @@ def judged_by_head(
             classifier=str(kind),
         )
     fake = answer.label is Label.FAKE
+    verdict, reason = Verdict.FAKE if fake else Verdict.REAL, None
+    if contradicts_copy(verdict, *nearest_cosines(judgement)):
+        verdict, reason = Verdict.INCONCLUSIVE, str(Inconclusive.CONTRADICTS_COPY)
     nearest = next((n for n in judgement.neighbours if n.label is Label.FAKE), None)
+    generator = (nearest.generator or None) if nearest is not None else None
     return replace(
         judgement,
-        verdict=Verdict.FAKE if fake else Verdict.REAL,
-        reason=None,
+        verdict=verdict,
+        reason=reason,
         classifier=str(kind),
         classifier_score=answer.score,
         p_fake=answer.p_fake,
         log10_lr=None,
-        generator=(nearest.generator or None) if fake and nearest is not None else None,
+        generator=generator if verdict is Verdict.FAKE else None,
         attribution=None,
         attribution_certainty=None,
     )

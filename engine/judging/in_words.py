@@ -109,7 +109,9 @@ def _of_head(head: Mapping[str, Any]) -> list[str]:
         f"The verdicts are those of the {kind.get(head['kind'], head['kind'])} {head['name']}"
         f" (SHA-256 {head['sha256'][:12]}), which answers real or fake for every image and has no"
         " thresholds: nothing is known here of its error rates.",
-        "The vote (knn), the score and the neighbours stand beside it and did not decide.",
+        "The vote (knn), the score and the neighbours stand beside it and did not decide; but an"
+        " answer that a practically identical reference of the other class contradicts is"
+        " withheld.",
     ]
 
 

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contracts import Content, Gallery, Reference
-from ..decoding.views import CropPlace, ViewPlan
+from ..contracts import Gallery, Reference
 from ..results import CropScore, Label, Neighbour, ProbeScore, Verdict
 from .assessment import Assessment
-from .attribution import attribute
+from .attribution import attributed
 from .calibration import posterior
 from .conformal import Exchangeable
+from .copies import withhold
 from .heads import NamedHead, judged_by_head
 from .hits import Hits, vote
 from .judgement import Judgement
+from .leave_one_out import NEAR_DUPLICATE_SIMILARITY
+from .query import Query
 from .scores import (
     SCORE,
     Booleans,
@@ -66,53 +68,6 @@ class JudgeOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What is known of one picture.
-
-    Attributes:
-        hits: One row a view, K references of each class: the centre crop first, then further
-            crops, then the probe's changes.
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
-        band: How far a cosine, or a difference of two, may lie from the float32 one; 0 for
-            float32.
-        crops: Places of the crops, the centre first; empty where there is only the centre.
-        changes: Names of the probe's changes.
-        vector: Embedding of the centre crop, shape (D,); what a head decides on.
-    """
-
-    hits: Hits
-    width: int
-    height: int
-    band: float = 0.0
-    crops: tuple[CropPlace, ...] = ()
-    changes: tuple[str, ...] = ()
-    vector: NDArray[np.float32] | None = None
-
-    @classmethod
-    def of(cls, content: Content, hits: Hits, plan: ViewPlan, band: float) -> "Query":
-        """What is known of a content with an embedding.
-
-        Args:
-            content: The content.
-            hits: One row a view.
-            plan: Which views they are.
-            band: Of vectors that are not float32.
-        """
-        width, height = content.width or 0, content.height or 0
-        places = plan.places(width, height) if len(hits) > 1 else ()
-        return cls(
-            hits,
-            width,
-            height,
-            0.0 if content.precision == "float32" else band,
-            places if len(places) > 1 else (),
-            plan.changes,
-            content.vector,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Seen:
     """What V views of several pictures showed.
 
@@ -134,7 +89,9 @@ class Judge:
 
     Several crops are judged by the mean of their scores, which keeps the scale of the
     calibration; the vote, the similarities and the evidence stay those of the centre crop.
-    Where a head is given, the verdict is its answer on the centre crop.
+    Where a head is given, the verdict is its answer on the centre crop. No verdict contradicts a
+    reference of the other class that the centre crop practically is: it is withheld
+    (:mod:`code_forensics.engine.judging.copies`).
 
     Attributes:
         options: As given.
@@ -177,6 +134,7 @@ class Judge:
             "calibration": self._assessment.calibration.as_dict(),
             "thresholds": asdict(self.thresholds),
             "attribution": asdict(self._assessment.attribution),
+            "copy_similarity": NEAR_DUPLICATE_SIMILARITY,
             "classifier": self.head.record() if self.head else None,
         }
 
@@ -200,6 +158,7 @@ class Judge:
             score_bands(hits.real, hits.fake, k, band),
             band,
         )
+        withhold(decisions, hits.real[:, 0], hits.fake[:, 0], band)
         sure: Booleans = steady & (decisions.reasons != Inconclusive.PRECISION)
         return sure
 
@@ -228,6 +187,7 @@ class Judge:
         nearest = nearest_similarities(crops.real, crops.fake).mean(keepdims=True)
         width = score_bands(crops.real, crops.fake, self.k, query.band).mean(keepdims=True)
         decided = self._decide(score, nearest, width, query.band)
+        withhold(decided, crops.real[:1, 0], crops.fake[:1, 0], query.band)
         return bool(decided.reasons[0] != Inconclusive.PRECISION)
 
     def judge(self, queries: Sequence[Query], gallery: Gallery) -> list[Judgement]:
@@ -267,12 +227,13 @@ class Judge:
                 any(p.verdict is not middle for p in probe)
                 for probe, middle in zip(probes, middles, strict=True)
             ]
-            _overrule(decisions, np.array(unstable), Inconclusive.UNSTABLE)
+            decisions.overrule(np.array(unstable), Inconclusive.UNSTABLE)
         votes = vote(centre, k)
         unsteady = vote(centre, k, -bands) != vote(centre, k, bands)
-        _overrule(decisions, unsteady, Inconclusive.PRECISION)
+        decisions.overrule(unsteady, Inconclusive.PRECISION)
+        withhold(decisions, centre.real[:, 0], centre.fake[:, 0], bands)
         small = np.array([min(query.width, query.height) < SIZE for query in queries])
-        _overrule(decisions, small, Inconclusive.TOO_SMALL)
+        decisions.overrule(small, Inconclusive.TOO_SMALL)
         evidence = self._assessment.calibration.log10_lr(score)
         p_fake = posterior(evidence, self.options.prior)
         references = self._describe(gallery, centre, decisions)
@@ -368,10 +329,7 @@ class Judge:
         rule = self._assessment.attribution
         keys = hits.fake_keys[: rule.k].tolist()
         names = [references[key].generator if key >= 0 else "" for key in keys]
-        if not any(names):
-            return None, None
-        named = attribute(hits.fake[None, : rule.k], [names], rule)
-        return str(named.generators[0]), float(named.certainties[0])
+        return attributed(hits.fake[: rule.k], names, rule)
 
     def _neighbours(self, hits: Hits, references: Mapping[int, Reference]) -> tuple[Neighbour, ...]:
         found = []
@@ -389,29 +347,12 @@ class Judge:
         return tuple(found)
 
 
-def vectors_of(content: Content) -> NDArray[np.float32]:
-    """All vectors of a content with an embedding, shape (V, D), the centre crop's first."""
-    assert content.vector is not None
-    if content.views is None:
-        return content.vector[None]
-    return np.concatenate((content.vector[None], content.views))
-
-
 def _means(values: Floats, first: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
     """Mean of ``counts[i]`` values from ``first[i]`` on, for each i; exact where that is one."""
     means: Floats = values[first].copy()
     for row in np.flatnonzero(counts > 1):
         means[row] = values[first[row] : first[row] + counts[row]].mean()
     return means
-
-
-def _overrule(decisions: Decisions, rows: Booleans, reason: Inconclusive) -> None:
-    """Make rows inconclusive, but for those of a gallery that decides nothing anyway."""
-    undecidable = (decisions.reasons == Inconclusive.UNCALIBRATED) | (
-        decisions.reasons == Inconclusive.NO_SEPARATION
-    )
-    chosen = rows & ~undecidable
-    decisions.verdicts[chosen], decisions.reasons[chosen] = Verdict.INCONCLUSIVE, reason
 
 
 def _known(value: float) -> float | None:

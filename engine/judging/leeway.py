@@ -1,18 +1,20 @@
 """How far an honest row may lie from another of the same picture, where cosines may by a little."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..contracts import Gallery
 from ..results import FileResult, Label, Verdict
-from .attribution import UNKNOWN, Attributions, vote
+from .attribution import UNKNOWN, Attributions, attributed, vote
 from .calibration import posterior, sigmoid
+from .copies import either_way, nearest_cosines
 from .heads import Head
 from .hits import search_both
 from .judge import Judge
 from .scores import Floats, relative_margins
+from .thresholds import Inconclusive
 
 TOLERANCE = 1e-5
 """Most that float32 scores and cosines of two platforms may differ."""
@@ -34,7 +36,10 @@ class Seen:
 
 
 def within(before: FileResult, after: FileResult, seen: Seen, tolerance: float = TOLERANCE) -> bool:
-    """Tell whether a row of the same verdict can have come of cosines within a tolerance.
+    """Tell whether a row can have come of cosines within a tolerance.
+
+    Its verdict has to be the same, but where a copy withholds it in one of the rows alone, and
+    lies so near its bound that it may go either way.
 
     A score is monotone in every cosine, and what is computed of it is monotone in the score. So
     the ends of a figure's range are what comes out with all cosines to one class raised and all to
@@ -60,12 +65,48 @@ def within(before: FileResult, after: FileResult, seen: Seen, tolerance: float =
     keys = more.fake_keys[0].tolist()
     references = seen.gallery.describe([key for key in keys if key >= 0])
     generators = np.array([references[key].generator if key >= 0 else "" for key in keys])
+    if (before.verdict, before.reason) != (after.verdict, after.reason):
+        if not _copy_fits(before, after, tolerance):
+            return False
+        after = _answering(after, before, judge, more.fake[0], generators)
     return (
         _figures_fit(before, after, seen, ends, tolerance)
         and _views_fit(before, after, judge, ends)
         and _neighbours_fit(before, after, tolerance)
         and _generator_fits(before, after, more.fake[0], generators, tolerance)
         and _attribution_fits(before, after, judge, more.fake[0], generators, tolerance)
+    )
+
+
+def _copy_fits(before: FileResult, after: FileResult, tolerance: float) -> bool:
+    """Whether a copy withholds the verdict of one of the rows, and within the tolerance may not."""
+    if {before.reason, after.reason} != {Inconclusive.CONTRADICTS_COPY, None}:
+        return False
+    verdict = after.verdict if before.reason is not None else before.verdict
+    return bool(either_way(verdict, *nearest_cosines(after), tolerance))
+
+
+def _answering(
+    row: FileResult,
+    other: FileResult,
+    judge: Judge,
+    cosines: Floats,
+    generators: npt.NDArray[np.str_],
+) -> FileResult:
+    """A row with the answer of another, and what goes with a verdict."""
+    generator, attribution, certainty = None, None, None
+    if other.verdict is Verdict.FAKE:
+        generator = str(generators[0]) or None
+        if judge.head is None:
+            rule = judge.assessment.attribution
+            attribution, certainty = attributed(cosines, generators.tolist(), rule)
+    return replace(
+        row,
+        verdict=other.verdict,
+        reason=other.reason,
+        generator=generator,
+        attribution=attribution,
+        attribution_certainty=certainty,
     )
 
 

@@ -23,6 +23,7 @@ class Inconclusive(StrEnum):
     PRECISION = "precision"  # reduced precision, too near a threshold to tell
     TOO_SMALL = "too_small"  # below the encoder's input size
     UNSTABLE = "unstable"  # flips under harmless changes of the image
+    CONTRADICTS_COPY = "contradicts_copy"  # practically is a reference of the other class
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,19 @@ class Decisions:
 
     verdicts: npt.NDArray[np.object_]
     reasons: npt.NDArray[np.object_]
+
+    def overrule(self, rows: Booleans, reason: Inconclusive) -> None:
+        """Make queries inconclusive, but for those of a gallery that decides nothing anyway.
+
+        Args:
+            rows: Which, shape (N,).
+            reason: Why.
+        """
+        undecidable = (self.reasons == Inconclusive.UNCALIBRATED) | (
+            self.reasons == Inconclusive.NO_SEPARATION
+        )
+        chosen = rows & ~undecidable
+        self.verdicts[chosen], self.reasons[chosen] = Verdict.INCONCLUSIVE, reason
 
 
 def fit_thresholds(

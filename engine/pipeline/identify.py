@@ -11,7 +11,8 @@ from ..decoding.views import ViewPlan
 from ..embedding.embed import Embedder
 from ..embedding.precision import Safeguard
 from ..judging.hits import Hits, search_both
-from ..judging.judge import Judge, Query
+from ..judging.judge import Judge
+from ..judging.query import Query
 from .items import Identified
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from ..judging.thresholds import Inconclusive
+
 
 class Cause(StrEnum):
     """Something that differs between two scans and can change a verdict."""
@@ -19,6 +21,7 @@ class Cause(StrEnum):
     K = "k"
     SCORE = "score"  # another way to compute it, of another version
     CLASSIFIER = "classifier"  # a head in the place of the neighbours, or another one
+    COPIES = "copies"  # from where on a copy withholds a verdict; earlier versions withheld none
     THRESHOLD = "threshold"  # other error rates asked for, or other thresholds fitted
     PRECISION = "precision"
     STATUS = "status"  # one of the scans has no verdict on the file
@@ -34,6 +37,10 @@ class Row(Protocol):
     @property
     def verdict(self) -> str | None:
         """The answer."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is none."""
 
     @property
     def knn(self) -> str | None:
@@ -64,17 +71,19 @@ class RunDifference:
         """Name the causes that can have flipped a row, none of which can be ruled out.
 
         Where both scores are the same, only the thresholds can have done it, another classifier,
-        or, with the plain vote, ``k``; but the score says nothing of what a probe saw.
+        copies, or, with the plain vote, ``k``; but the score says nothing of what a probe saw.
+        Copies can where they are a row's reason.
         """
         if first.verdict is None or second.verdict is None:
             return (Cause.STATUS,)
+        copied = Inconclusive.CONTRADICTS_COPY in (first.reason, second.reason)
+        causes = tuple(cause for cause in self.causes if copied or cause is not Cause.COPIES)
         if first.sha256 != second.sha256:
-            return (Cause.CONTENT, *self.causes)
-        causes = self.causes
+            return (Cause.CONTENT, *causes)
         if first.precision != second.precision:
             causes = (*causes, Cause.PRECISION)
         if first.score is not None and first.score == second.score and not self.probed:
-            judging = (Cause.THRESHOLD, Cause.K, Cause.CLASSIFIER)
+            judging = (Cause.COPIES, Cause.THRESHOLD, Cause.K, Cause.CLASSIFIER)
             return tuple(cause for cause in causes if cause in judging)
         return causes
 
@@ -99,6 +108,7 @@ def compare_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> RunDiff
         Cause.K: first["k"] != second["k"],
         Cause.SCORE: judging[0].get("score") != judging[1].get("score"),
         Cause.CLASSIFIER: judging[0].get("classifier") != judging[1].get("classifier"),
+        Cause.COPIES: judging[0].get("copy_similarity") != judging[1].get("copy_similarity"),
         Cause.THRESHOLD: judging[0].get("thresholds") != judging[1].get("thresholds"),
     }
     probed = any((run.get("views") or {}).get("probe") for run in (first, second))

@@ -4,14 +4,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..inert import path_text
 from ..judging.attribution import UNKNOWN
-from ..judging.leave_one_out import NEAR_DUPLICATE_SIMILARITY
 from ..judging.thresholds import Inconclusive
-from ..results import FileResult, Label, Neighbour, ProbeScore, Status, Verdict
+from ..results import FileResult, ProbeScore, Status, Verdict
 from .judging import Judging
 from .middle import change_in_words, middle_of
+from .nearest import contradicting, of_neighbours, withheld_verdict
 from .reasons import PROVENANCE, meaning
+from .sentences import Sentence, number, percent, say
 
 _VERBAL = (
     (0.301, "no support for either side"),
@@ -23,22 +23,6 @@ _VERBAL = (
 )
 """Least log10 likelihood ratio above each step: ENFSI, "Guideline for Evaluative Reporting in
 Forensic Science" (2015), table of verbal equivalents."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """A sentence, its changing parts apart, so that a report can store its pattern once.
-
-    Attributes:
-        pattern: With ``{}`` where a value goes.
-        values: Inert texts in that order.
-    """
-
-    pattern: str
-    values: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return self.pattern.format(*self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +52,7 @@ def explain(result: FileResult, judging: Judging) -> Explanation:
     if result.verdict is None:
         why = meaning(result.reason or "")
         words = "" if result.reason == "not_an_image" else result.detail  # which only says so again
-        said = () if not words else (_say("In the system's words: {}.", words),)
+        said = () if not words else (say("In the system's words: {}.", words),)
         outcome = "skipped" if result.status is Status.SKIPPED else "not judged"
         head = Sentence(f"The file was {outcome}. {why.sentence}")
         return Explanation(head, (*said, *_provenance(result)), Sentence(why.advice))
@@ -77,7 +61,7 @@ def explain(result: FileResult, judging: Judging) -> Explanation:
         *_score(result, judging),
         *_likelihood(result, judging),
         *map(Sentence, judging.promise),
-        *_neighbours(result, judging),
+        *of_neighbours(result, judging),
         *_attribution(result, judging),
         *_crops(result, judging),
         *_probe(result, judging),
@@ -94,7 +78,7 @@ def _of_head(result: FileResult, k: int) -> Explanation:
         *_how_it_came(result),
         *_own_answer(result),
         *_score(result, beside),
-        *_neighbours(result, beside),
+        *of_neighbours(result, beside),
         *_provenance(result),
         *_precision(result),
     )
@@ -102,11 +86,15 @@ def _of_head(result: FileResult, k: int) -> Explanation:
         return Explanation(_headline(result), sentences, _advice(result))
     name = _HEADS.get(result.classifier or "", "The classifier")
     side = "an outlier among real images" if result.classifier == "svm" else "generated"
-    head = _say(
-        f"{name} calls it {result.verdict}: its decision is {{}}, and above zero it means {side}.",
-        _number(result.classifier_score),
+    against = contradicting(result)
+    called = result.verdict if against is None else withheld_verdict(against)
+    answer = say(
+        f"{name} calls it {called}: its decision is {{}}, and above zero it means {side}.",
+        number(result.classifier_score),
     )
-    return Explanation(head, sentences, _advice(result))
+    if against is None:
+        return Explanation(answer, sentences, _advice(result))
+    return Explanation(_headline(result), (answer, *sentences), _advice(result))
 
 
 def _own_answer(result: FileResult) -> Iterator[Sentence]:
@@ -118,7 +106,7 @@ def _own_answer(result: FileResult) -> Iterator[Sentence]:
         )
         return
     if result.p_fake is not None:
-        yield _say(
+        yield say(
             "It gives the probability {}, which is as it was fitted on its own training images,"
             " and is calibrated on no gallery.",
             f"{result.p_fake:.3f}",
@@ -147,18 +135,6 @@ def verbal(log10_lr: float) -> str:
     return f"{word} for {'generated' if log10_lr > 0 else 'real'}"
 
 
-def _say(pattern: str, *values: str) -> Sentence:
-    return Sentence(pattern, tuple(path_text(value) for value in values))
-
-
-def _number(value: float) -> str:
-    return f"{value:+.4f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g}%"
-
-
 def _headline(result: FileResult) -> Sentence:
     if result.verdict is Verdict.FAKE:
         return Sentence("Fake: the image resembles generated references more than real ones.")
@@ -180,7 +156,7 @@ def _advice(result: FileResult) -> Sentence | None:
 
 def _how_it_came(result: FileResult) -> Iterator[Sentence]:
     if result.duplicate_of is not None:
-        yield _say("It has the same bytes as {}, and so the same answer.", result.duplicate_of)
+        yield say("It has the same bytes as {}, and so the same answer.", result.duplicate_of)
     elif result.status is Status.CACHED:
         yield Sentence("Its content was known from an earlier scan and was not embedded again.")
 
@@ -191,17 +167,17 @@ def _score(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         return
     nearest = "nearest" if judging.k == 1 else f"{judging.k} nearest"
     over = ", in the mean of its crops" if len(result.crops) > 1 else ""
-    yield _say(
+    yield say(
         f"Its score is {{}}: how much nearer the {nearest} generated references lie than the"
         f" {nearest} real ones{over}; above zero it leans to generated.",
-        _number(score),
+        number(score),
     )
     if judging.fake_above is not None and judging.real_below is not None:
-        yield _say(
+        yield say(
             "A score above {} is called fake and one below {} real; between them nothing is"
             " decided.",
-            _number(judging.fake_above),
-            _number(judging.real_below),
+            number(judging.fake_above),
+            number(judging.real_below),
         )
 
 
@@ -221,7 +197,7 @@ def _likelihood(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         else f": by what was fitted on {compared} references, such a score is that many times as"
         f" frequent for {towards} images as for {other} ones"
     )
-    yield _say(
+    yield say(
         f"Its likelihood ratio is {{}}{side}{meant} (in the words of ENFSI: {{}}).",
         f"{10.0 ** abs(result.log10_lr):,.3g}",
         verbal(result.log10_lr),
@@ -232,7 +208,7 @@ def _likelihood(result: FileResult, judging: Judging) -> Iterator[Sentence]:
             " the gallery's references, by their number and by how far the scores of both classes"
             " overlap, give no ground for one beyond the bound."
         )
-    yield _say(
+    yield say(
         "With a prior of {} that an image is generated, before looking at it, the probability is"
         " {}; with another prior it is another.",
         f"{judging.prior:g}",
@@ -240,69 +216,36 @@ def _likelihood(result: FileResult, judging: Judging) -> Iterator[Sentence]:
     )
 
 
-def _neighbours(result: FileResult, judging: Judging) -> Iterator[Sentence]:
-    for label, kind in ((Label.REAL, "real"), (Label.FAKE, "generated")):
-        nearest = nearest_of(result, label)
-        if nearest is not None:
-            made = f" by {nearest.generator}" if nearest.generator else ""
-            source = f", from {nearest.source}" if nearest.source else ""
-            yield _say(
-                f"The nearest {kind} reference is {{}}{{}}{{}}, at cosine {{}}.",
-                nearest.id,
-                made,
-                source,
-                f"{nearest.similarity:.4f}",
-            )
-    nearest = max(result.neighbours, key=lambda n: n.similarity, default=None)
-    if nearest is not None and nearest.similarity >= NEAR_DUPLICATE_SIMILARITY:
-        yield _say(
-            "It is practically the same picture as {}: this says where it has been seen, and the"
-            " error rates, which speak of new images, do not apply to it.",
-            nearest.id,
-        )
-    if judging.novel_below is not None and result.neighbours:
-        yield _say(
-            "An image whose nearest reference lies below cosine {} counts as novel, and is not"
-            " decided.",
-            f"{judging.novel_below:.4f}",
-        )
-
-
-def nearest_of(result: FileResult, label: Label) -> Neighbour | None:
-    """The nearest reference of a class; the neighbours come nearest first."""
-    return next((n for n in result.neighbours if n.label is label), None)
-
-
 def _attribution(result: FileResult, judging: Judging) -> Iterator[Sentence]:
     if result.attribution is None:
         return
-    share = _percent(result.attribution_certainty or 0.0)
+    share = percent(result.attribution_certainty or 0.0)
     least = judging.least_certainty
     if result.attribution != UNKNOWN:
-        yield _say(
+        yield say(
             "The nearest generated references point to {} with {} of the vote; a generator that"
             " the gallery lacks cannot be named.",
             result.attribution,
             share,
         )
     elif least is None:
-        yield _say(
+        yield say(
             "Its generator is unknown: in the vote of the nearest generated references the best"
             " has {}.",
             share,
         )
     elif least == math.inf:
-        yield _say(
+        yield say(
             "Its generator is unknown: this gallery cannot name generators reliably enough,"
             " whatever its references vote (the best has {} of the vote).",
             share,
         )
     else:
-        yield _say(
+        yield say(
             "Its generator is unknown: in the vote of the nearest generated references the best"
             " has {}, and {} are needed.",
             share,
-            _percent(least),
+            percent(least),
         )
 
 
@@ -311,13 +254,13 @@ def _crops(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         return
     best = max(result.crops, key=lambda crop: crop.score)
     limit = 0.0 if judging.fake_above is None else judging.fake_above
-    yield _say(
+    yield say(
         "Of {} crops, {} score above {}; the highest, {}, lies at {}, {} pixels from the left and"
         " the top.",
         str(len(result.crops)),
         str(sum(crop.score > limit for crop in result.crops)),
-        _number(limit),
-        _number(best.score),
+        number(limit),
+        number(best.score),
         str(best.left),
         str(best.top),
     )
@@ -326,7 +269,12 @@ def _crops(result: FileResult, judging: Judging) -> Iterator[Sentence]:
 _HIDING = (Inconclusive.PRECISION, Inconclusive.TOO_SMALL)
 """Reasons that take the place of ``unstable``, which would say that the probe flips the answer."""
 
-_SETTLED = (None, Inconclusive.BETWEEN_THRESHOLDS, Inconclusive.NOVEL)
+_SETTLED = (
+    None,
+    Inconclusive.BETWEEN_THRESHOLDS,
+    Inconclusive.NOVEL,
+    Inconclusive.CONTRADICTS_COPY,
+)
 """Reasons that ``precision`` would have taken the place of, and None of a verdict."""
 
 
@@ -347,10 +295,10 @@ def _probe(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         )
     else:
         then, under = ", and stays so under {} changes that should not matter.", str(same)
-    yield _say(
+    yield say(
         "By its middle alone it is {} (score {})" + then,
         str(middle.verdict),
-        _number(middle.score),
+        number(middle.score),
         under,
     )
     if result.reason == Inconclusive.UNSTABLE and result.score is not None:
@@ -365,27 +313,25 @@ def _probe_alone(result: FileResult) -> Sentence:
     """What a probe gave where it is not on record what the middle itself gives."""
     answers = {p.verdict for p in result.probe}
     if result.reason == Inconclusive.UNSTABLE or len(answers) > 1:
-        return _say(
+        return say(
             "Changes of its middle that should not matter do not all leave the answer on it: it is"
             " {}.",
             _answers(result.probe),
         )
     if result.reason in _HIDING:
-        return _say(
+        return say(
             f"Under {{}} changes of its middle that should not matter the answer is each time"
             f" {answers.pop()}.",
             str(len(result.probe)),
         )
-    return _say(
+    return say(
         "The answer on its middle stayed under {} changes that should not matter.",
         str(len(result.probe)),
     )
 
 
 def _answers(probes: Sequence[ProbeScore]) -> str:
-    return ", ".join(
-        f"{p.verdict} {change_in_words(p.change)} ({_number(p.score)})" for p in probes
-    )
+    return ", ".join(f"{p.verdict} {change_in_words(p.change)} ({number(p.score)})" for p in probes)
 
 
 def _provenance(result: FileResult) -> Iterator[Sentence]:
@@ -401,7 +347,7 @@ def _provenance(result: FileResult) -> Iterator[Sentence]:
 def _precision(result: FileResult) -> Iterator[Sentence]:
     if result.precision is None:
         return
-    yield _say("The embedding was computed in {}.", result.precision)
+    yield say("The embedding was computed in {}.", result.precision)
     if result.precision != "float32" and result.reason in _SETTLED:
         yield Sentence(
             "Vote and verdict lie outside the band that was measured for its error, so that float32"

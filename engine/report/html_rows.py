@@ -6,9 +6,11 @@ from typing import Any
 
 from ..inert import path_text
 from ..results import FileResult, Label, Neighbour
-from .explain import Sentence, explain, nearest_of
+from .explain import explain
 from .judging import Judging
 from .middle import change_in_words, middle_of
+from .nearest import nearest_of
+from .sentences import Sentence
 
 VERDICTS = ("fake", "inconclusive", "real", "")
 """In the order in which the table's filter shows them; empty is a row without verdict."""

@@ -47,6 +47,12 @@ INCONCLUSIVE = {
         "The answer on its middle flips under changes of the image that should not matter.",
         "Find an earlier copy of the image, nearer to its origin, and do not rely on this one.",
     ),
+    "contradicts_copy": Meaning(
+        "The answer would contradict the label of a reference that practically is the same"
+        " picture.",
+        "Compare the image with that reference, and find out where the reference comes from: its"
+        " label may be wrong, or the two may differ outside of their middles.",
+    ),
 }
 """Of rows that carry a verdict."""
 

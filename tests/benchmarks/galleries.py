@@ -23,8 +23,9 @@ from code_forensics.engine.judging.assessment import Assessment
 from code_forensics.engine.judging.attribution import fit_attribution
 from code_forensics.engine.judging.calibration import fit_calibration
 from code_forensics.engine.judging.hits import search_both
-from code_forensics.engine.judging.judge import Judge, Query
+from code_forensics.engine.judging.judge import Judge
 from code_forensics.engine.judging.leave_one_out import leave_one_out_scores
+from code_forensics.engine.judging.query import Query
 from code_forensics.index.gallery_records import LABELS, NewReference
 from code_forensics.index.open_gallery import OpenGallery
 from code_forensics.index.searching import large_class

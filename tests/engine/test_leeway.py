@@ -9,8 +9,9 @@ from code_forensics.engine.heads import Kernel, KernelKind
 from code_forensics.engine.judging.assessment import Assessment, assess
 from code_forensics.engine.judging.heads import LinearHead, NamedHead, SvmHead
 from code_forensics.engine.judging.hits import Hits, search_both
-from code_forensics.engine.judging.judge import Judge, JudgeOptions, Query
+from code_forensics.engine.judging.judge import Judge, JudgeOptions
 from code_forensics.engine.judging.leeway import TOLERANCE, Seen, within
+from code_forensics.engine.judging.query import Query
 from code_forensics.engine.judging.scores import score_bands
 from code_forensics.engine.judging.thresholds import ThresholdOptions
 from code_forensics.engine.ledger import judged
