@@ -1,6 +1,7 @@
 """Runs that were interrupted, killed or finished go on, exactly, and with nothing else's data."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,18 @@ from code_forensics.train.checkpoint import STATE_NAME
 from code_forensics.train.errors import TrainingError
 from code_forensics.train.loop import Outcome, train
 
-from tests.train.runs import WAYS, metrics, run_as, same, schedule, stop_after, weights
+from tests.train.runs import metrics, run_as, same, schedule, stop_after, weights
 
 # torch's TensorBoard writer and matplotlib bring remarks of their own packages
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("step", [1, 2, 5])  # seen within an epoch, at its end, at the run's
+@pytest.mark.parametrize(
+    ("way", "step"),  # seen within an epoch, at its end, at the run's
+    [*product(("disk", "memory"), (1, 2, 5)), ("fresh", 1)],
+)
 def test_an_interrupted_run_resumes_exactly(
-    step, way, tree, small, tiny_encoder, autoencoder, tmp_path, monkeypatch
+    way, step, tree, small, tiny_encoder, autoencoder, tmp_path, monkeypatch
 ):
     """Same loss curve and same weights, to the bit, as a run that was never interrupted."""
     config = replace(schedule(small, ema=0.5, accumulate=2, clip=1.0), seed=3)
