@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="killed processes are forked"),
 ]
 
-KILLS = int(os.environ.get("CODE_FORENSICS_KILLS", "60"))
+KILLS = int(os.environ.get("CODE_FORENSICS_KILLS", "30"))
 """In all; a quarter of them while references are added."""
 
 IN_A_ROW = 4
