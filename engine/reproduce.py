@@ -13,9 +13,9 @@ from .files.discover import examine
 from .files.found import FoundFile, Reason
 from .judging.judge import Judge
 from .judging.leeway import TOLERANCE, Seen, within
+from .judging.named_references import can_be_nearest
 from .judging.query import vectors_of
 from .judging.thresholds import Inconclusive
-from .named_references import can_be_nearest
 from .results import FileResult, Neighbour
 from .scan import ScanOptions, scan
 

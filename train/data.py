@@ -13,7 +13,7 @@ from .distributed import Processes
 from .draws import GroupSampler
 from .loader import Batch, PairViews, batches
 from .probe import ProbeImages, load_probe_images
-from .reconstruct import Autoencoder, load_autoencoder
+from .reconstruct import Remake, load_autoencoder
 from .reconstructions import add_reconstructions
 from .record import DataFacts
 from .resident import ResidentImages, load_resident, resident_batches
@@ -34,7 +34,7 @@ class TrainingData:
     """
 
     pairs: PairViews | None
-    resident: tuple[ResidentImages, GroupSampler, tuple[Autoencoder, ...]] | None
+    resident: tuple[ResidentImages, GroupSampler, Remake] | None
     probes: ProbeImages | None
     facts: DataFacts
 
@@ -87,11 +87,12 @@ def prepare_data(
     pairs, resident = None, None
     if config.data.resident:
         names = config.reconstruct.autoencoders if config.reconstruct.fresh else ()
-        makers = tuple(load_autoencoder(name, group.device) for name in names)
+        reduced = config.reconstruct.precision == "bfloat16"
+        remake = Remake(tuple(load_autoencoder(name, group.device) for name in names), reduced)
         images = load_resident(
             catalogue, np.sort(parts.training), config.data.resident, group.device, say
         )
-        resident = images, GroupSampler(catalogue, images.numbers, config), makers
+        resident = images, GroupSampler(catalogue, images.numbers, config), remake
     else:
         sampler = PairSampler(
             catalogue, parts.training, config.seed, config.data.balance, config.reconstruct.share

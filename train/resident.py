@@ -5,7 +5,7 @@ where a device is slow (a CPU), small views and whole-batch arithmetic buy the m
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ from .draws import Fresh, GroupSampler, PairGroup
 from .errors import DataError
 from .jpeg import jpeg_loss
 from .loader import BadImage, Batch
-from .reconstruct import Autoencoder, Remake
+from .reconstruct import Remake
 
 _LOG = logging.getLogger(__name__)
 _MARGIN = 16
@@ -126,7 +126,7 @@ def _scenes(
 def resident_batches(
     images: ResidentImages,
     sampler: GroupSampler,
-    autoencoders: Sequence[Autoencoder],
+    remake: Remake,
     config: TrainConfig,
     first: int,
     last: int,
@@ -139,7 +139,6 @@ def resident_batches(
     """
     bad = images.bad
     own = config.schedule.batch // config.data.group
-    remake = Remake(tuple(autoencoders), config.reconstruct.precision == "bfloat16")
     for number in range(first, last):
         groups = sampler.draw(number, config.schedule.batch * group.world)
         mine = groups[group.rank * own : (group.rank + 1) * own]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from code_forensics.engine.judging.hits import Hits, search_both
-from code_forensics.engine.named_references import can_be_nearest
+from code_forensics.engine.judging.named_references import can_be_nearest
 from code_forensics.engine.results import FileResult, Label, Neighbour, Status
 
 from tests.engine.test_leeway import BruteGallery, shaken

@@ -151,10 +151,11 @@ def test_processes_together_see_the_joint_batch(pictures):
     from code_forensics.train.distributed import Processes
 
     ranks = [
-        resident_batches(held, sampler, (), config, 3, 5, Processes(r, 2, CPU)) for r in (0, 1)
+        resident_batches(held, sampler, Remake(), config, 3, 5, Processes(r, 2, CPU))
+        for r in (0, 1)
     ]
     joint = replace(config, schedule=replace(config.schedule, batch=4))
-    alone = list(resident_batches(held, sampler, (), joint, 3, 5, Processes(0, 1, CPU)))
+    alone = list(resident_batches(held, sampler, Remake(), joint, 3, 5, Processes(0, 1, CPU)))
     for one, (a, b) in zip(alone, zip(*ranks, strict=True), strict=True):
         assert torch.equal(one.views, torch.cat((a.views, b.views)))
         assert one.corner == a.corner == b.corner

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from .contracts import Gallery
-from .judging.hits import search_both
-from .results import FileResult, Label
+from ..contracts import Gallery
+from ..results import FileResult, Label
+from .hits import search_both
 
 
 def can_be_nearest(
