@@ -1,8 +1,9 @@
-"""A process that reads, decodes and embeds, and what it and the process that started it say.
+"""A process that reads, decodes and may embed, and what it and the process that started it say.
 
 Started as ``python -P -m``, with a session of its own, so that Ctrl-C in a terminal is for its
 parent alone; it ends when its input does. First it is told its setup, then files again and again;
-it answers with what it found, piece by piece, and the end of it, or with what went wrong.
+it answers with what it found, piece by piece, and the end of it, or with what went wrong. Where it
+borrows its encoder, it asks in between for the vectors of crops.
 """
 
 import contextlib
@@ -12,13 +13,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..errors import EngineError
 from ..files.found import FoundFile
 from ..isolation.framing import BrokenMessageError, receive, send
+from ..isolation.process import widen
 from ..isolation.rights import standard_pipes
+from .lending import Borrowed, Lender
 from .messages import (
     pack_answer,
     pack_files,
@@ -45,15 +50,20 @@ class FaultError(Exception):
 
 
 class Child:
-    """A process with an encoder; one thread may talk to it at a time."""
+    """A process with an encoder, its own or a borrowed one; one thread may talk to it at a time."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, lender: Lender | None = None) -> None:
         """Start it; it is told its setup with its first files.
+
+        Args:
+            setup: See there.
+            lender: Embeds for it, where its setup has no encoder.
 
         Raises:
             EngineError: It cannot be started.
         """
         self.setup = setup
+        self._lender = lender
         self._told = False
         self._process: subprocess.Popen[bytes]
         try:
@@ -68,6 +78,8 @@ class Child:
             scarce = error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
             hint = "ask for fewer with --processes" if scarce else "scan without --processes"
             raise EngineError(f"no further process can be started ({error})", hint) from error
+        if lender is not None:
+            widen(self._process.stdout)
 
     @property
     def alive(self) -> bool:
@@ -99,6 +111,9 @@ class Child:
                     raise EngineError(str(header["error"]), str(header["hint"]))
                 if "fault" in header:
                     raise FaultError(str(header["fault"]))
+                if "crops" in header and self._lender is not None:
+                    send(sink, *self._lender.answer(header, message))
+                    continue
                 for note in header.get("notes", ()):
                     _log.warning("%s", note)
                 if "end" in header:
@@ -153,6 +168,12 @@ class _Notes(logging.Handler):
 def main() -> None:
     """Serve on standard input and output."""
     source, sink = standard_pipes()
+    writing = threading.Lock()
+
+    def say(header: dict[str, Any], *raw: bytes | memoryview) -> None:
+        with writing:
+            send(sink, header, *raw)
+
     logging.getLogger().addHandler(notes := _Notes())
     work: FileWorker | None = None
     with contextlib.suppress(BrokenMessageError, BrokenPipeError):
@@ -161,19 +182,19 @@ def main() -> None:
             _, files = receive(source, _MOST)
             try:
                 if work is None:
-                    work = FileWorker(unpack_setup(said, data))
+                    work = FileWorker(unpack_setup(said, data), Borrowed(source, say))
                     data = b""  # the encoder has its own copy
                 for part in work.pieces(unpack_files(files)):
-                    send(sink, {"notes": notes.taken()}, pack_answer(part))
-                send(sink, {"notes": notes.taken(), "end": True})
+                    say({"notes": notes.taken()}, pack_answer(part))
+                say({"notes": notes.taken(), "end": True})
             except EngineError as error:
-                send(sink, {"error": str(error), "hint": error.hint})
+                say({"error": str(error), "hint": error.hint})
             except MemoryError:
                 os._exit(1)  # what is left is not to be relied on
             except (BrokenMessageError, BrokenPipeError):
                 raise
             except Exception:
-                send(sink, {"fault": traceback.format_exc()[-_FAULT:]})
+                say({"fault": traceback.format_exc()[-_FAULT:]})
 
 
 if __name__ == "__main__":

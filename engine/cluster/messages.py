@@ -95,13 +95,16 @@ def unpack_answer(message: bytes) -> Part | EngineError:
 def pack_setup(setup: Setup) -> tuple[dict[str, Any], bytes]:
     """What a process of this machine has to know, and the weights behind it."""
     options, checkpoint = setup.options, setup.checkpoint
+    encoder = checkpoint and {
+        "config": checkpoint.config.decode("latin-1"),
+        "origin": checkpoint.origin,
+        "revision": checkpoint.revision,
+    }
     archives = None if options.archives is None else asdict(options.archives)
     header = {
         "device": setup.device,
         "versions": dict(setup.versions),
-        "config": checkpoint.config.decode("latin-1"),
-        "origin": checkpoint.origin,
-        "revision": checkpoint.revision,
+        "encoder": encoder,
         "workers": options.workers,
         "window": options.window,
         "budget": options.budget,
@@ -112,7 +115,7 @@ def pack_setup(setup: Setup) -> tuple[dict[str, Any], bytes]:
         "isolation": options.decode.isolation.value,
         "region": options.decode.region,
     }
-    return header, checkpoint.weights
+    return header, checkpoint.weights if checkpoint else b""
 
 
 def unpack_setup(said: dict[str, Any], weights: bytes) -> Setup:
@@ -131,8 +134,10 @@ def unpack_setup(said: dict[str, Any], weights: bytes) -> Setup:
         said["frames"],
         said["provenance"],
     )
-    config = said["config"].encode("latin-1")
-    checkpoint = Checkpoint(weights, config, said["origin"], said["revision"])
+    checkpoint = None
+    if encoder := said["encoder"]:
+        config = encoder["config"].encode("latin-1")
+        checkpoint = Checkpoint(weights, config, encoder["origin"], encoder["revision"])
     return Setup(checkpoint, said["device"], options, said["versions"])
 
 

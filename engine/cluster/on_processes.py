@@ -1,9 +1,10 @@
 """Further processes of this machine that read, decode and embed, with a Python lock each.
 
 On many cores the one lock of one process is what limits a scan: this one only finds files,
-searches, decides and records then. A process is started when there is work for it, and takes one
-part after the other. When it is lost, its part is given to another one, which decodes every file
-in a process that may be lost, as it may have been a file that brought it down.
+searches, decides and records then, and embeds for them all where a GPU does. A process is started
+when there is work for it, and takes one part after the other. When it is lost, its part is given
+to another one, which decodes every file in a process that may be lost, as it may have been a file
+that brought it down.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from ..errors import EngineError
 from ..files.found import FoundFile
 from ..pipeline.options import PipelineOptions
 from .child import Child, LostError
+from .lending import Lender
 from .pipeline import Answer, Finish, Session, Workers
 from .worker import CPU_PART, Part, Setup, versions
 
@@ -42,7 +44,7 @@ class ProcessOptions:
 
     Attributes:
         number: Of processes.
-        device: Where each of them embeds, ``cpu`` or ``cuda``.
+        device: What embeds: ``cpu``, where each process does, or ``cuda``, where this one does.
     """
 
     number: int
@@ -92,6 +94,7 @@ class ProcessWorkers(Workers):
         self._checkpoint = checkpoint
         self._idle: list[Child] = []
         self._lock = threading.Lock()
+        self._lender: Lender | None = None  # once a process needs it
 
     def part(self, before: int) -> int:
         """Files that a process takes well at a time, after so many parts.
@@ -108,11 +111,16 @@ class ProcessWorkers(Workers):
     def _setup(self, options: PipelineOptions) -> Setup:
         """What each process has to know: its share of the threads and of the memory."""
         cores = os.cpu_count() or 1
-        waiting = self._device == "cuda"  # for the GPU, by one thread
+        waiting = self._lends  # for vectors, by one thread
         threads = options.workers or -(-cores // self.number) + waiting
         budget = max(options.budget // self.number, _LEAST_BUDGET)
         own = replace(options, workers=threads, budget=budget)
-        return Setup(self._checkpoint, self._device, own, versions())
+        checkpoint = None if self._lends else self._checkpoint
+        return Setup(checkpoint, self._device, own, versions())
+
+    @property
+    def _lends(self) -> bool:
+        return self._device == "cuda"
 
     def start(self, setup: Setup) -> Child:
         """A new process.
@@ -120,7 +128,11 @@ class ProcessWorkers(Workers):
         Raises:
             EngineError: None can be started.
         """
-        return Child(setup)
+        if not self._lends:
+            return Child(setup)
+        with self._lock:
+            self._lender = self._lender or Lender(self._checkpoint, self._device)
+        return Child(setup, self._lender)
 
     def take(self, setup: Setup) -> Child:
         """A process at rest, or a new one.

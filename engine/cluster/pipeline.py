@@ -292,6 +292,8 @@ class ClusterPipeline:
 
     def _compare(self, arithmetic: str) -> None:
         """Say once what the workers' vectors may differ by."""
+        if not arithmetic:
+            return
         before = len(self._arithmetic)
         self._arithmetic.add(arithmetic)
         if before == 1 and len(self._arithmetic) == 2:

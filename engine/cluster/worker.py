@@ -17,6 +17,7 @@ from ..pipeline.identify import EmbedOnly
 from ..pipeline.options import PipelineOptions, StageTimes
 from ..pipeline.pipeline import Pipeline
 from ..run import package_versions
+from .lending import Borrowed
 
 CPU_PART = 32
 """Files that a worker without a GPU takes at a time: half a second's work, or a few seconds'."""
@@ -30,13 +31,13 @@ class Setup:
     """All that a worker has to know; picklable.
 
     Attributes:
-        checkpoint: The encoder.
+        checkpoint: The encoder; None where the worker borrows one.
         device: Where it runs, ``cpu`` or ``cuda``.
         options: How the worker's own pipeline runs.
         versions: Of everything that a crop and a vector depend on, where the scan is recorded.
     """
 
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | None
     device: Device
     options: PipelineOptions
     versions: Mapping[str, str]
@@ -51,7 +52,7 @@ class Part:
             members, further frames after their picture. None is the content of what could not
             be read.
         times: What that took.
-        arithmetic: What the rounding of the vectors depends on.
+        arithmetic: What the rounding of the vectors depends on; empty where there was none yet.
     """
 
     found: tuple[tuple[FoundFile, FreshContent | None], ...]
@@ -69,8 +70,12 @@ def versions() -> dict[str, str]:
 class FileWorker:
     """Reads, decodes and embeds; nothing that it learnt of earlier files changes an answer."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, borrowed: Borrowed | None = None) -> None:
         """Load the encoder.
+
+        Args:
+            setup: See there.
+            borrowed: The encoder, where the setup has none.
 
         Raises:
             InputError: Other versions are installed here.
@@ -86,7 +91,12 @@ class FileWorker:
                 f"the worker on {platform.node()} has other versions: {', '.join(differing)}",
                 "install the same packages on every node",
             )
-        self._embedder = Embedder(setup.checkpoint, setup.device)
+        self._embedder: Embedder | Borrowed
+        if setup.checkpoint is not None:
+            self._embedder = Embedder(setup.checkpoint, setup.device)
+        else:
+            assert borrowed is not None
+            self._embedder = borrowed
         self._options = setup.options
         self._decoders = Decoders(setup.options.decode)
 
@@ -110,9 +120,13 @@ class FileWorker:
                 assert item.content is None or isinstance(item.content, FreshContent)
                 found.append((item.file, item.content))
             if len(found) >= PIECE:
-                yield Part(tuple(found), StageTimes(), arithmetic(self._embedder))
+                yield Part(tuple(found), StageTimes(), self._arithmetic())
                 found = []
-        yield Part(tuple(found), times, arithmetic(self._embedder))
+        yield Part(tuple(found), times, self._arithmetic())
+
+    def _arithmetic(self) -> str:
+        one = self._embedder
+        return one.arithmetic if isinstance(one, Borrowed) else arithmetic(one)
 
     def close(self) -> None:
         """End the decoding processes; they end with the worker's own process, too."""

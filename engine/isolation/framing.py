@@ -18,8 +18,8 @@ class BrokenMessageError(Exception):
     """The other end is gone, or does not keep to the protocol."""
 
 
-def send(stream: IO[bytes], header: dict[str, Any], *raw: bytes) -> None:
-    """Write one message."""
+def send(stream: IO[bytes], header: dict[str, Any], *raw: bytes | memoryview) -> None:
+    """Write one message; raw parts are bytes, or views of bytes."""
     text = json.dumps(header).encode()
     stream.write(_LENGTHS.pack(len(text), sum(map(len, raw))) + text)
     for part in raw:

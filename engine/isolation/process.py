@@ -24,7 +24,7 @@ _KEPT = frozenset((
 """What of the environment the process may see: what Python needs to start, no secrets."""
 
 
-def _widen(stream: IO[bytes] | None) -> None:
+def widen(stream: IO[bytes] | None) -> None:
     """Let a pipe hold a whole message as a rule, so that neither end wakes up for each 64 KiB."""
     if sys.platform == "linux" and stream is not None:
         import fcntl
@@ -64,7 +64,7 @@ class Process:
             },
         )
         for stream in (self._child.stdin, self._child.stdout):
-            _widen(stream)
+            widen(stream)
         self.served = 0
         self.exchange({}, b"", _START_SECONDS, 0)
         self.served = 0

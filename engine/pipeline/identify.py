@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,26 @@ from ..judging.query import Query
 from .items import Identified
 
 
+class Embeds(Protocol):
+    """An :class:`Embedder`, or what has one elsewhere embed."""
+
+    @property
+    def batch(self) -> int:
+        """Crops that one call takes best."""
+
+    @property
+    def precision(self) -> str:
+        """Of the vectors."""
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed crops, (n, 224, 224, 3) uint8, to (n, D) float32; thread-safe."""
+
+
 @dataclass(frozen=True, slots=True)
 class EmbedOnly:
     """Embeds, for a build: references are searched for by nobody yet."""
 
-    embedder: Embedder
+    embedder: Embeds
 
     @property
     def batch(self) -> int:
