@@ -5,10 +5,10 @@
 Makes its own photos and gallery. `whole` is a process from start to exit; `steady` leaves out what
 starting takes, of every process that takes part: it is what three quarters of the photos take, the
 whole set less a scan of the fourth quarter; efficiency is steady / min(decode, encode). Each set is scanned by one
-process, with its decoders in threads and in processes, and with further processes that read, decode
-and embed (`--processes`, in float32; `--numbers` says how many). Searches are by as many threads as
-there are cores; `--sets ''` leaves the scans out. Where faiss-gpu is installed, scans search on the
-GPU too.
+process, with its decoders in threads and in processes, and with further processes that read and
+decode (`--processes`, in float32); `--ways` says which and how many. Searches are by as many
+threads as there are cores; `--sets ''` leaves the scans out. Where faiss-gpu is installed, scans
+search on the GPU too.
 """
 
 import argparse
@@ -112,7 +112,8 @@ def scans(
         checkpoint, crops = read_checkpoint(contest.checkpoint), calibration_crops(256)
         crops = np.concatenate([crops] * 48)
         encode = {}
-        numbers = [number for number in options.numbers.split(",") if number]
+        ways = options.ways.split(",")
+        isolations = [way for way in ways if not way.isdecimal()]
         for precision in precisions:
             embedder = Embedder(checkpoint, "cuda", precision)
             encode[precision] = encode_alone(embedder, crops, CALLERS)
@@ -128,15 +129,15 @@ def scans(
             few = quarter(images)
             count = len(list(few.iterdir()))
             decode = {
-                ("--isolate", way): decode_rate(files, way, threads)
-                for way in (Isolation.AUTO, Isolation.ALL)
+                ("--isolate", way): decode_rate(files, Isolation(way), threads)
+                for way in isolations
             }
-            ways = [(precision, way) for way in decode for precision in precisions]
-            for number in numbers:
+            pairs = [(precision, way) for way in decode for precision in precisions]
+            for number in filter(str.isdecimal, ways):
                 way = "--processes", number
                 decode[way] = decode_rate_apart(files, int(number), threads)
-                ways.append(("float32", way))
-            for precision, way in ways:
+                pairs.append(("float32", way))
+            for precision, way in pairs:
                 took, less = (
                     seconds(contest, some, precision, options.repeats, way)
                     for some in (images, few)
@@ -195,7 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="shrinks the sets")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--precisions", default=",".join(PRECISIONS))
-    parser.add_argument("--numbers", default="4,8,16", help="of processes, separated by commas")
+    parser.add_argument(
+        "--ways",
+        default="auto,all,4,8,16",
+        help="of --isolate, and numbers of --processes, separated by commas",
+    )
     parser.add_argument("--references", default="48000,1000000", help="to search among")
     parser.add_argument("--folder", type=Path, help="keep what is made here")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page here")
