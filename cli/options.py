@@ -302,8 +302,8 @@ Processes = Annotated[
         metavar="N",
         min=0,
         max=256,
-        help="Further processes that read, decode and embed: on many cores, where the one lock of"
-        " one process holds a scan back; 0: none.",
+        help="Further processes that read, decode and, without a GPU, embed: on many cores, where"
+        " the one lock of one process holds a scan back; 0: none.",
         rich_help_panel="Speed",
     ),
 ]

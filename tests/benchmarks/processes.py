@@ -5,6 +5,8 @@
 Whole scans of small JPEGs by a small encoder, so that little but the own process's work is left:
 processor seconds of that process and of those that it starts, a scan of one image taken off. The
 own process's are what Python's lock lets one core alone spend, so they bound a scan on many cores.
+`lending` is as with a GPU, whose part the small encoder plays on the CPU: the processes send their
+crops to the own one.
 """
 
 import argparse
@@ -23,6 +25,15 @@ from tests.conftest import SMALL, draw_checkpoint
 
 from . import photos
 from .contest import median
+
+_LENDING = "lending"
+
+_LEND = """
+from code_forensics.engine.cluster import on_processes
+from code_forensics.engine.cluster.lending import Lender
+on_processes.ProcessWorkers._lends = True
+on_processes.Lender = lambda checkpoint, _: Lender(checkpoint, "cpu")
+"""
 
 _SCAN = """
 import resource, sys
@@ -57,7 +68,9 @@ def spent(images: Path, space: Path, options: Sequence[str]) -> tuple[float, flo
     copy = space.with_name("scanned")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(space, copy)
-    command = [sys.executable, "-c", _SCAN, str(images), "-q", "--workspace", str(copy), *options]
+    program = _LEND + _SCAN if _LENDING in options else _SCAN
+    command = [sys.executable, "-c", program, str(images), "-q", "--workspace", str(copy)]
+    command += [option for option in options if option != _LENDING]
     ran = subprocess.run(command, check=True, capture_output=True, text=True)
     own, others = map(float, ran.stderr.splitlines()[-2:])
     return own, others
@@ -72,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
-    ways = ((), ("--isolate", "all"), ("--processes", str(options.processes)))
+    further = ("--processes", str(options.processes))
+    ways = ((), ("--isolate", "all"), further, (*further, _LENDING))
     took: dict[Sequence[str], list[tuple[float, float]]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -86,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for way in ways:
         own, others = (1000 * median(each) / options.files for each in zip(*took[way], strict=True))
         print(
-            f"{' '.join(way) or 'one process':<16} {own:.2f} ms of the own process a file,"
+            f"{' '.join(way) or 'one process':<22} {own:.2f} ms of the own process a file,"
             f" {others:.2f} ms of others; at most {1000 / max(own, 1e-9):.0f} files/s"
         )
 
