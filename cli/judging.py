@@ -94,9 +94,10 @@ CropsOption = Annotated[
     Crops | None,
     typer.Option(
         "--crops",
-        help="What is looked at: the middle (as published), that and the corners, or a grid of up"
-        " to 6 x 6 over the whole picture; the score is the mean. Default: what the gallery was"
-        " made for: the middle, or for the embedded starter five.",
+        help="What is looked at: the middle (as published), that and the corners (five), or that"
+        " and up to 4 x 4 (sixteen) or 6 x 6 (grid) over the whole picture; the score is the mean."
+        " Default: what the gallery was made for: the middle, or for the embedded starter"
+        " sixteen.",
         rich_help_panel=PANEL,
     ),
 ]

@@ -8,4 +8,5 @@ class Crops(StrEnum):
 
     CENTER = "center"  # the middle alone, as published
     FIVE = "five"  # the middle and the four corners
+    SIXTEEN = "sixteen"  # evenly over the whole picture, at most 4 x 4, and the middle
     GRID = "grid"  # evenly over the whole picture, at most 6 x 6, and the middle

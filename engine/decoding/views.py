@@ -21,8 +21,8 @@ from .layout import Crops
 SIZE = 224
 """Side of a view in pixels."""
 
-MOST_A_SIDE = 6
-"""Crops of a grid along one side, at most."""
+MOST_A_SIDE = {Crops.FIVE: 2, Crops.SIXTEEN: 4, Crops.GRID: 6}
+"""Crops along one side, at most; the middle comes on top."""
 
 REACH = 304
 """Side of the middle that the changes are made from: 304 * 0.75 = 228, and room to shift."""
@@ -89,8 +89,7 @@ class ViewPlan:
     @property
     def most(self) -> int:
         """Views of one picture, at most."""
-        most = {Crops.CENTER: 1, Crops.FIVE: 5, Crops.GRID: MOST_A_SIDE**2 + 1}
-        return most[self.crops] + len(self.changes)
+        return 1 + MOST_A_SIDE.get(self.crops, 0) ** 2 + len(self.changes)
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -114,7 +113,7 @@ class ViewPlan:
         centre = centre_crop(width, height, SIZE)
         if self.crops is Crops.CENTER:
             return [centre]
-        most = 2 if self.crops is Crops.FIVE else MOST_A_SIDE
+        most = MOST_A_SIDE[self.crops]
         boxes = [
             CropBox(left, top, centre.width, centre.height, centre.x, centre.y, SIZE)
             for top in _along(height, most)

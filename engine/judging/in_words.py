@@ -9,6 +9,7 @@ from .calibration import MIN_REFERENCES, CalibrationStatus
 _CROPS = {
     Crops.CENTER: "the middle",
     Crops.FIVE: "the middle and the four corners",
+    Crops.SIXTEEN: "the middle and up to sixteen crops all over the picture",
     Crops.GRID: "crops all over the picture",
 }
 

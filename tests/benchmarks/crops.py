@@ -1,4 +1,4 @@
-"""What more crops bring the starter on whole pictures: by the middle, by five, and by the grid.
+"""What more crops bring the starter on whole pictures: by the middle, by five, sixteen and the grid.
 
     python tests/benchmarks/crops.py UNPACKED [--reconstruct TAE/taesd,TAE/taef1] [--count 80]
 
@@ -29,11 +29,11 @@ import numpy as np
 import torch
 from code_forensics.engine.starter.read import SOURCES_NAME
 from code_forensics.train.reconstruct import load_autoencoder
-from code_forensics.train.starter.pictures import LIST, as_web_site, file_of
+from code_forensics.train.starter.pictures import LIST, as_web_site, file_of, read_list
 from PIL import Image, ImageOps
 
 SIDE = 768
-CROPS = ("center", "five", "grid")
+CROPS = ("center", "five", "sixteen", "grid")
 KINDS = {"real": "photographs as they are", "small": "made small", "alike": "made like the covers"}
 
 
@@ -43,8 +43,7 @@ def unseen() -> list[dict[str, str]]:
         (files("code_forensics.engine.starter") / "assets" / SOURCES_NAME).read_text()
     )
     held_out = {source["source"] for source in told if source["role"] == "held out"}
-    with LIST.open(newline="", encoding="utf-8") as stream:
-        return [row for row in csv.DictReader(stream) if row["file"].split("/")[1] in held_out]
+    return [row for row in read_list(LIST) if row["file"].split("/")[1] in held_out]
 
 
 def photographs(unpacked: Path, count: int) -> Iterator[Image.Image]:

@@ -29,6 +29,7 @@ OPTIONS: dict[str, list[str]] = {
     "center": [],
     "center, probe": ["--probe"],
     "five": ["--crops", "five"],
+    "sixteen": ["--crops", "sixteen"],
     "grid": ["--crops", "grid"],
     "grid, probe": ["--crops", "grid", "--probe"],
 }

@@ -50,10 +50,14 @@ def test_geometry(width: int, height: int, layout: Crops, probe: bool) -> None:
             assert 0 <= place.top <= height - SIZE
 
 
-@pytest.mark.parametrize("side", [225, 448, 700, 1344])
-def test_a_grid_covers_everything_up_to_its_size(side: int) -> None:
+@pytest.mark.parametrize(
+    ("layout", "side"),
+    [(Crops.GRID, side) for side in (225, 448, 700, 1344)]
+    + [(Crops.SIXTEEN, side) for side in (225, 448, 700, 896)],
+)
+def test_a_grid_covers_everything_up_to_its_size(layout: Crops, side: int) -> None:
     seen = np.zeros((side, side), bool)
-    for place in ViewPlan(Crops.GRID).places(side, side):
+    for place in ViewPlan(layout).places(side, side):
         seen[place.top : place.top + SIZE, place.left : place.left + SIZE] = True
     assert seen.all()
 
@@ -63,6 +67,15 @@ def test_five_is_the_middle_and_the_corners() -> None:
     assert [(p.left, p.top) for p in places] == [(388, 188), (0, 0), (776, 0), (0, 376), (776, 376)]
     assert len(ViewPlan(Crops.FIVE).places(1000, 100)) == 3
     assert len(ViewPlan(Crops.GRID).places(200, 224)) == 1
+
+
+def test_sixteen_are_evenly_spread_and_the_middle_comes_first() -> None:
+    places = [(p.left, p.top) for p in ViewPlan(Crops.SIXTEEN).places(2000, 1000)]
+    assert places[0] == (888, 388)
+    spread = [(left, top) for top in (0, 259, 517, 776) for left in (0, 592, 1184, 1776)]
+    assert sorted(places[1:]) == sorted(spread)
+    assert len(ViewPlan(Crops.SIXTEEN).places(512, 512)) == 9  # the ninth is the middle
+    assert len(ViewPlan(Crops.SIXTEEN).places(300, 300)) == 5
 
 
 @pytest.mark.parametrize("name", ["PNG", "JPEG"])

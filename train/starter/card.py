@@ -15,11 +15,14 @@ from .roles import Role, Source
 _LOOKED_AT = {
     Crops.CENTER: "the middle alone",
     Crops.FIVE: "the middle and the four corners; a score is the mean of theirs",
+    Crops.SIXTEEN: "up to 4 x 4 over the whole picture and the middle; a score is the mean of"
+    " theirs",
     Crops.GRID: "up to 6 x 6 over the whole picture and the middle; a score is the mean of theirs",
 }
 _SEEN = {
     Crops.CENTER: "the middle 224 x 224 pixels",
     Crops.FIVE: "the middle and the corners, 224 x 224 pixels each",
+    Crops.SIXTEEN: "up to 17 parts of 224 x 224 pixels",
     Crops.GRID: "up to 37 parts of 224 x 224 pixels",
 }
 

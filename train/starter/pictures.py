@@ -1,13 +1,16 @@
 """Cuts the pictures that train the starter, and are its references, beside the collected ones.
 
-    python -m code_forensics.train.starter.pictures UNPACKED OUT
+    python -m code_forensics.train.starter.pictures UNPACKED OUT [--later]
 
 `recipes/pictures.csv` names them: photographs in packages of npm and Debian, and generated images
 in packages of PyPI. Photographs were chosen by eye (no drawings, renderings or screenshots), and by
 eye alone it was judged that none is generated; what made the generated ones is what their files'
 names say. Of each a few squares of 248 pixels, some of the picture halved, and of large photographs
 one more of the whole made small, as web sites show it and as the generated ones came.
-`recipes/more_squares.csv` names further squares of the same photographs, for training. UNPACKED
+`recipes/more_squares.csv` names further squares of the same photographs, for training.
+`recipes/later_pictures.csv`, for ``--later``, names pictures that were collected after the starter
+had been chosen, and that judge it (``tests/benchmarks/later.py``): of no use for that any more once
+an encoder is trained on them. UNPACKED
 holds for each package a folder ``PACKAGE-VERSION`` with its contents, slashes in its name as
 hyphens; every picture is checked by its hash. OUT gets PNG files and ``pictures.csv``, whose rows
 go behind those of the data's own table.
@@ -26,6 +29,7 @@ from ..errors import DataError
 
 LIST = Path(__file__).parents[1] / "recipes" / "pictures.csv"
 MORE = LIST.with_name("more_squares.csv")
+LATER = LIST.with_name("later_pictures.csv")
 SIDE = 248
 SMALL_QUALITY = 85
 """WebP's, of a picture made small: their sizes are those of the generated ones then."""
@@ -33,13 +37,17 @@ SMALL_QUALITY = 85
 Row = dict[str, str]
 
 
+def read_list(file: Path) -> list[Row]:
+    """Rows of a list."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
 def listed() -> list[Row]:
-    """Rows of both lists; those of one picture may lie apart."""
-    with LIST.open(newline="", encoding="utf-8") as stream:
-        rows: list[Row] = list(csv.DictReader(stream))
+    """Rows of the list and its further squares; those of one picture may lie apart."""
+    rows = read_list(LIST)
     known = {row["file"]: row for row in rows}
-    with MORE.open(newline="", encoding="utf-8") as stream:
-        return rows + [known[row["of"]] | row | {"shorter": "0"} for row in csv.DictReader(stream)]
+    return rows + [known[row["of"]] | row | {"shorter": "0"} for row in read_list(MORE)]
 
 
 def cut(rows: Iterable[Row], unpacked: Path) -> Iterator[tuple[Row, Image.Image]]:
@@ -104,12 +112,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("unpacked", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--later", action="store_true", help="cut the pictures that came later")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     with (options.out / "pictures.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(("path", "label", "generator", "source"))
-        for row, square in cut(listed(), options.unpacked):
+        rows = read_list(LATER) if options.later else listed()
+        for row, square in cut(rows, options.unpacked):
             target = options.out / row["file"]
             target.parent.mkdir(parents=True, exist_ok=True)
             square.save(target)
