@@ -85,7 +85,7 @@ def test_a_scan_looks_at_the_crops_that_its_gallery_was_made_for(tmp_path: Path)
     photos, ws = tmp_path / "photos", tmp_path / "ws"
     space = ("--workspace", ws)
     usual = len(ViewPlan(read_about().crops).places(500, 400))
-    assert usual == 5
+    assert usual == 7
     run("code-index", "build", "mine", "--real", photos, "--fake", f"g={photos}", *space)
     for gallery, options, crops in (
         ("starter", (), usual),
@@ -101,10 +101,10 @@ def test_a_scan_looks_at_the_crops_that_its_gallery_was_made_for(tmp_path: Path)
         assert document["run"]["gallery"]["encoder_origin"] == ORIGIN
         assert read_about().licence in run("code-report", "show", "latest", *space).stdout
     shown = run("code-index", "info", "starter", *space).stdout
-    assert "five" in next(line for line in shown.splitlines() if "--crops" in line)
+    assert "sixteen" in next(line for line in shown.splitlines() if "--crops" in line)
     scanned = run("code-scan", photos, "--gallery", "starter", *space).stdout
     said = " ".join(scanned.split())
-    assert "mean over the middle and the four corners" in said
+    assert "mean over the middle and up to sixteen crops all over the picture" in said
     assert "not promised for means" in said
 
 

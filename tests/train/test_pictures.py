@@ -1,6 +1,5 @@
 """The pictures beside the collected data: cut as listed, and nothing else in their place."""
 
-import csv
 import hashlib
 import io
 from pathlib import Path
@@ -8,7 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from code_forensics.train.errors import DataError
-from code_forensics.train.starter.pictures import LIST, SMALL_QUALITY, cut, listed
+from code_forensics.train.starter.pictures import (
+    LATER,
+    LIST,
+    SMALL_QUALITY,
+    cut,
+    listed,
+    read_list,
+)
 from PIL import Image
 
 from tests.conftest import draw_photo
@@ -46,16 +52,23 @@ def test_another_picture_is_refused(row, tmp_path: Path) -> None:
         list(cut([{**row, "version": "1.3.0"}], tmp_path))
 
 
-def test_the_list_is_whole_and_leads_nowhere_else() -> None:
-    with LIST.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    assert len({row["file"] for row in rows}) == len(rows) == 2932
+@pytest.mark.parametrize(("file", "count"), [(LIST, 2932), (LATER, 1028)])
+def test_the_lists_are_whole_and_lead_nowhere_else(file: Path, count: int) -> None:
+    rows = read_list(file)
+    assert len({row["file"] for row in rows}) == len(rows) == count
     for row in rows:
         assert len(row["sha256"]) == 64
         assert (row["divide"], row["shorter"]) in {("1", "0"), ("2", "0"), ("1", "400")}
         assert row["file"].startswith("fake/" if row["generator"] else "real/")
         for name in (row["file"], row["member"]):
             assert ".." not in Path(name).parts and not Path(name).is_absolute()
+
+
+def test_the_pictures_that_came_later_are_none_of_those_before() -> None:
+    before, later = ({row["sha256"] for row in rows} for rows in (listed(), read_list(LATER)))
+    assert not before & later
+    sources = [{row["file"].split("/")[1] for row in rows} for rows in (listed(), read_list(LATER))]
+    assert not sources[0] & sources[1]
 
 
 def test_the_further_squares_are_others_of_the_same_photographs() -> None:
