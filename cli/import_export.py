@@ -286,6 +286,7 @@ def _exported(space: "Workspace", name: str) -> "ReadyVectors":
         info.encoder_sha256,
         info.preprocessing,
         tuple(reference.trained for reference, _ in references),
+        tuple(reference.compared for reference, _ in references),
     )
 
 

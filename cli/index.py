@@ -179,6 +179,7 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
         found = gallery_named(space, name)
         facts = starter_facts(space, found)
         groups = space.galleries.groups(found)
+        calibrating = space.galleries.calibrating(found)
         searches = space.galleries.searches(found)
     render.table(
         f"gallery {found.name}",
@@ -186,6 +187,7 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
         [
             ("real references", found.reals),
             ("fake references", found.fakes),
+            *((f"{label}, for calibration alone", n) for label, n in calibrating.items()),
             ("generation", found.generation),
             ("sha256", found.sha256),
             ("encoder", f"{found.encoder_sha256} from {found.encoder_origin}"),

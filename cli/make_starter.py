@@ -73,6 +73,14 @@ def starter_command(
         Crops,
         typer.Option(help="What scans by it look at of a picture, and what it is judged by."),
     ] = Crops.CENTER,
+    compare_unseen: Annotated[
+        bool,
+        typer.Option(
+            "--compare-unseen",
+            help="Compare with images of sources that did not train, too; else these calibrate"
+            " alone.",
+        ),
+    ] = False,
 ) -> None:
     """Make a starter: weights, gallery, calibration, and a model card with what was measured.
 
@@ -96,6 +104,7 @@ def starter_command(
         seed=seed,
         k=k,
         crops=crops,
+        compare_unseen=compare_unseen,
         command=_command(),
         notes=notes.read_text(encoding="utf-8") if notes else "",
     )

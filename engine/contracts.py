@@ -33,6 +33,10 @@ class Reference(Protocol):
     def trained(self) -> bool:
         """Whether the encoder was trained on images of the source."""
 
+    @property
+    def compared(self) -> bool:
+        """Whether queries are compared with it; others calibrate alone."""
+
 
 class Gallery(Protocol):
     """Labelled embeddings that can be searched, each class on its own."""

@@ -92,14 +92,23 @@ class Galleries:
         return GalleryInfo(*row)
 
     def groups(self, info: GalleryInfo) -> list[Group]:
-        """Count references by label, generator and source."""
+        """Count references that queries are compared with, by label, generator and source."""
         rows = self._database.conn.execute(
             'SELECT label, generator, source, COUNT(*) FROM "references"'
-            " WHERE gallery_id = ? AND removed IS NULL"
+            " WHERE gallery_id = ? AND removed IS NULL AND compared"
             " GROUP BY label, generator, source ORDER BY label DESC, generator, source",
             (info.key,),
         )
         return [Group(*row) for row in rows]
+
+    def calibrating(self, info: GalleryInfo) -> dict[str, int]:
+        """How many references of each class are for calibration alone; empty where none is."""
+        rows = self._database.conn.execute(
+            'SELECT label, COUNT(*) FROM "references"'
+            " WHERE gallery_id = ? AND removed IS NULL AND NOT compared GROUP BY label",
+            (info.key,),
+        )
+        return dict(rows.fetchall())
 
     def held(self, info: GalleryInfo) -> set[tuple[str, str]]:
         """SHA-256 and label of every reference in force now whose file is known."""
@@ -259,7 +268,7 @@ class Galleries:
     ) -> Iterator[tuple[StoredReference, NDArray[np.float32]]]:
         """All references in force at a generation with their vectors, in order."""
         for row in self._database.conn.execute(
-            "SELECT ordinal, label, generator, source, path, sha256, vector, trained"
+            "SELECT ordinal, label, generator, source, path, sha256, vector, trained, compared"
             ' FROM "references"'
             " WHERE gallery_id = ? AND added <= ? AND (removed IS NULL OR removed > ?)"
             " ORDER BY ordinal",
@@ -267,7 +276,14 @@ class Galleries:
         ):
             path = None if row[4] is None else load_path(row[4])
             stored = StoredReference(
-                reference_id(info.name, row[0]), row[1], row[2], row[3], path, row[5], bool(row[7])
+                reference_id(info.name, row[0]),
+                row[1],
+                row[2],
+                row[3],
+                path,
+                row[5],
+                bool(row[7]),
+                bool(row[8]),
             )
             yield stored, np.frombuffer(row[6], "<f4")
 

@@ -37,7 +37,7 @@ def insert_references(
     ).fetchone()
     cursor = connection.executemany(
         'INSERT INTO "references" (gallery_id, ordinal, label, generator, source, path,'
-        " sha256, vector, trained, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " sha256, vector, trained, compared, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             (
                 key,
@@ -49,6 +49,7 @@ def insert_references(
                 r.sha256,
                 _stored(r, dimension),
                 int(r.trained),
+                int(r.compared),
                 generation,
             )
             for number, r in enumerate(references, ordinal + 1)

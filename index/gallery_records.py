@@ -20,6 +20,7 @@ class NewReference:
         path: The file, where there is one.
         sha256: Of the file.
         trained: Whether the encoder was trained on images of the source.
+        compared: Whether queries are compared with it; others calibrate alone.
     """
 
     label: str
@@ -29,6 +30,7 @@ class NewReference:
     path: str | None = None
     sha256: str | None = None
     trained: bool = False
+    compared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class StoredReference:
     path: str | None
     sha256: str | None
     trained: bool
+    compared: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,8 @@ class GalleryInfo:
         encoder_origin: Where the encoder came from.
         dimension: Length of a vector.
         preprocessing: Identity of the steps before the encoder.
-        reals: References labelled real.
-        fakes: References labelled fake.
+        reals: References labelled real that queries are compared with.
+        fakes: The same of those labelled fake.
         created: ISO 8601, UTC.
     """
 

@@ -332,6 +332,18 @@ def m008_members_and_frames(db: Database) -> None:
     _execute(db, _SCHEMA_8)
 
 
+_SCHEMA_9 = """
+-- 0 where queries are not compared with the reference: it calibrates alone.
+ALTER TABLE "references" ADD COLUMN compared INTEGER NOT NULL DEFAULT 1;
+"""
+
+
+@MIGRATIONS()
+def m009_calibrating_references(db: Database) -> None:
+    """References that nothing is compared with."""
+    _execute(db, _SCHEMA_9)
+
+
 def _execute(db: Database, script: str) -> None:
     for statement in script.split(";\n"):
         if statement.strip():
@@ -348,6 +360,7 @@ KNOWN = frozenset(
         m006_trained_searches.__name__,
         m007_trained_references.__name__,
         m008_members_and_frames.__name__,
+        m009_calibrating_references.__name__,
     }
 )
 """Names of all migrations; a workspace that has had others was made by a newer version."""

@@ -78,7 +78,7 @@ class OpenGallery:
             part = [int(key) for key in keys[first : first + 500]]
             marks = ",".join("?" * len(part))
             for row in self._database.conn.execute(
-                "SELECT id, ordinal, label, generator, source, path, sha256, trained"  # noqa: S608
+                "SELECT id, ordinal, label, generator, source, path, sha256, trained, compared"  # noqa: S608
                 f' FROM "references" WHERE id IN ({marks})',
                 part,
             ):
@@ -90,6 +90,7 @@ class OpenGallery:
                     None if row[5] is None else load_path(row[5]),
                     row[6],
                     bool(row[7]),
+                    bool(row[8]),
                 )
         return described
 
@@ -115,7 +116,7 @@ def load_class(database: Database, files: FaissFiles, info: GalleryInfo, label: 
             [
                 key
                 for (key,) in database.conn.execute(
-                    'SELECT id FROM "references" WHERE gallery_id = ? AND label = ?'
+                    'SELECT id FROM "references" WHERE gallery_id = ? AND label = ? AND compared'
                     " AND removed > ? AND removed <= ? AND added <= ?",
                     (info.key, label, since, info.generation, since),
                 )

@@ -13,8 +13,8 @@ class Seal:
 
     Attributes:
         sha256: Over encoder, preprocessing and every reference in force.
-        reals: References labelled real.
-        fakes: References labelled fake.
+        reals: References labelled real that queries are compared with.
+        fakes: The same of those labelled fake.
     """
 
     sha256: str
@@ -33,12 +33,13 @@ def seal(connection: sqlite3.Connection, key: int, generation: int) -> Seal:
     digest.update(f"{encoder}\n{preprocessing}\n".encode())
     counts = dict.fromkeys(LABELS, 0)
     for row in connection.execute(
-        'SELECT ordinal, label, generator, source, vector, trained FROM "references"'
+        'SELECT ordinal, label, generator, source, vector, trained, compared FROM "references"'
         " WHERE gallery_id = ? AND added <= ? AND (removed IS NULL OR removed > ?)"
         " ORDER BY ordinal",
         (key, generation, generation),
     ):
-        mark = "\x1ftrained" if row[5] else ""  # nothing, so that older seals stay as they were
+        # Nothing where neither is said, so that older seals stay as they were.
+        mark = ("\x1ftrained" if row[5] else "") + ("" if row[6] else "\x1fcalibrates")
         digest.update(("\x1f".join(map(str, row[:4])) + mark).encode() + b"\n" + row[4])
-        counts[row[1]] += 1
+        counts[row[1]] += row[6]
     return Seal(digest.hexdigest(), counts["real"], counts["fake"])

@@ -97,6 +97,7 @@ def assess(
     generators: Sequence[str],
     k: int = 1,
     trained: Sequence[bool] | None = None,
+    compared: Sequence[bool] | None = None,
 ) -> Assessment:
     """Fit everything on a gallery's references.
 
@@ -108,12 +109,14 @@ def assess(
         k: Neighbours per class behind a score.
         trained: Whether the encoder was trained on images of a reference's source, N of them:
             these are compared with, but nothing is estimated on them where there are others.
+        compared: Whether queries are compared with a reference, N of them; the others are for
+            estimates alone.
     """
-    scores = leave_one_out_scores(vectors, labels, sources, k, trained=trained)
+    scores = leave_one_out_scores(vectors, labels, sources, k, trained=trained, compared=compared)
     return Assessment(
         scores,
         fit_calibration(scores, k),
-        fit_attribution(vectors, labels, sources, generators, trained=trained),
+        fit_attribution(vectors, labels, sources, generators, trained=trained, compared=compared),
     )
 
 
@@ -130,11 +133,14 @@ def assess_references(
     sources: list[str] = []
     generators: list[str] = []
     trained: list[bool] = []
+    compared: list[bool] = []
     for reference, vector in references:
         vectors += vector.astype(np.float32).tobytes()
         labels.append(reference.label == Label.FAKE)
         sources.append(sys.intern(reference.source))
         generators.append(sys.intern(reference.generator))
         trained.append(reference.trained)
+        compared.append(reference.compared)
     matrix = np.frombuffer(vectors, np.float32).reshape(len(labels), -1)
-    return assess(matrix, np.frombuffer(labels, np.uint8), sources, generators, k, trained)
+    classes = np.frombuffer(labels, np.uint8)
+    return assess(matrix, classes, sources, generators, k, trained, compared)

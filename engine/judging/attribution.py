@@ -139,6 +139,7 @@ def fit_attribution(
     generators: npt.ArrayLike,
     *,
     trained: npt.ArrayLike | None = None,
+    compared: npt.ArrayLike | None = None,
     k: int = NEIGHBOURS,
     target_precision: float = TARGET_PRECISION,
     near_duplicate_similarity: float = NEAR_DUPLICATE_SIMILARITY,
@@ -160,6 +161,8 @@ def fit_attribution(
         generators: Generators' names, shape (N,); empty is unknown.
         trained: Whether the encoder was trained on images of a reference's source, shape (N,):
             these vote, but are not held out where there are others.
+        compared: Whether queries are compared with a reference, shape (N,): the others do not
+            vote. None is for all.
         k: Fake neighbours that vote.
         target_precision: Share of the named that shall be right, in (0, 1).
         near_duplicate_similarity: Cosine from which a reference is a near duplicate.
@@ -184,7 +187,7 @@ def fit_attribution(
     found = nearest_left(
         units,
         groups,
-        np.arange(len(fakes)),
+        np.arange(len(fakes)) if compared is None else np.flatnonzero(np.asarray(compared)[fakes]),
         HeldOut(held_out, exclude, np.ones(len(held_out), dtype=np.bool_)),
         k=k,
         near_duplicate_similarity=near_duplicate_similarity,

@@ -40,7 +40,7 @@ class LeaveOneOutScores:
             that the gallery does not hold.
         near_duplicates: How many held-out references had near duplicates, which were left out.
         near_duplicate_similarity: The cosine from which they counted as such.
-        n_references: References in the gallery, N.
+        n_references: References in the gallery that queries are compared with.
         subsampled: Whether only a class-balanced sample was held out.
         seed: Of that sample.
     """
@@ -79,6 +79,7 @@ def leave_one_out_scores(
     k: int = 1,
     *,
     trained: npt.ArrayLike | None = None,
+    compared: npt.ArrayLike | None = None,
     near_duplicate_similarity: float = NEAR_DUPLICATE_SIMILARITY,
     subsample: int = SUBSAMPLE,
     seed: int = 0,
@@ -91,7 +92,9 @@ def leave_one_out_scores(
     reference for which a class is still empty is not scored.
 
     References whose source the encoder was trained on would score better than any new image, so
-    they are compared with but not held out, as long as their class has others.
+    they are compared with but not held out, as long as their class has others. References that
+    queries are not compared with calibrate alone: they are held out, and nothing is compared with
+    them here either.
 
     A gallery of more than ``subsample`` references holds out a seeded sample, class-balanced as
     far as the smaller class allows; each is still compared with all references. Of millions fewer
@@ -104,6 +107,7 @@ def leave_one_out_scores(
         k: Neighbours to keep per class.
         trained: Whether the encoder was trained on images of a reference's source, shape (N,);
             None is for none.
+        compared: Whether queries are compared with a reference, shape (N,); None is for all.
         near_duplicate_similarity: Cosine from which a reference counts as a copy.
         subsample: Most references to hold out.
         seed: Of the sample.
@@ -123,11 +127,12 @@ def leave_one_out_scores(
     candidates = unseen_rows(classes, known)
     most = most_held_out(subsample, len(classes))
     held_out = candidates[_balanced_sample(classes[candidates], most, seed)]
+    present = np.ones(len(classes), np.bool_) if compared is None else np.asarray(compared, bool)
     kept = (groups[held_out] < 0) | known[held_out]
     similarities: dict[int, Floats] = {}
     copied = np.zeros(len(held_out), dtype=np.bool_)
     for label in (REAL, FAKE):
-        references = np.flatnonzero(classes == label)
+        references = np.flatnonzero((classes == label) & present)
         alone = _would_be_empty(groups[held_out], groups[references])
         exclude = np.where(alone, -1, groups[held_out])
         kept |= alone
@@ -153,7 +158,7 @@ def leave_one_out_scores(
         source_kept=kept[scored],
         near_duplicates=int(copied[scored].sum()),
         near_duplicate_similarity=near_duplicate_similarity,
-        n_references=len(classes),
+        n_references=int(present.sum()),
         subsampled=len(held_out) < len(candidates),
         seed=seed,
     )

@@ -3,10 +3,10 @@
 An archive (``.npz``) holds ``vectors`` (N, D) float, ``labels`` (N,): 0 or ``real``, 1 or ``fake``;
 perhaps ``generators`` and ``sources``, (N,) texts; perhaps ``encoder`` and ``preprocessing``, one
 text each: the SHA-256 of the encoder and the identity of the steps before it; perhaps ``trained``
-(N,): 1 where the encoder was trained on images of the vector's source. A safetensors file holds
-``vectors``, ``labels`` and ``trained`` alike, ``generators`` and ``sources`` as numbers of names,
-and one text of metadata, ``gallery``: a JSON object with those names, ``encoder`` and
-``preprocessing``.
+(N,): 1 where the encoder was trained on images of the vector's source, and ``compared`` (N,): 0
+where the vector is for calibration alone. A safetensors file holds ``vectors``, ``labels``,
+``trained`` and ``compared`` alike, ``generators`` and ``sources`` as numbers of names, and one text
+of metadata, ``gallery``: a JSON object with those names, ``encoder`` and ``preprocessing``.
 """
 
 import json
@@ -29,7 +29,7 @@ from ..whole_files import whole_file
 _LAYOUT = "a file holds `vectors` (N, D) float and `labels` (N,), 0 real and 1 fake"
 _TEXTS = ("generators", "sources")
 _TAGS = ("encoder", "preprocessing")
-_NAMES = frozenset({"vectors", "labels", "trained", *_TEXTS, *_TAGS})
+_NAMES = frozenset({"vectors", "labels", "trained", "compared", *_TEXTS, *_TAGS})
 MAX_NAME = 1024
 """Characters of the longest name of a generator or a source: each is stored once a vector."""
 
@@ -50,6 +50,8 @@ class ReadyVectors:
         preprocessing: Identity of the steps before the encoder; empty as above.
         trained: N truths: whether the encoder was trained on images of the source; empty where
             the file does not say, which is taken for no.
+        compared: N truths: whether queries are compared with the vector, or it calibrates alone;
+            empty where the file does not say, which is taken for yes.
     """
 
     vectors: NDArray[np.float32]
@@ -59,15 +61,17 @@ class ReadyVectors:
     encoder: str = ""
     preprocessing: str = ""
     trained: tuple[bool, ...] = ()
+    compared: tuple[bool, ...] = ()
 
     def references(self) -> Iterator[NewReference]:
         """As references for a gallery, in order."""
         trained = self.trained or (False,) * len(self.labels)
-        for vector, label, generator, source, seen in zip(
-            self.vectors, self.labels, self.generators, self.sources, trained, strict=True
+        compared = self.compared or (True,) * len(self.labels)
+        for vector, label, generator, source, *said in zip(
+            self.vectors, self.labels, self.generators, self.sources, trained, compared, strict=True
         ):
             named = generator if label == "fake" else ""
-            yield NewReference(label, named, source, vector, trained=seen)
+            yield NewReference(label, named, source, vector, None, None, *said)
 
 
 def read_npz(path: Path, dimension: int | None = None) -> ReadyVectors:
@@ -117,6 +121,7 @@ def _checked(
         tags["encoder"],
         tags["preprocessing"],
         arrays.get("trained"),
+        arrays.get("compared"),
     )
 
 
@@ -156,6 +161,7 @@ def ready(
     encoder: str = "",
     preprocessing: str = "",
     trained: NDArray[Any] | None = None,
+    compared: NDArray[Any] | None = None,
 ) -> ReadyVectors:
     """Check what a file holds.
 
@@ -169,6 +175,7 @@ def ready(
         encoder: As the file says.
         preprocessing: As the file says.
         trained: Shape (N,): 0 and 1, or false and true; or nothing.
+        compared: The same.
 
     Raises:
         FileFormatError: Something does not fit.
@@ -195,7 +202,8 @@ def ready(
         tuple(sources) or ("",) * count,
         encoder,
         preprocessing,
-        _truths(path, trained, count),
+        _truths(path, "trained", trained, count),
+        _truths(path, "compared", compared, count),
     )
 
 
@@ -205,17 +213,17 @@ def write_npz(path: Path, vectors: ReadyVectors) -> None:
     Raises:
         FileFormatError: It cannot be written.
     """
+    arrays: dict[str, Any] = {
+        "vectors": vectors.vectors,
+        "labels": _codes(vectors.labels, LABELS).astype(np.uint8),
+        "generators": np.array(vectors.generators),
+        "sources": np.array(vectors.sources),
+        "encoder": np.array(vectors.encoder),
+        "preprocessing": np.array(vectors.preprocessing),
+        **_flags(vectors),
+    }
     with exported(path) as temporary, temporary.open("wb") as handle:
-        np.savez(
-            handle,
-            vectors=vectors.vectors,
-            labels=_codes(vectors.labels, LABELS).astype(np.uint8),
-            generators=np.array(vectors.generators),
-            sources=np.array(vectors.sources),
-            encoder=np.array(vectors.encoder),
-            preprocessing=np.array(vectors.preprocessing),
-            trained=_flags(vectors),
-        )
+        np.savez(handle, **arrays)
 
 
 def write_safetensors(path: Path, vectors: ReadyVectors) -> None:
@@ -234,7 +242,7 @@ def write_safetensors(path: Path, vectors: ReadyVectors) -> None:
         "labels": _codes(vectors.labels, LABELS).astype(np.uint8),
         "generators": _codes(vectors.generators, names["generators"]),
         "sources": _codes(vectors.sources, names["sources"]),
-        "trained": _flags(vectors),
+        **_flags(vectors),
     }
     with exported(path) as temporary:
         try:
@@ -299,16 +307,20 @@ def _labels(path: Path, array: NDArray[Any] | None, count: int) -> tuple[str, ..
     return labels
 
 
-def _truths(path: Path, array: NDArray[Any] | None, count: int) -> tuple[bool, ...]:
+def _truths(path: Path, name: str, array: NDArray[Any] | None, count: int) -> tuple[bool, ...]:
     if array is None:
         return ()
     if array.shape != (count,) or array.dtype.kind not in "biu" or not np.isin(array, (0, 1)).all():
-        raise FileFormatError(f"{path}: `trained` is not {count} of 0 and 1", _LAYOUT)
+        raise FileFormatError(f"{path}: `{name}` is not {count} of 0 and 1", _LAYOUT)
     return tuple(bool(value) for value in array.tolist())
 
 
-def _flags(vectors: ReadyVectors) -> NDArray[np.uint8]:
-    return np.array(vectors.trained or [False] * len(vectors.labels), np.uint8)
+def _flags(vectors: ReadyVectors) -> dict[str, NDArray[np.uint8]]:
+    count = len(vectors.labels)
+    flags = {"trained": np.array(vectors.trained or [False] * count, np.uint8)}
+    if not all(vectors.compared):
+        flags["compared"] = np.array(vectors.compared, np.uint8)
+    return flags
 
 
 def label_word(value: object) -> str:

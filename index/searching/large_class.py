@@ -113,7 +113,7 @@ class LargeClass:
         removed = [
             key
             for (key,) in self._database.conn.execute(
-                'SELECT id FROM "references" WHERE gallery_id = ? AND label = ?'
+                'SELECT id FROM "references" WHERE gallery_id = ? AND label = ? AND compared'
                 " AND removed > ? AND removed <= ? AND added <= ? ORDER BY id",
                 (self._info.key, self._label, base, now, base),
             )
@@ -188,7 +188,7 @@ class LargeClass:
             key
             for (key,) in connection.execute(
                 'SELECT id FROM "references" WHERE gallery_id = ? AND label <> ? AND added <= ?'
-                " AND (removed IS NULL OR removed > ?) ORDER BY id",
+                " AND compared AND (removed IS NULL OR removed > ?) ORDER BY id",
                 (info.key, self._label, info.generation, info.generation),
             )
         ]
@@ -222,10 +222,10 @@ def last_generation(watermark: str) -> int:
 def references_since(
     database: Database, info: GalleryInfo, label: str, since: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Keys and vectors in force that were added after a generation, in the order of keys."""
+    """Keys and vectors that are compared with and were added since, in the order of keys."""
     rows = database.conn.execute(
         'SELECT id, vector FROM "references" WHERE gallery_id = ? AND label = ? AND added > ?'
-        " AND added <= ? AND (removed IS NULL OR removed > ?) ORDER BY id",
+        " AND compared AND added <= ? AND (removed IS NULL OR removed > ?) ORDER BY id",
         (info.key, label, since, info.generation, info.generation),
     )
     while part := rows.fetchmany(_PART):

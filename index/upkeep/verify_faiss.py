@@ -23,7 +23,7 @@ _CLOSE = 1e-6
 
 _GALLERY = (
     'SELECT id, vector FROM "references" WHERE gallery_id = ? AND label = ? AND removed IS NULL'
-    " ORDER BY id"
+    " AND compared ORDER BY id"
 )
 _SCANNED = (
     "SELECT id, vector FROM embeddings WHERE id BETWEEN ? AND ? AND encoder_id = ?"

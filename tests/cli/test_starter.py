@@ -215,6 +215,10 @@ def test_references_can_be_added_and_the_calibration_follows(photos: Path, tmp_p
         run_record = opened.scans.info("latest").run
         calibration = run_record["judging"]["calibration"]
         assert calibration["n_real"] + calibration["n_fake"] == kept.count(False)
+        alone = opened.galleries.calibrating(info)
+        assert sum(alone.values()) == kept.count(False) - 4  # what was added is compared with, too
+    shown = run("code-index", "info", "starter", *space).stdout
+    assert "real, for calibration alone" in shown
 
 
 def test_a_gallery_of_ones_own_may_have_its_name(photos: Path, tmp_path: Path) -> None:

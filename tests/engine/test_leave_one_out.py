@@ -174,5 +174,13 @@ def test_what_the_encoder_was_trained_on_is_compared_with_but_not_held_out() -> 
     only = leave_one_out_scores(vectors, labels, sources, trained=labels == 1)
     assert len(only.held_out) == 60 and only.optimistic
     assert only.source_kept.tolist() == (labels == 1).tolist()
+    # what calibrates alone is held out, and nothing is compared with it
+    alone = leave_one_out_scores(vectors, labels, sources, trained=trained, compared=trained)
+    assert alone.held_out.tolist() == rows.tolist() and alone.n_references == trained.sum()
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = units[rows] @ units.T
+    for label, found in ((0, alone.real_similarities), (1, alone.fake_similarities)):
+        expected = cosines[:, trained & (labels == label)].max(axis=1)
+        assert found[:, 0] == pytest.approx(expected, abs=1e-6)
     part = leave_one_out_scores(vectors, labels, sources, trained=trained, subsample=10)
     assert part.subsampled and len(part.held_out) == 10 and not trained[part.held_out].any()

@@ -73,6 +73,60 @@ def test_the_latest_of_several_is_current_and_a_removed_one_is_none(space: Works
         assert space.choose_gallery().name == "starter"
 
 
+def test_what_calibrates_alone_is_sealed_and_never_compared_with(
+    space: Workspace, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    import numpy as np
+    from code_forensics.index.errors import GalleryError
+    from code_forensics.index.importing.ready_vectors import ReadyVectors
+
+    plain = references(6)
+    marked = [replace(r, compared=number % 4 < 2) for number, r in enumerate(plain)]
+    with space:
+        a = space.galleries.create("a", ENCODER, STEPS, plain, "build")
+        b = space.galleries.create("b", ENCODER, STEPS, marked, "build")
+        compared = [r for r in marked if r.compared]
+        labels = [r.label for r in compared]
+        assert a.sha256 != b.sha256
+        assert (b.reals, b.fakes) == (labels.count("real"), labels.count("fake"))
+        assert sum(group.count for group in space.galleries.groups(b)) == len(compared)
+        assert sum(space.galleries.calibrating(b).values()) == len(marked) - len(compared)
+        assert not space.galleries.calibrating(a)
+        for label in ("real", "fake"):
+            for exact in (False, True):
+                opened = space.galleries.open(b, exact)
+                keys, _ = opened.search(label, plain[0].vector[None], len(marked))
+                found = opened.describe([key for key in keys[0].tolist() if key >= 0])
+                assert len(found) == labels.count(label)
+                assert all(reference.compared for reference in found.values())
+        stored = list(space.galleries.references(b))
+        assert [r.compared for r, _ in stored] == [r.compared for r in marked]
+        assert not any(check.findings for check in space.verify(lambda _: ENCODER))
+        more = [replace(r, compared=False) for r in references(2, seed=5)]
+        grown = space.galleries.add(b, more, "add")
+        assert (grown.reals, grown.fakes) == (b.reals, b.fakes) and grown.sha256 != b.sha256
+        assert len(space.galleries.open(grown).index("real")) == b.reals
+        with pytest.raises(GalleryError, match="no real reference"):
+            alone = [replace(r, compared=r.label == "fake") for r in plain]
+            space.galleries.create("c", ENCODER, STEPS, alone, "build")
+    vectors = ReadyVectors(
+        np.stack([r.vector for r in marked]),
+        tuple(r.label for r in marked),
+        tuple(r.generator for r in marked),
+        tuple(r.source for r in marked),
+        compared=tuple(r.compared for r in marked),
+    )
+    for name, write, read in (
+        ("v.npz", write_npz, read_npz),
+        ("v.safetensors", write_safetensors, read_safetensors),
+    ):
+        write(tmp_path / name, vectors)
+        back = read(tmp_path / name)
+        assert [r.compared for r in back.references()] == [r.compared for r in marked]
+
+
 def test_what_trained_is_kept_sealed_and_carried_by_files(space: Workspace, tmp_path: Path) -> None:
     from dataclasses import replace
 

@@ -11,7 +11,6 @@ from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
-from code_forensics.engine.judging.assessment import assess
 from code_forensics.engine.judging.scores import FLOOR
 from code_forensics.engine.judging.thresholds import ThresholdOptions
 from code_forensics.engine.starter.read import FILES, GALLERY_NAME, read_starter
@@ -101,11 +100,18 @@ def test_the_same_input_gives_the_same_files(
 def test_the_gallery_is_balanced_and_leaves_out_what_it_must(made: Path) -> None:
     starter = read_starter(made)
     ready = read_safetensors(made / GALLERY_NAME)
-    assert starter.about.reals == starter.about.fakes == 30
+    told = list(zip(ready.labels, ready.compared, strict=True))
+    assert starter.about.reals == told.count(("real", True))
+    assert starter.about.fakes == told.count(("fake", True))
     assert ready.labels.count("real") == ready.labels.count("fake") == 30
     assert set(ready.sources) == {*SOURCES["real"], *SOURCES["fake"]} - {"nc"}
     seen = dict(zip(ready.sources, ready.trained, strict=True))
     assert {source for source, trained in seen.items() if trained} == {"seen-a", "seen-b", "seen-f"}
+    assert ready.compared == ready.trained  # the others calibrate alone
+    alone = ready.compared.count(False)
+    assert f"and {alone} of sources that did not train, for calibration alone" in (
+        starter.card.read_text()
+    )
     counts = [ready.sources.count(source) for source in SOURCES["real"][:4]]
     assert max(counts) - min(counts) <= 1
     assert np.linalg.norm(ready.vectors, axis=1) == pytest.approx(1, abs=2e-3)
@@ -133,9 +139,10 @@ def test_sources_and_card_say_what_is_what(made: Path) -> None:
     assert "seen-" not in judged
 
 
+@pytest.mark.parametrize("compare_unseen", [True, False])
 @pytest.mark.parametrize("plan", [ViewPlan(), ViewPlan(Crops.FIVE)], ids=lambda p: p.crops)
 def test_each_source_is_judged_by_a_gallery_without_it(
-    data: Path, small_checkpoint: Path, plan: ViewPlan
+    data: Path, small_checkpoint: Path, plan: ViewPlan, compare_unseen: bool
 ) -> None:
     """Scores equal a plain computation, one picture at a time, without the source's references."""
     catalogue = open_catalogue(str(data))
@@ -146,7 +153,8 @@ def test_each_source_is_judged_by_a_gallery_without_it(
     looked_at = [(n, c) for c in Condition for n in images.tolist()]
     embedder = Embedder(read_checkpoint(small_checkpoint), "cpu")
     of_gallery = embed_items(catalogue, chosen, embedder, lambda _: None)
-    references = as_references(catalogue, of_gallery, chosen, PATTERNS)
+    references = as_references(catalogue, of_gallery, chosen, PATTERNS, compare_unseen)
+    assert (references.compared == (references.trained | compare_unseen)).all()
     embedded = embed_items(catalogue, looked_at, embedder, lambda _: None, plan)
     judged = judge_held_out(catalogue, embedded, images, references, ThresholdOptions())
     assert sorted(judged.images.tolist()) == images.tolist()
@@ -163,10 +171,14 @@ def test_each_source_is_judged_by_a_gallery_without_it(
             scores, narrowest = [], 2.0
             for query in queries:
                 cosines: dict[int, list[float]] = {0: [], 1: []}
-                for vector, label, own in zip(
-                    references.vectors, references.labels.tolist(), references.sources, strict=True
+                for vector, label, own, compared in zip(
+                    references.vectors,
+                    references.labels.tolist(),
+                    references.sources,
+                    references.compared.tolist(),
+                    strict=True,
                 ):
-                    if own != source:
+                    if own != source and compared:
                         norm = np.linalg.norm(query) * np.linalg.norm(vector.astype(np.float64))
                         cosines[label].append(float(query @ vector / norm))
                 real, fake = max(cosines[0]), max(cosines[1])
@@ -177,10 +189,8 @@ def test_each_source_is_judged_by_a_gallery_without_it(
             assert judged.scores[place, column] == expected
     rest = references.without("held-a")
     assert "held-a" not in rest.sources and len(rest) < len(references)
-    fitted = assess(
-        rest.vectors, rest.labels, rest.sources, rest.generators, 1, rest.trained.tolist()
-    )
-    assert fitted.scores.n_references == len(rest)
+    fitted = rest.assess()
+    assert fitted.scores.n_references == rest.compared.sum()
     assert not rest.trained[fitted.scores.held_out].any()
 
 
@@ -221,6 +231,10 @@ def test_a_starter_is_made_for_the_crops_it_is_judged_by(
     data: Path, small_checkpoint: Path, tmp_path: Path, made: Path
 ) -> None:
     options = StarterOptions(per_class=30, patterns=PATTERNS, resamples=0, crops=Crops.FIVE)
+    both = tmp_path / "both"
+    make_starter(small_checkpoint, str(data), both, replace(options, compare_unseen=True))
+    assert read_starter(both).about.reals == 30
+    assert all(read_safetensors(both / GALLERY_NAME).compared or [True])
     middle = read_starter(made)
     make_starter(small_checkpoint, str(data), tmp_path, options)
     five = read_starter(tmp_path)

@@ -65,6 +65,7 @@ def write_card(
     figures: Sequence[ConditionFigures],
     assessment: Assessment,
     counts: tuple[int, int],
+    alone: int,
     conditions: Sequence[Condition],
 ) -> str:
     """Write the card.
@@ -74,14 +75,15 @@ def write_card(
         sources: Of the data.
         figures: One a condition, the native one first.
         assessment: Of the gallery that is shipped.
-        counts: Its real and its fake references.
+        counts: Its real and its fake references that pictures are compared with.
+        alone: How many more are for calibration alone.
         conditions: In which images are references.
     """
     thresholds = assessment.thresholds()
     parts = [
         "# Model card: the embedded starter",
         "Written by the command below from what it measured; do not edit it by hand.",
-        _identity(facts, counts, conditions),
+        _identity(facts, counts, alone, conditions),
         "## What it cannot do",
         _limits(sources, figures, facts.crops),
         "## Figures",
@@ -104,12 +106,15 @@ def write_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _identity(facts: Facts, counts: tuple[int, int], conditions: Sequence[Condition]) -> str:
+def _identity(
+    facts: Facts, counts: tuple[int, int], alone: int, conditions: Sequence[Condition]
+) -> str:
+    further = f", and {alone} of sources that did not train, for calibration alone" if alone else ""
     rows = [
         ("encoder", f"{facts.encoder}; SHA-256 `{facts.encoder_sha256}`"),
         (
             "gallery",
-            f"{counts[0]} real and {counts[1]} fake references, as vectors with source and"
+            f"{counts[0]} real and {counts[1]} fake references{further}; vectors with source and"
             f" generator, no pictures; in the conditions {', '.join(conditions)};"
             f" SHA-256 `{facts.gallery_sha256}`",
         ),

@@ -25,6 +25,7 @@ class References:
         generators: M names; empty for reals.
         sources: M names.
         trained: Whether the encoder was trained on the source, shape (M,).
+        compared: Whether queries are compared with it, shape (M,); the others calibrate alone.
     """
 
     vectors: NDArray[np.float32]
@@ -32,6 +33,7 @@ class References:
     generators: tuple[str, ...]
     sources: tuple[str, ...]
     trained: NDArray[np.bool_]
+    compared: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,12 +47,19 @@ class References:
             tuple(self.generators[row] for row in rows),
             tuple(self.sources[row] for row in rows),
             self.trained[rows],
+            self.compared[rows],
         )
 
     def assess(self, k: int = 1) -> Assessment:
         """What the references say of scores, as a workspace computes it."""
         return assess(
-            self.vectors, self.labels, self.sources, self.generators, k, self.trained.tolist()
+            self.vectors,
+            self.labels,
+            self.sources,
+            self.generators,
+            k,
+            self.trained.tolist(),
+            self.compared.tolist(),
         )
 
 
@@ -93,18 +102,32 @@ def choose_items(
 
 
 def as_references(
-    catalogue: Catalogue, embedded: Embedded, items: Sequence[Item], patterns: Patterns
+    catalogue: Catalogue,
+    embedded: Embedded,
+    items: Sequence[Item],
+    patterns: Patterns,
+    compare_unseen: bool,
 ) -> References:
-    """Make references of chosen items, as far as they could be embedded."""
+    """Make references of chosen items, as far as they could be embedded.
+
+    Args:
+        catalogue: All images.
+        embedded: The items' embeddings.
+        items: Which.
+        patterns: Which sources did not train.
+        compare_unseen: Whether queries are compared with images of such sources too.
+    """
     rows = embedded.rows()
     found = [item for item in items if item in rows]
     images = np.array([number for number, _ in found], dtype=np.int64)
     raw = np.stack([embedded.views[rows[item]][0] for item in found])
     sources = tuple(catalogue.sources[s] for s in catalogue.source[images].tolist())
+    trained = np.array([patterns.role(name) is Role.TRAINED for name in sources], dtype=np.bool_)
     return References(
         unit_vectors(raw).astype(np.float16).astype(np.float32),
         catalogue.label[images].astype(np.int64),
         tuple(catalogue.generators[g] for g in catalogue.generator[images].tolist()),
         sources,
-        np.array([patterns.role(name) is Role.TRAINED for name in sources], dtype=np.bool_),
+        trained,
+        trained | compare_unseen,
     )

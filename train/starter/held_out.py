@@ -173,7 +173,7 @@ def _judge_source(
     queries, units = unit_vectors(np.concatenate(views)), unit_vectors(references.vectors)
     nearest = {}
     for label in (REAL, FAKE):
-        table = queries @ units[references.labels == label].T
+        table = queries @ units[(references.labels == label) & references.compared].T
         nearest[label] = -np.sort(-table, axis=1)[:, :k].astype(np.float64)
     every = relative_margins(nearest[REAL], nearest[FAKE], k)
     scores = np.add.reduceat(every, first) / counts

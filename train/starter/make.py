@@ -64,6 +64,8 @@ class StarterOptions:
         seed: Every draw follows from it.
         k: References of each class behind a score.
         crops: What scans look at of a picture, by default.
+        compare_unseen: Whether queries are compared with images of sources that did not train,
+            too; else these calibrate alone.
         command: For the card: what was called.
         notes: For the card: what the makers want to be said, Markdown.
         resamples: Of the bootstrap.
@@ -78,6 +80,7 @@ class StarterOptions:
     seed: int = 0
     k: int = 1
     crops: Crops = Crops.CENTER
+    compare_unseen: bool = False
     command: str = ""
     notes: str = ""
     resamples: int = RESAMPLES
@@ -122,11 +125,11 @@ def make_starter(
     checkpoint = centred(checkpoint, part.views)
     embedder = Embedder(checkpoint, options.device, "float32")
     of_gallery = embed_items(catalogue, chosen, embedder, say)
-    references = as_references(catalogue, of_gallery, chosen, patterns)
+    references = as_references(catalogue, of_gallery, chosen, patterns, options.compare_unseen)
     say(f"embedding {len(images)} images to judge by")
     embedded = embed_items(catalogue, judged_items, embedder, say, ViewPlan(options.crops))
-    reals = int((references.labels == Label.REAL).sum())
-    counts = reals, len(references) - reals
+    compared = references.labels[references.compared]
+    counts = int((compared == Label.REAL).sum()), int((compared == Label.FAKE).sum())
     assessment = references.assess(options.k)
     say("judging each source by the starter without it")
     judged = judge_held_out(catalogue, embedded, images, references, ThresholdOptions(), options.k)
@@ -156,7 +159,8 @@ def make_starter(
         options.crops,
         options.notes,
     )
-    card = write_card(facts, sources, figures, assessment, counts, options.conditions)
+    alone = len(references) - sum(counts)
+    card = write_card(facts, sources, figures, assessment, counts, alone, options.conditions)
     files = {
         WEIGHTS_NAME: checkpoint.weights,
         CONFIG_NAME: checkpoint.config,
@@ -206,7 +210,8 @@ def _ready(references: References, embedder: Embedder) -> ReadyVectors:
         references.sources,
         embedder.sha256,
         PREPROCESSING,
-        tuple(bool(seen) for seen in references.trained.tolist()),
+        tuple(references.trained.tolist()),
+        tuple(references.compared.tolist()),
     )
 
 
