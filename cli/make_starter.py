@@ -81,6 +81,14 @@ def starter_command(
             " alone.",
         ),
     ] = False,
+    stretch: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            help="How many times as far a difference counts along the direction that tells the"
+            " images apart which trained; needs scikit-learn.",
+        ),
+    ] = 1.0,
 ) -> None:
     """Make a starter: weights, gallery, calibration, and a model card with what was measured.
 
@@ -105,6 +113,7 @@ def starter_command(
         k=k,
         crops=crops,
         compare_unseen=compare_unseen,
+        stretch=stretch,
         command=_command(),
         notes=notes.read_text(encoding="utf-8") if notes else "",
     )

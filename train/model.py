@@ -137,6 +137,7 @@ def start_encoder(init: str, seed: int, layers: int = 0) -> Encoder:
     """
     if init:
         encoder = build_encoder(read_checkpoint(init)).train().requires_grad_(True)
+        encoder.projection = None  # it was fitted to what the encoder was
     else:
         encoder = initialise(Encoder(FROM_SCRATCH), seed)
     if 0 < layers < len(encoder.blocks):

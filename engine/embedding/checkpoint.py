@@ -1,4 +1,8 @@
-"""Reading and writing encoders in the published layout: ``model.safetensors`` + ``config.json``."""
+"""Reading and writing encoders in the published layout: ``model.safetensors`` + ``config.json``.
+
+Beside the published tensors ``projection.weight``, (D, D), may map the class token after the last
+normalisation, as the embedded starter's does.
+"""
 
 import hashlib
 import json
@@ -27,6 +31,7 @@ _REQUIRED = {
     "image_size": 224,
     "patch_size": 16,
 }
+_PROJECTION = "projection.weight"
 _PREFIXES = ("", "vit.", "model.")  # ViTModel alone, inside a classifier, inside CoDE's wrapper
 
 
@@ -211,7 +216,10 @@ def _published_tensors(checkpoint: Checkpoint, config: EncoderConfig) -> dict[st
         ) from error
     prefix = next((p for p in _PREFIXES if f"{p}embeddings.cls_token" in tensors), "")
     checked = {}
-    for name, shape in _expected_shapes(config).items():
+    expected = _expected_shapes(config)
+    if prefix + _PROJECTION in tensors:
+        expected[_PROJECTION] = (config.hidden_size, config.hidden_size)
+    for name, shape in expected.items():
         tensor = tensors.get(prefix + name)
         if tensor is None:
             raise CheckpointError(
@@ -253,8 +261,10 @@ def build_encoder(checkpoint: Checkpoint) -> Encoder:
             )
             for mine, published_name in _PARTS.items():
                 state[f"{ours}.{mine}.{kind}"] = published[f"{theirs}.{published_name}.{kind}"]
+    if _PROJECTION in published:
+        state[_PROJECTION] = published[_PROJECTION]
     with torch.device("meta"):  # no random initialisation of weights that are replaced at once
-        encoder = Encoder(config)
+        encoder = Encoder(config, projected=_PROJECTION in state)
     encoder.load_state_dict(state, assign=True)
     return encoder.eval().requires_grad_(False)
 
@@ -285,6 +295,8 @@ def export_checkpoint(encoder: Encoder, dtype: torch.dtype = torch.float32) -> C
         "layernorm.weight": state["norm.weight"],
         "layernorm.bias": state["norm.bias"],
     }
+    if encoder.projection is not None:
+        tensors[_PROJECTION] = state[_PROJECTION]
     for layer in range(encoder.config.num_hidden_layers):
         theirs, ours = f"encoder.layer.{layer}", f"blocks.{layer}"
         for kind in ("weight", "bias"):

@@ -78,9 +78,14 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """ViT-Tiny/16 that maps RGB crops to CLS embeddings."""
+    """ViT-Tiny/16 that maps RGB crops to CLS embeddings.
 
-    def __init__(self, config: EncoderConfig | None = None) -> None:
+    Attributes:
+        projection: Of the class token, behind the last normalisation; None where there is none,
+            as in the published weights.
+    """
+
+    def __init__(self, config: EncoderConfig | None = None, projected: bool = False) -> None:
         super().__init__()
         self.config = config = config or EncoderConfig()
         width = config.hidden_size
@@ -89,6 +94,7 @@ class Encoder(nn.Module):
         self.positions = nn.Parameter(torch.zeros(1, config.tokens, width))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.projection = nn.Linear(width, width, bias=False) if projected else None
 
     def forward(self, images: Tensor, positions: Tensor | None = None) -> Tensor:
         """Embed normalised images.
@@ -102,7 +108,14 @@ class Encoder(nn.Module):
         Returns:
             CLS embeddings, Tensor of shape (B, D), not unit length.
         """
-        return self.tokens(images, positions, outputs=1)[:, 0]  # only the class token is wanted
+        return self.project(self.tokens(images, positions, outputs=1)[:, 0])
+
+    def project(self, classes: Tensor) -> Tensor:
+        """From normalised class tokens, (B, D), to embeddings."""
+        if self.projection is None:
+            return classes
+        out: Tensor = self.projection(classes)
+        return out
 
     def tokens(
         self, images: Tensor, positions: Tensor | None = None, outputs: int | None = None

@@ -27,8 +27,7 @@ class FusedEncoder(nn.Module):
         for number, module in enumerate(encoder.blocks, 1):
             assert isinstance(module, Block)
             x = _block(module, x, outputs=1 if number == len(encoder.blocks) else x.shape[1])
-        out: Tensor = encoder.norm(x[:, 0])
-        return out
+        return encoder.project(encoder.norm(x[:, 0]))
 
 
 def _block(block: Block, x: Tensor, outputs: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from code_forensics.engine.embedding.encoder import (
     normalise,
 )
 from code_forensics.engine.errors import CheckpointError, DeviceError
+from safetensors.torch import load, save
 
 from tests.conftest import SHARED, SMALL, draw_checkpoint
 
@@ -108,6 +110,30 @@ def test_folding_is_the_same_function() -> None:
 def test_export_round_trip() -> None:
     checkpoint = draw_checkpoint(SMALL)
     assert export_checkpoint(build_encoder(checkpoint)).weights == checkpoint.weights
+
+
+def test_a_projection_maps_the_class_token_in_every_precision_and_is_kept() -> None:
+    plain = build_encoder(draw_checkpoint(SMALL))
+    width = plain.config.hidden_size
+    matrix = torch.eye(width) + 0.1 * torch.randn((width, width), generator=torch.manual_seed(3))
+    projected = build_encoder(draw_checkpoint(SMALL))
+    projected.projection = torch.nn.Linear(width, width, bias=False)
+    projected.projection.weight = torch.nn.Parameter(matrix)
+    checkpoint = export_checkpoint(projected)
+    again = build_encoder(checkpoint)
+    assert again.projection is not None and torch.equal(again.projection.weight, matrix)
+    assert checkpoint.sha256 != export_checkpoint(plain).sha256
+    crops = np.random.default_rng(1).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    own = Embedder(export_checkpoint(plain), "cpu").embed(crops)
+    mapped = Embedder(checkpoint, "cpu").embed(crops)
+    np.testing.assert_allclose(mapped, own @ matrix.numpy().T, atol=1e-5)
+    reduced = Embedder(checkpoint, "cpu", "bfloat16").embed(crops)  # fused where there are products
+    cosines = (reduced * mapped).sum(1) / np.linalg.norm(reduced, axis=1)
+    assert (cosines / np.linalg.norm(mapped, axis=1)).min() > 0.999
+    tensors = load(checkpoint.weights)
+    tensors["projection.weight"] = tensors["projection.weight"][:, 1:].contiguous()
+    with pytest.raises(CheckpointError, match=r"projection.weight has shape"):
+        build_encoder(replace(checkpoint, weights=save(tensors)))
 
 
 def test_identity_covers_weights_and_numerics() -> None:

@@ -11,7 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from code_forensics.engine.embedding.checkpoint import build_encoder, read_checkpoint
+from code_forensics.engine.embedding.checkpoint import (
+    build_encoder,
+    export_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from code_forensics.train import loop
 from code_forensics.train.checkpoint import STATE_NAME
 from code_forensics.train.config import to_toml
@@ -297,5 +302,11 @@ def test_transformers_loads_the_trained_encoder(tree, small, tmp_path):
     from code_forensics.train.model import start_encoder
 
     assert not torch.equal(ours.positions, start_encoder("", config.seed).positions)
+    projected = build_encoder(read_checkpoint(result.model))  # as a starter's is
+    width = projected.config.hidden_size
+    projected.projection = torch.nn.Linear(width, width, bias=False)
+    write_checkpoint(export_checkpoint(projected), tmp_path / "projected")
+    assert build_encoder(read_checkpoint(tmp_path / "projected")).projection is not None
+    assert start_encoder(str(tmp_path / "projected"), 0).projection is None
     resumed = start_encoder(str(result.model), 0)
     assert all(p.requires_grad for p in resumed.parameters())

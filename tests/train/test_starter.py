@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import ViewPlan
-from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.checkpoint import build_encoder, read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
+from code_forensics.engine.judging.held_out_search import unit_vectors
 from code_forensics.engine.judging.scores import FLOOR
 from code_forensics.engine.judging.thresholds import ThresholdOptions
 from code_forensics.engine.starter.read import FILES, GALLERY_NAME, read_starter
@@ -85,6 +87,36 @@ def test_the_encoder_is_centred_and_else_as_it_was(
     shift = after - before
     assert np.ptp(shift, axis=0).max() < 0.02  # one for all, but for float16's rounding
     assert np.linalg.norm(after.mean(0)) < 0.3 * np.linalg.norm(before.mean(0))
+
+
+def test_a_stretched_starter_is_the_centred_one_but_for_its_projection(
+    made: Path, data: Path, small_checkpoint: Path, tmp_path: Path
+) -> None:
+    options = StarterOptions(per_class=30, patterns=PATTERNS, resamples=0, stretch=4.0)
+    make_starter(small_checkpoint, str(data), tmp_path, options)
+    before, after = (build_encoder(read_checkpoint(where)) for where in (made, tmp_path))
+    assert before.projection is None and after.projection is not None
+    assert torch.equal(before.norm.bias, after.norm.bias)
+    values, axes = np.linalg.eigh(after.projection.weight.numpy().astype(np.float64))
+    assert values[:-1] == pytest.approx(1, abs=5e-3) and values[-1] == pytest.approx(4, abs=5e-3)
+    catalogue = open_catalogue(str(data))
+    seen = [(int(n), Condition.NATIVE) for n in usable_images(catalogue)
+            if PATTERNS.role(catalogue.sources[catalogue.source[n]]) is Role.TRAINED]  # fmt: skip
+    embedder = Embedder(read_checkpoint(made), "cpu")
+    plain = np.concatenate(embed_items(catalogue, seen, embedder, lambda _: None).views)
+    along = unit_vectors(plain) @ axes[:, -1]
+    fakes = catalogue.label[[n for n, _ in seen]] == 1
+    apart = along[fakes].mean() - along[~fakes].mean()
+    assert abs(apart) > 2 * np.abs((unit_vectors(plain) @ axes[:, 0])[fakes].mean()
+                                   - (unit_vectors(plain) @ axes[:, 0])[~fakes].mean())  # fmt: skip
+    # what is stored is what the stretched encoder gives
+    ready = read_safetensors(tmp_path / GALLERY_NAME)
+    told = Embedder(read_checkpoint(tmp_path), "cpu")
+    vectors = unit_vectors(np.concatenate(embed_items(catalogue, seen, told, lambda _: None).views))
+    nearest = (ready.vectors[np.array(ready.trained)] @ vectors.T).max(axis=1)
+    assert (nearest > 1 - 1e-3).any()
+    card = read_starter(tmp_path).card.read_text()
+    assert "stretched 4 times along what tells them apart" in card
 
 
 def test_the_same_input_gives_the_same_files(

@@ -28,20 +28,20 @@ from ...engine.starter import read as starter
 from ...index.importing.ready_vectors import ReadyVectors, write_safetensors
 from ...index.starters import NAME, starter_action
 from ...index.workspace import Workspace
-from ..catalogue import Label
+from ..catalogue import Catalogue, Label
 from ..checkpoint import MODEL_FOLDER
 from ..config import CONFIG_FILE
 from ..dataset import open_catalogue
 from ..files import write_atomically
 from .card import Facts, write_card
-from .centre import centred
+from .centre import centred, stretched
 from .conditions import Condition
-from .embedding import embed_items, usable_images
+from .embedding import Embedded, embed_items, usable_images
 from .gallery import References, as_references, choose_items
 from .headers import headers_alone
 from .held_out import ConditionFigures, judge_held_out, measure_condition, unseen_images
 from .licences import licence_text
-from .roles import Patterns, as_json, describe_sources, patterns_of_run
+from .roles import Patterns, Role, as_json, describe_sources, patterns_of_run
 
 Say = Callable[[str], None]
 _PART = 4
@@ -66,6 +66,8 @@ class StarterOptions:
         crops: What scans look at of a picture, by default.
         compare_unseen: Whether queries are compared with images of sources that did not train,
             too; else these calibrate alone.
+        stretch: How many times as far a difference counts along the direction that tells images
+            apart which trained; 1 leaves the encoder's space as it is.
         command: For the card: what was called.
         notes: For the card: what the makers want to be said, Markdown.
         resamples: Of the bootstrap.
@@ -81,6 +83,7 @@ class StarterOptions:
     k: int = 1
     crops: Crops = Crops.CENTER
     compare_unseen: bool = False
+    stretch: float = 1.0
     command: str = ""
     notes: str = ""
     resamples: int = RESAMPLES
@@ -125,6 +128,9 @@ def make_starter(
     checkpoint = centred(checkpoint, part.views)
     embedder = Embedder(checkpoint, options.device, "float32")
     of_gallery = embed_items(catalogue, chosen, embedder, say)
+    if options.stretch != 1.0:
+        checkpoint, of_gallery = _stretched(checkpoint, catalogue, of_gallery, patterns, options)
+        embedder = Embedder(checkpoint, options.device, "float32")
     references = as_references(catalogue, of_gallery, chosen, patterns, options.compare_unseen)
     say(f"embedding {len(images)} images to judge by")
     embedded = embed_items(catalogue, judged_items, embedder, say, ViewPlan(options.crops))
@@ -152,7 +158,7 @@ def make_starter(
         _commit(),
         _recipe(run),
         catalogue.digest,
-        _in_words(checkpoint),
+        _in_words(checkpoint, options.stretch),
         embedder.sha256,
         sealed,
         options.licence,
@@ -193,12 +199,33 @@ def _run_and_model(path: Path) -> tuple[Path, Path]:
     return path.parent, path
 
 
-def _in_words(checkpoint: Checkpoint) -> str:
+def _stretched(
+    checkpoint: Checkpoint,
+    catalogue: Catalogue,
+    embedded: Embedded,
+    patterns: Patterns,
+    options: StarterOptions,
+) -> tuple[Checkpoint, Embedded]:
+    """The stretched encoder, and the references as it gives them."""
+    items, vectors = [], []
+    for item, row in embedded.rows().items():
+        if patterns.role(catalogue.sources[catalogue.source[item[0]]]) is Role.TRAINED:
+            items.append(item[0])
+            vectors.append(embedded.views[row][0])
+    labels = catalogue.label[items].astype(np.int64)
+    changed, projection = stretched(checkpoint, np.stack(vectors), labels, options.stretch)
+    views = tuple((own @ projection.T).astype(np.float32) for own in embedded.views)
+    return changed, replace(embedded, views=views)
+
+
+def _in_words(checkpoint: Checkpoint, stretch: float) -> str:
+    further = f", then stretched {stretch:g} times along what tells them apart"
     config = parse_config(checkpoint.config, checkpoint.origin)
     return (
         f"vision transformer, patches of {config.patch_size}, {config.image_size} px,"
         f" {config.num_hidden_layers} blocks, width {config.hidden_size},"
         f" {config.num_attention_heads} heads, stored in float16, centred on the references"
+        + (further if stretch != 1.0 else "")
     )
 
 
