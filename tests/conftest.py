@@ -1,5 +1,6 @@
 """Fixtures that several rooms share."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from code_forensics.engine.embedding.checkpoint import (
 )
 from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
 from PIL import Image
+
+for name in ("COLUMNS", "LINES"):  # which the processes of pytest-xdist are told
+    os.environ.pop(name, None)
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 SMALL = EncoderConfig(

@@ -31,7 +31,7 @@ def test_the_benchmarks_run_with_minimal_counts(
 def test_what_a_scan_s_own_process_does_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     processes.main(["--files", "40", "--rounds", "1", "--processes", "1"])
     ways = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
-    assert ways == ["one process", "--isolate all", "--processes 1"]
+    assert ways == ["one process", "--isolate all", "--processes 1", "--processes 1 lending"]
 
 
 def test_drawn_photos_differ_and_are_kept(tmp_path: Path) -> None:

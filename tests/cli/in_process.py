@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+from code_forensics.cli import console
+
 _MODULES = {"code-index": "index", "code-report": "report", "code-scan": "scan"}
 
 
@@ -23,6 +25,8 @@ def run(command: str, *arguments: str | Path, code: int | None = 0) -> Ran:
     """Call a command's entry point as the shell would, and check its exit code, unless None."""
     module = importlib.import_module(f"code_forensics.cli.{_MODULES[command]}")
     out, err, left = io.StringIO(), io.StringIO(), 0
+    console.stdout.cache_clear()  # a new process would be as wide as its own environment says
+    console.stderr.cache_clear()
     with (
         mock.patch.object(sys, "argv", [command, *map(str, arguments)]),
         contextlib.redirect_stdout(out),

@@ -327,6 +327,6 @@ def test_an_evaluation_is_marked_and_is_not_the_latest_scan(
     with Workspace(workspace) as opened:
         assert opened.scans.info("latest").key == scan != opened.scans.all()[-1].key
         assert opened.scans.all()[-1].run["arguments"]["directory"] == str(Path.cwd())
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "240")
     listed = run("code-report", "list", "--workspace", workspace).stdout
     assert "code-index evaluate: " in listed.splitlines()[-1]

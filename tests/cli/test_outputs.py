@@ -40,9 +40,7 @@ def space(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> P
     ],
     ids=["lines", "lines on stdout", "a report", "the summary"],
 )
-def test_a_full_disk_is_said_in_a_line(
-    space: Path, options: tuple[str, ...], state: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_said_in_a_line(space: Path, options: tuple[str, ...], state: str) -> None:
     with FULL.open("w") as stdout:
         done = subprocess.run(
             [BIN / "code-scan", space / "photos", *options],
@@ -53,7 +51,6 @@ def test_a_full_disk_is_said_in_a_line(
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ") and ("space" in last or "room" in last)
-    monkeypatch.setenv("COLUMNS", "400")
     listed = run("code-report", "list", "--workspace", space / "ws").stdout
     assert state in listed.splitlines()[-1]
 

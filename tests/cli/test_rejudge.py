@@ -277,6 +277,6 @@ def test_what_is_judged_again_is_no_more_finished_than_it_was(
     assert f"scan 1 ({uuid})" in "".join(
         run("code-report", "show", "latest", "--workspace", workspace).stdout.splitlines()
     )
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "240")
     listed = run("code-report", "list", "--workspace", workspace).stdout
     assert "scan 1 judged again" in listed.splitlines()[-1]

@@ -115,5 +115,5 @@ def test_what_was_looked_at_is_said_in_words() -> None:
     plans = [None, *(ViewPlan(crops, probe).record() for crops in Crops for probe in (False, True))]
     said = [views_in_words(plan) for plan in plans]
     assert said[0] == said[1] == "the middle"
-    assert "four corners" in said[3] and "all over" in said[5]
-    assert ["harmless changes" in words for words in said] == [False, *[False, True] * 3]
+    assert "four corners" in said[3] and "up to sixteen crops" in said[5] and "all over" in said[7]
+    assert ["harmless changes" in words for words in said] == [False, *[False, True] * len(Crops)]

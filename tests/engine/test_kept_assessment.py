@@ -18,6 +18,7 @@ class Row:
     generator: str
     source: str
     trained: bool = False
+    compared: bool = True
 
 
 @dataclass

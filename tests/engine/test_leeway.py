@@ -31,6 +31,7 @@ class Reference:
     label: str = "fake"
     source: str = ""
     trained: bool = False
+    compared: bool = True
 
 
 @dataclass
