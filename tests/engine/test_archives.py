@@ -5,9 +5,7 @@ import gzip
 import hashlib
 import io
 import lzma
-import mailbox
 import os
-import re
 import struct
 import tarfile
 import zipfile
@@ -134,38 +132,6 @@ def test_paths_have_a_bearable_length_and_stay_apart() -> None:
     assert error is not None
     assert error.reason == "archive_bomb"  # 50 paths of 4 kB from an archive of 1 kB
     assert len(walk(tar_of({"d/" * 2048 + "x": TEXT}))[2]) == 1
-
-
-def test_mail() -> None:
-    photo = {"holiday.jpg": TEXT, "strand-ü.jpg": TEXT[::-1]}
-    inner = zip_of({"z.jpg": TEXT})
-    assert walk(mail_of(photo))[2] == photo
-    read = walk(mail_of({"album.zip": inner}))[2]
-    assert read == {"album.zip!/z.jpg": TEXT, "album.zip": "archive"}
-
-
-def test_long_headers_of_mail_take_no_time() -> None:
-    """The library's own parser of parameters takes minutes for these."""
-    long = b'; x="' + b'\\";' * 300_000
-    mail = mail_of({"a.jpg": TEXT})
-    for usual in (rb'filename="a.jpg"', rb'boundary="[^"]+"'):
-        longer, count = re.subn(usual, lambda found: found[0] + long, mail)
-        assert count == 1
-        assert walk(longer)[2] == {"a.jpg": TEXT}
-
-
-def test_a_name_in_pieces_is_read_whole() -> None:
-    name = "ein sehr langer Name, größer als üblich " * 6 + ".jpg"
-    assert walk(mail_of({name: TEXT}))[2] == {name: TEXT}
-
-
-def test_a_mailbox_has_the_messages_that_the_standard_library_sees(tmp_path: Path) -> None:
-    box = mailbox.mbox(tmp_path / "box")
-    for number in range(3):
-        box.add(mail_of({f"{number}.jpg": bytes([number]) * 500}))
-    box.close()
-    read = walk((tmp_path / "box").read_bytes())[2]
-    assert read == {f"{n + 1}/{n}.jpg": bytes([n]) * 500 for n in range(3)}
 
 
 def test_what_is_no_mail_is_not_taken_for_it() -> None:

@@ -1,13 +1,11 @@
 """Import and export of galleries and classifiers, as commands and as files."""
 
 import errno
-import io
 import json
 import os
 import pickle
 import shutil
 import sys
-import zipfile
 from pathlib import Path
 
 import joblib
@@ -21,168 +19,18 @@ from code_forensics.index.errors import FileFormatError, GalleryError, Workspace
 from code_forensics.index.importing.files_to_import import FileKind, file_kind
 from code_forensics.index.importing.ready_vectors import (
     ReadyVectors,
-    read_npz,
-    read_safetensors,
     write_npz,
     write_safetensors,
 )
 from code_forensics.index.workspace import Workspace
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import OneClassSVM
 
-from tests.conftest import SMALL
+from tests.index.ready import LABELS, READY, RNG, VECTORS, D
 
 FIXTURES = Path(__file__).parent / "fixtures"
-RNG = np.random.default_rng(2)
-D = SMALL.hidden_size
-VECTORS = RNG.standard_normal((40, D)).astype(np.float32)
-LABELS = np.tile([0, 1, 1, 1, 1], 8)
-READY = ReadyVectors(
-    VECTORS,
-    tuple("fake" if label else "real" for label in LABELS),
-    tuple(f"g{n % 3}" if label else "" for n, label in enumerate(LABELS)),
-    tuple("=cmd()\x1b[31m\u202e é"[: n % 15] for n in range(40)),
-    "e" * 64,
-    "p/1",
-)
-FORMATS = [(write_npz, read_npz, "a.npz"), (write_safetensors, read_safetensors, "a.safetensors")]
-
-
-def same(one: ReadyVectors, two: ReadyVectors) -> bool:
-    return np.array_equal(one.vectors, two.vectors) and all(
-        getattr(one, name) == getattr(two, name)
-        for name in ("labels", "generators", "sources", "encoder", "preprocessing")
-    )
-
-
-@pytest.mark.parametrize(("write", "read", "name"), FORMATS)
-def test_what_is_written_is_read(write: object, read: object, name: str, tmp_path: Path) -> None:
-    write(tmp_path / name, READY)
-    assert same(read(tmp_path / name, D), READY)
-    write(tmp_path / name, READY)  # a file that is there is replaced
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    with pytest.raises(FileFormatError, match="dimensions"):
-        read(tmp_path / name, D + 1)
-    with pytest.raises(FileFormatError, match="cannot write"):
-        write(tmp_path / "none" / name, READY)
-
-
-def test_names_that_cannot_be_stored_are_refused(tmp_path: Path) -> None:
-    names = np.array(["\udcff"] * 40)
-    np.savez(tmp_path / "a.npz", vectors=VECTORS, labels=LABELS, sources=names)
-    with pytest.raises(FileFormatError, match="no valid Unicode"):
-        read_npz(tmp_path / "a.npz")
-
-
-def test_the_written_archive_is_plain_numpy(tmp_path: Path) -> None:
-    write_npz(tmp_path / "a.npz", READY)
-    with np.load(tmp_path / "a.npz") as archive:
-        assert np.array_equal(archive["labels"], LABELS)
-        assert archive["vectors"].dtype == np.float32
-
-
-@pytest.mark.parametrize(
-    ("tensors", "about"),
-    [
-        ({}, "{}"),
-        ({"vectors": VECTORS}, "{}"),
-        ({"vectors": VECTORS, "labels": np.zeros(40, np.uint8) + 2}, "{}"),
-        ({"vectors": VECTORS.astype(np.int32), "labels": LABELS}, "{}"),
-        ({"vectors": VECTORS * np.inf, "labels": LABELS}, "{}"),
-        ({"vectors": VECTORS, "labels": LABELS, "sources": np.zeros(40, np.int32)}, "{}"),
-        ({"vectors": VECTORS, "labels": LABELS, "sources": LABELS - 1}, '{"sources": ["a", "b"]}'),
-        (
-            {"vectors": VECTORS, "labels": LABELS, "sources": np.zeros(3, np.int32)},
-            '{"sources": ["a"]}',
-        ),
-        ({"vectors": VECTORS, "labels": LABELS, "sources": LABELS}, '{"sources": 7}'),
-        ({"vectors": VECTORS, "labels": LABELS}, "[]"),
-        ({"vectors": VECTORS, "labels": LABELS}, "{"),
-        ({"vectors": VECTORS, "labels": LABELS}, "[" * 100_000),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_unusable_safetensors_are_refused(
-    tensors: dict[str, np.ndarray], about: str, tmp_path: Path
-) -> None:
-    save_file(tensors, tmp_path / "a.safetensors", {"gallery": about})
-    with pytest.raises(FileFormatError):
-        read_safetensors(tmp_path / "a.safetensors")
-
-
-def bomb() -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        header = io.BytesIO()
-        shape = (3_000_000, 24)
-        np.lib.format.write_array_header_1_0(
-            header, {"descr": "<f4", "fortran_order": False, "shape": shape}
-        )
-        archive.writestr("vectors.npy", header.getvalue() + bytes(4 * shape[0] * shape[1]))
-    return out.getvalue()
-
-
-def lying() -> bytes:
-    """An archive whose array says that it has a petabyte."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 46, 24)}
-        )
-        archive.writestr("vectors.npy", header.getvalue() + b"1234")
-    return out.getvalue()
-
-
-def plain() -> bytes:
-    out = io.BytesIO()
-    np.save(out, VECTORS)
-    return out.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (bomb(), "unpacks to"),
-        (lying(), "cannot read"),
-        (plain(), "cannot read"),
-        (b"PK", "cannot read"),
-    ],
-)
-def test_hostile_archives_are_refused(data: bytes, message: str, tmp_path: Path) -> None:
-    (tmp_path / "a.npz").write_bytes(data)
-    with pytest.raises(FileFormatError, match=message):
-        read_npz(tmp_path / "a.npz")
-
-
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    form=st.sampled_from(FORMATS),
-    place=st.floats(0, 1, exclude_max=True),
-    damage=st.binary(min_size=1, max_size=6),
-)
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
-def test_damaged_files_are_read_or_refused(
-    form: tuple[object, object, str], place: float, damage: bytes, tmp_path: Path
-) -> None:
-    write, read, name = form
-    write(tmp_path / name, READY)
-    data = bytearray((tmp_path / name).read_bytes())
-    at = int(place * len(data))
-    data[at : at + len(damage)] = damage
-    (tmp_path / name).write_bytes(data)
-    try:
-        found = read(tmp_path / name)
-    except FileFormatError as error:
-        assert str(error)
-    else:
-        assert np.isfinite(found.vectors).all() and set(found.labels) <= {"real", "fake"}
 
 
 def test_kinds_of_files(tmp_path: Path) -> None:
