@@ -4,9 +4,9 @@
 
 UNPACKED holds the packages of ``train/recipes/later_pictures.csv`` (see
 ``code_forensics.train.starter.pictures``): photographs, and images whose package says what generated
-them, none of which trained the encoder, is a reference, or helped to choose anything. Whole pictures,
-each once, as their files are, and the photographs made small as web sites show them, too. Some
-generated ones are covers of the same family as the starter's references of ``comfyui-templates``,
+them, none of which trained the encoder or is a reference; what of a picture is looked at, and what it
+is compared with, was chosen with a look at them (``train/TRAINING.md``). Whole pictures, each once,
+as their files are, and the photographs made small as web sites show them, too. Some generated ones are covers of the same family as the starter's references of ``comfyui-templates``,
 which are taken out. Intervals are a bootstrap over sources. Not a test: it prints.
 """
 
