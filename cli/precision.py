@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from ..engine.embedding.embed import Embedder, Precision, bfloat16_pays
-from ..engine.embedding.precision import Audit, PrecisionBand, Safeguard, arithmetic, cosine_band
+from ..engine.embedding.config import Precision
+from ..engine.embedding.embed import Embedder, bfloat16_pays
+from ..engine.embedding.precision import Audit, PrecisionBand, Safeguard, cosine_band
 from ..engine.errors import DeviceError
 from ..engine.judging.judge import Judge
 from ..index.gallery_records import GalleryInfo
@@ -64,7 +65,7 @@ def band_of_gallery(
     workspace: Workspace, gallery: GalleryInfo, reduced: Embedder, exact: Embedder, k: int
 ) -> PrecisionBand:
     """How far a precision may move a gallery's scores: as kept, else measured and kept."""
-    key = arithmetic(reduced)
+    key = reduced.arithmetic
     kept = workspace.bands.get(gallery, k, key)
     if kept is not None:
         return PrecisionBand.of(kept)

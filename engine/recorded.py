@@ -11,7 +11,8 @@ from .decoding.decode import PREPROCESSING
 from .decoding.layout import Crops
 from .decoding.views import ViewPlan
 from .embedding.checkpoint import read_checkpoint
-from .embedding.embed import Device, Embedder
+from .embedding.config import Device
+from .embedding.embed import Embedder
 from .files.discover import WalkOptions, walk
 from .judging.judge import Judge, JudgeOptions
 from .judging.kept import Assessed, KeepsAssessments, kept_assessment

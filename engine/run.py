@@ -5,14 +5,16 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .decoding.decode import decoder_versions
 from .decoding.views import ViewPlan
-from .embedding.embed import Embedder
-from .embedding.precision import PrecisionBand
 from .judging.judge import Judge
 from .starter.read import starters_licence
+
+if TYPE_CHECKING:
+    from .embedding.embed import Embedder
+    from .embedding.precision import PrecisionBand
 
 _PACKAGES = (
     "code-forensics",
@@ -53,11 +55,11 @@ class GalleryIdentity:
 def run_record(
     arguments: Mapping[str, Any],
     gallery: GalleryIdentity,
-    embedder: Embedder,
+    embedder: "Embedder",
     preprocessing: str,
     judge: Judge,
     views: ViewPlan | None = None,
-    bands: Sequence[PrecisionBand] = (),
+    bands: Sequence["PrecisionBand"] = (),
 ) -> dict[str, Any]:
     """Describe a run, JSON-able.
 
@@ -80,7 +82,7 @@ def run_record(
     }
 
 
-def environment(embedder: Embedder) -> dict[str, Any]:
+def environment(embedder: "Embedder") -> dict[str, Any]:
     """The part of a run record that says what embeds and decodes, and on which machine."""
     return {
         "encoder": {
@@ -118,7 +120,7 @@ def rejudge_record(
     uuid: str,
     gallery: GalleryIdentity,
     judge: Judge,
-    bands: Sequence[PrecisionBand] = (),
+    bands: Sequence["PrecisionBand"] = (),
 ) -> dict[str, Any]:
     """Describe a run that judges an earlier one again, JSON-able.
 
@@ -149,7 +151,7 @@ def _licence(encoder_sha256: str) -> dict[str, str]:
     return {} if licence is None else {"licence": licence}
 
 
-def _bands(bands: Sequence[PrecisionBand]) -> dict[str, Any]:
+def _bands(bands: Sequence["PrecisionBand"]) -> dict[str, Any]:
     return {"precision_bands": {band.precision: band.as_dict() for band in bands}}
 
 

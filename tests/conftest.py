@@ -6,13 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from code_forensics.engine.embedding.checkpoint import (
-    Checkpoint,
-    export_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
-from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
+from code_forensics.engine.embedding.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from code_forensics.engine.embedding.config import EncoderConfig
+from code_forensics.engine.embedding.encoder import Encoder
+from code_forensics.engine.embedding.weights import export_checkpoint
 from PIL import Image
 
 for name in ("COLUMNS", "LINES"):  # which the processes of pytest-xdist are told

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from code_forensics.engine.embedding.checkpoint import export_checkpoint, write_checkpoint
+from code_forensics.engine.embedding.checkpoint import write_checkpoint
 from code_forensics.engine.embedding.encoder import Encoder
+from code_forensics.engine.embedding.weights import export_checkpoint
 from PIL import Image
 
 

@@ -10,8 +10,9 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from ..engine.embedding.checkpoint import CONFIG_NAME, WEIGHTS_NAME, export_checkpoint
+from ..engine.embedding.checkpoint import CONFIG_NAME, WEIGHTS_NAME
 from ..engine.embedding.encoder import Encoder
+from ..engine.embedding.weights import export_checkpoint
 from .config import CONFIG_FILE, RUN_FILE
 from .errors import TrainingError
 from .files import write_atomically

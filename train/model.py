@@ -7,8 +7,10 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ..engine.embedding.checkpoint import build_encoder, read_checkpoint
-from ..engine.embedding.encoder import Encoder, EncoderConfig, normalise
+from ..engine.embedding.checkpoint import read_checkpoint
+from ..engine.embedding.config import EncoderConfig
+from ..engine.embedding.encoder import Encoder, normalise
+from ..engine.embedding.weights import build_encoder
 from .jpeg import cosine_transform
 
 FROM_SCRATCH = EncoderConfig(layer_norm_eps=1e-6)  # timm's and DeiT's, which trained the release

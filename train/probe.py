@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..engine.embedding.encoder import CROP, Encoder, normalise
+from ..engine.embedding.config import CROP
+from ..engine.embedding.encoder import Encoder, normalise
 from .catalogue import Catalogue, Label, decode
 from .config import TrainConfig
 from .equalise import equalise

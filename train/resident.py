@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..engine.embedding.encoder import CROP
+from ..engine.embedding.config import CROP
 from .catalogue import Catalogue, Label, decode
 from .config import TrainConfig
 from .distributed import Processes

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..engine.decoding.crop import centre_crop as place_centre_crop
-from ..engine.embedding.encoder import CROP
+from ..engine.embedding.config import CROP
 from .augment import augment, random_crop
 from .config import ViewOptions
 

@@ -1,22 +1,23 @@
 """One encoder for several processes: they send crops, and who started them embeds.
 
 A GPU gives processes turns, each with memory and a start of its own; threads of one process share
-it as they come. So with a GPU the processes of a run read and decode alone.
+it as they come. So with a GPU the processes of a run read and decode alone, and never load PyTorch.
 """
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..embedding.checkpoint import Checkpoint
-from ..embedding.embed import CUDA_BATCH, Device, Embedder
-from ..embedding.encoder import CROP
-from ..embedding.precision import arithmetic
+from ..embedding.config import CROP, CUDA_BATCH, Device
 from ..isolation.framing import BrokenMessageError, receive
+
+if TYPE_CHECKING:
+    from ..embedding.embed import Embedder
 
 _CROP_BYTES = CROP * CROP * 3
 _MOST = 1 << 30  # bytes of an answer
@@ -28,7 +29,7 @@ class Lender:
     def __init__(self, checkpoint: Checkpoint, device: Device) -> None:
         """Load the encoder in a thread of its own, while the processes start."""
         loading = ThreadPoolExecutor(1, "lender")
-        self._embedder = loading.submit(Embedder, checkpoint, device)
+        self._embedder = loading.submit(_load, checkpoint, device)
         loading.shutdown(wait=False)
 
     def answer(self, asked: dict[str, Any], crops: bytes) -> tuple[dict[str, Any], memoryview]:
@@ -50,8 +51,14 @@ class Lender:
             raise BrokenMessageError("not so many crops")
         embedder = self._embedder.result()
         vectors = embedder.embed(np.frombuffer(crops, np.uint8).reshape(count, CROP, CROP, 3))
-        said = {"vectors": list(vectors.shape), "arithmetic": arithmetic(embedder)}
+        said = {"vectors": list(vectors.shape), "arithmetic": embedder.arithmetic}
         return said, vectors.data.cast("B")
+
+
+def _load(checkpoint: Checkpoint, device: Device) -> "Embedder":
+    from ..embedding.embed import Embedder  # and with it PyTorch, which a borrower spares
+
+    return Embedder(checkpoint, device)
 
 
 class Borrowed:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from ..decoding.decode import Isolation
 from ..embedding.checkpoint import Checkpoint
-from ..embedding.embed import CUDA_BATCH, Device
+from ..embedding.config import CUDA_BATCH, Device
 from ..errors import EngineError
 from ..files.found import FoundFile
 from ..pipeline.options import PipelineOptions

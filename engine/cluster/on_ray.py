@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from ..embedding.checkpoint import Checkpoint
-from ..embedding.embed import CUDA_BATCH, Device
+from ..embedding.config import CUDA_BATCH, Device
 from ..errors import EngineError, InputError
 from ..files.found import FoundFile
 from ..pipeline.options import PipelineOptions

@@ -8,12 +8,11 @@ from itertools import chain
 from ..contracts import Content
 from ..decoding.decode import decoder_versions
 from ..embedding.checkpoint import Checkpoint
-from ..embedding.embed import Device, Embedder
-from ..embedding.precision import arithmetic
+from ..embedding.config import Device
 from ..errors import InputError
 from ..files.found import FoundFile, FreshContent
 from ..isolation.decoders import Decoders
-from ..pipeline.identify import EmbedOnly
+from ..pipeline.identify import EmbedOnly, Embeds
 from ..pipeline.options import PipelineOptions, StageTimes
 from ..pipeline.pipeline import Pipeline
 from ..run import package_versions
@@ -91,8 +90,10 @@ class FileWorker:
                 f"the worker on {platform.node()} has other versions: {', '.join(differing)}",
                 "install the same packages on every node",
             )
-        self._embedder: Embedder | Borrowed
+        self._embedder: Embeds
         if setup.checkpoint is not None:
+            from ..embedding.embed import Embedder  # and with it PyTorch, which a borrower spares
+
             self._embedder = Embedder(setup.checkpoint, setup.device)
         else:
             assert borrowed is not None
@@ -120,13 +121,9 @@ class FileWorker:
                 assert item.content is None or isinstance(item.content, FreshContent)
                 found.append((item.file, item.content))
             if len(found) >= PIECE:
-                yield Part(tuple(found), StageTimes(), self._arithmetic())
+                yield Part(tuple(found), StageTimes(), self._embedder.arithmetic)
                 found = []
-        yield Part(tuple(found), times, self._arithmetic())
-
-    def _arithmetic(self) -> str:
-        one = self._embedder
-        return one.arithmetic if isinstance(one, Borrowed) else arithmetic(one)
+        yield Part(tuple(found), times, self._embedder.arithmetic)
 
     def close(self) -> None:
         """End the decoding processes; they end with the worker's own process, too."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..errors import DeviceError
-from .checkpoint import Checkpoint, build_encoder
-from .encoder import CROP, PIXEL_CENTRE, Encoder, fold_normalisation, normalise
+from .checkpoint import Checkpoint
+from .config import CROP, CUDA_BATCH, Device, Precision
+from .encoder import PIXEL_CENTRE, Encoder, fold_normalisation, normalise
 from .passes import pass_size
-
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["float32", "bfloat16", "float16"]
+from .weights import build_encoder
 
 CPU_BATCH = 16
 """Crops that a call takes well on the CPU: several passes, so that one search serves them all."""
-
-CUDA_BATCH = 256
 
 _FASTER = 0.8
 """Share of float32's time that a product in bfloat16 may take to count as faster."""
@@ -81,6 +78,16 @@ class Embedder:
             with _one_thread():
                 size = pass_size(encoder.config, precision)
             self._run = CpuRunner(Forward(encoder), size)
+
+    @property
+    def arithmetic(self) -> str:
+        """What the vectors' rounding depends on beside the weights, in words that may be a key."""
+        if self.device.type == "cuda":
+            unit = torch.cuda.get_device_name(self.device)
+        else:
+            unit = f"{torch.backends.cpu.get_cpu_capability()}"
+            unit += f", {bfloat16_unit(self.device) or 'emulated'}"
+        return f"{self.precision}; torch {torch.__version__}; {self.device.type}: {unit}"
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed crops.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .encoder import CROP
+from .config import CROP
 
 _LOG = logging.getLogger(__name__)
 _SLOTS = 2

@@ -7,35 +7,14 @@ Weights come from :mod:`code_forensics.engine.embedding.checkpoint`.
 Shapes below: B images, N = 197 tokens, D = 192 width, H = 3 heads, d = 64 per head.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor, nn
 
-CROP = 224
-"""Side of the input, in pixels."""
+from .config import EncoderConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderConfig:
-    """Sizes of the transformer, under the names of the published ``config.json``."""
-
-    hidden_size: int = 192
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 3
-    intermediate_size: int = 768
-    image_size: int = CROP
-    patch_size: int = 16
-    layer_norm_eps: float = 1e-12  # Hugging Face's default; timm and DeiT train with 1e-6
-
-    @property
-    def tokens(self) -> int:
-        """Patches plus the class token."""
-        return (self.image_size // self.patch_size) ** 2 + 1
 
 
 class Block(nn.Module):

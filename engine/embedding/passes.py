@@ -6,7 +6,8 @@ from typing import Literal
 
 import torch
 
-from .encoder import CROP, Encoder, EncoderConfig
+from .config import CROP, EncoderConfig
+from .encoder import Encoder
 
 FLOAT32_PASS = 4
 """Images per pass in float32, where a place in a pass leaves no trace in a vector."""

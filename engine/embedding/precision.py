@@ -18,15 +18,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..contracts import Gallery
 from ..judging.hits import Hits, search_both
 from ..judging.scores import relative_margins, score_bands
-from .embed import Embedder, bfloat16_unit
-from .encoder import CROP
+from .config import CROP
+from .embed import Embedder
 
 SAMPLE = 256
 """Pictures in the sample."""
@@ -69,16 +68,6 @@ class PrecisionBand:
     def of(cls, record: Mapping[str, Any]) -> "PrecisionBand":
         """The band behind a record of :meth:`as_dict`."""
         return cls(**record)
-
-
-def arithmetic(embedder: Embedder) -> str:
-    """What an embedder's rounding depends on beside its weights, in words that may be a key."""
-    if embedder.device.type == "cuda":
-        unit = torch.cuda.get_device_name(embedder.device)
-    else:
-        unit = f"{torch.backends.cpu.get_cpu_capability()}"
-        unit += f", {bfloat16_unit(embedder.device) or 'emulated'}"
-    return f"{embedder.precision}; torch {torch.__version__}; {embedder.device.type}: {unit}"
 
 
 def cosine_band(

@@ -2,23 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..contracts import Content, Gallery
 from ..decoding.views import ViewPlan
-from ..embedding.embed import Embedder
-from ..embedding.precision import Safeguard
 from ..judging.hits import Hits, search_both
 from ..judging.judge import Judge
 from ..judging.query import Query
 from .items import Identified
 
+if TYPE_CHECKING:
+    from ..embedding.precision import Safeguard
+
 
 class Embeds(Protocol):
-    """An :class:`Embedder`, or what has one elsewhere embed."""
+    """An :class:`~..embedding.embed.Embedder`, or what has one elsewhere embed."""
 
     @property
     def batch(self) -> int:
@@ -27,6 +28,10 @@ class Embeds(Protocol):
     @property
     def precision(self) -> str:
         """Of the vectors."""
+
+    @property
+    def arithmetic(self) -> str:
+        """What the vectors' rounding depends on beside the weights."""
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed crops, (n, 224, 224, 3) uint8, to (n, D) float32; thread-safe."""
@@ -67,10 +72,10 @@ class EmbedAndSearch:
         safeguard: Where the embedder is not float32.
     """
 
-    embedder: Embedder
+    embedder: Embeds
     gallery: Gallery
     judge: Judge
-    safeguard: Safeguard | None = None
+    safeguard: "Safeguard | None" = None
 
     @property
     def batch(self) -> int:
@@ -97,7 +102,7 @@ class EmbedAndSearch:
         query = Query.of(content, _hits(found), plan, self.safeguard.audit.width)
         return self.judge.steady(query)
 
-    def _identify(self, embedder: Embedder, crops: NDArray[np.uint8]) -> list[Identified]:
+    def _identify(self, embedder: Embeds, crops: NDArray[np.uint8]) -> list[Identified]:
         vectors = embedder.embed(crops)
         hits = search_both(self.gallery, vectors, self.judge.depth)
         return [

@@ -8,6 +8,7 @@ frames of a picture after it.
 """
 
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -360,7 +361,9 @@ class Pipeline:
 
 
 def _one_thread() -> None:
-    """Keep torch to the calling thread: the pool has a thread for each core already."""
-    import torch
+    """Keep torch to the calling thread: the pool has a thread for each core already.
 
-    torch.set_num_threads(1)
+    A process that borrows its encoder has no torch, and need not load it for that.
+    """
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)

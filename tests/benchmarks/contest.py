@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from code_forensics.engine.embedding.checkpoint import read_checkpoint, write_checkpoint
+from code_forensics.engine.embedding.config import EncoderConfig
 from code_forensics.engine.embedding.embed import Embedder
-from code_forensics.engine.embedding.encoder import EncoderConfig
 from code_forensics.engine.embedding.precision import calibration_crops
 from numpy.typing import NDArray
 

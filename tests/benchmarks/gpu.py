@@ -26,7 +26,8 @@ import numpy as np
 import torch
 from code_forensics.engine.decoding.decode import Isolation
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
-from code_forensics.engine.embedding.embed import Embedder, Precision
+from code_forensics.engine.embedding.config import Precision
+from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.embedding.precision import calibration_crops
 from code_forensics.engine.files.discover import WalkOptions, walk
 from code_forensics.engine.files.found import FoundFile

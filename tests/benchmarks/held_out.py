@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from code_forensics.engine.embedding.checkpoint import build_encoder, read_checkpoint
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.weights import build_encoder
 from code_forensics.engine.evaluation.bootstrap import intervals
 from code_forensics.engine.evaluation.file_facts import read_facts
 from code_forensics.engine.evaluation.metadata_classifier import features_of, separability

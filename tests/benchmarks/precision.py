@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from code_forensics.engine.embedding.checkpoint import write_checkpoint
-from code_forensics.engine.embedding.encoder import EncoderConfig
+from code_forensics.engine.embedding.config import EncoderConfig
 
 from tests.conftest import SHARED, draw_checkpoint
 

@@ -7,6 +7,9 @@ processor seconds of that process and of those that it starts, a scan of one ima
 own process's are what Python's lock lets one core alone spend, so they bound a scan on many cores.
 `lending` is as with a GPU, whose part the small encoder plays on the CPU: the processes send their
 crops to the own one.
+
+Beside that, how long a process takes from its start to its first answer, with an encoder of its own
+and with one that it borrows.
 """
 
 import argparse
@@ -15,11 +18,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from code_forensics.engine.cluster.child import Child
+from code_forensics.engine.cluster.lending import Lender
+from code_forensics.engine.cluster.worker import Setup, versions
 from code_forensics.engine.embedding.checkpoint import write_checkpoint
+from code_forensics.engine.embedding.config import CROP
+from code_forensics.engine.files.found import FoundFile
+from code_forensics.engine.pipeline.options import PipelineOptions
 
 from tests.conftest import SMALL, draw_checkpoint
 
@@ -76,6 +86,22 @@ def spent(images: Path, space: Path, options: Sequence[str]) -> tuple[float, flo
     return own, others
 
 
+def first_answer(image: Path, borrows: bool) -> float:
+    """Seconds from the start of a process until it has worked on an image."""
+    checkpoint, options = draw_checkpoint(SMALL), PipelineOptions(workers=1)
+    lender = Lender(checkpoint, "cpu") if borrows else None
+    if lender is not None:  # as in a run, it is ready before a process is
+        lender.answer({"crops": 1}, bytes(CROP * CROP * 3))
+    own = None if borrows else checkpoint
+    started = time.perf_counter()
+    child = Child(Setup(own, "cpu", options, versions()), lender)
+    try:
+        list(child.ask([FoundFile(str(image))]))
+        return time.perf_counter() - started
+    finally:
+        child.end()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make, run in turns, print."""
     parser = argparse.ArgumentParser(
@@ -93,6 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         one = photos.jpegs(folder / "one", photos.SMALL, 1, 1, 90)
         images = photos.jpegs(folder / "images", photos.SMALL, options.files, 2, 90)
         space = workspace(folder, one)
+        picture = next(one.iterdir())
+        starts = [
+            (first_answer(picture, False), first_answer(picture, True))
+            for _ in range(options.rounds)
+        ]
         for _ in range(options.rounds):
             for way in ways:
                 idle, busy = spent(one, space, way), spent(images, space, way)
@@ -103,6 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{' '.join(way) or 'one process':<22} {own:.2f} ms of the own process a file,"
             f" {others:.2f} ms of others; at most {1000 / max(own, 1e-9):.0f} files/s"
         )
+    own, borrowed = map(median, zip(*starts, strict=True))
+    print(f"a process answers {own:.2f} s after its start, {borrowed:.2f} s where it borrows")
 
 
 if __name__ == "__main__":

@@ -20,12 +20,10 @@ from pathlib import Path
 
 import numpy as np
 from code_forensics.engine.decoding.decode import PREPROCESSING
-from code_forensics.engine.embedding.checkpoint import (
-    export_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
-from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
+from code_forensics.engine.embedding.checkpoint import read_checkpoint, write_checkpoint
+from code_forensics.engine.embedding.config import EncoderConfig
+from code_forensics.engine.embedding.encoder import Encoder
+from code_forensics.engine.embedding.weights import export_checkpoint
 from code_forensics.engine.files.discover import walk
 from code_forensics.engine.files.found import FreshContent
 from code_forensics.index.gallery_records import NewReference

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from code_forensics.engine.embedding.checkpoint import Checkpoint, build_encoder, read_checkpoint
-from code_forensics.engine.embedding.embed import Embedder, Precision
+from code_forensics.engine.embedding.checkpoint import Checkpoint, read_checkpoint
+from code_forensics.engine.embedding.config import Precision
+from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.embedding.encoder import normalise
 from code_forensics.engine.embedding.passes import pass_size
 from code_forensics.engine.embedding.precision import calibration_crops
+from code_forensics.engine.embedding.weights import build_encoder
 from numpy.typing import NDArray
 
 from tests.conftest import SHARED

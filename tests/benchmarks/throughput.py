@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, Isolation
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
-from code_forensics.engine.embedding.embed import Embedder, Precision, bfloat16_pays
+from code_forensics.engine.embedding.config import Precision
+from code_forensics.engine.embedding.embed import Embedder, bfloat16_pays
 from code_forensics.engine.embedding.precision import calibration_crops
 from code_forensics.engine.files.discover import WalkOptions, walk
 from code_forensics.engine.files.found import FoundFile

@@ -15,12 +15,10 @@ from pathlib import Path
 from statistics import median
 
 from code_forensics.engine.decoding.decode import PREPROCESSING
-from code_forensics.engine.embedding.checkpoint import (
-    export_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
-from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
+from code_forensics.engine.embedding.checkpoint import read_checkpoint, write_checkpoint
+from code_forensics.engine.embedding.config import EncoderConfig
+from code_forensics.engine.embedding.encoder import Encoder
+from code_forensics.engine.embedding.weights import export_checkpoint
 from code_forensics.index.workspace import Workspace
 from photos import LARGE, SMALL, jpegs
 from rescan import references

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from code_forensics.engine.embedding import embed
-from code_forensics.engine.embedding.checkpoint import build_encoder, read_checkpoint
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import (
     CpuRunner,
     Embedder,
@@ -28,6 +28,7 @@ from code_forensics.engine.embedding.passes import (
     pass_size,
     place_leaves_no_trace,
 )
+from code_forensics.engine.embedding.weights import build_encoder
 from code_forensics.engine.errors import DeviceError
 
 from tests.conftest import SMALL, draw_checkpoint

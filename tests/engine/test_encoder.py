@@ -8,21 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from code_forensics.engine.embedding.checkpoint import (
-    Checkpoint,
-    build_encoder,
-    export_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
+from code_forensics.engine.embedding.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from code_forensics.engine.embedding.config import EncoderConfig
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.embedding.encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    EncoderConfig,
     fold_normalisation,
     normalise,
 )
+from code_forensics.engine.embedding.weights import build_encoder, export_checkpoint
 from code_forensics.engine.errors import CheckpointError, DeviceError
 from safetensors.torch import load, save
 

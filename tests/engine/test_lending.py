@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -21,7 +23,6 @@ from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.embedding.checkpoint import Checkpoint
 from code_forensics.engine.embedding.embed import Embedder
-from code_forensics.engine.embedding.precision import arithmetic
 from code_forensics.engine.errors import DeviceError, EngineError
 from code_forensics.engine.files.found import FoundFile
 from code_forensics.engine.isolation.framing import BrokenMessageError, receive, send
@@ -167,10 +168,37 @@ def test_threads_that_ask_at_once_get_their_own_vectors(checkpoint: Checkpoint) 
     own = Embedder(checkpoint, "cpu")
     for number, crops in enumerate(batches):
         np.testing.assert_array_equal(found[number], own.embed(crops))
-    assert borrowed.arithmetic == arithmetic(own)
+    assert borrowed.arithmetic == own.arithmetic
     assert borrowed.precision == own.precision
     for stream in (asked, said, heard):
         stream.close()
+
+
+_BORROWS = """
+import os, sys
+import numpy as np
+from code_forensics.engine.cluster import child  # what such a process runs
+from code_forensics.engine.cluster.worker import FileWorker, Setup, versions
+from code_forensics.engine.files.found import FoundFile
+from code_forensics.engine.pipeline.options import PipelineOptions
+
+class Elsewhere:
+    batch, precision, arithmetic = 16, "float32", ""
+    def embed(self, crops):
+        return np.zeros((len(crops), 8), np.float32)
+
+work = FileWorker(Setup(None, "cuda", PipelineOptions(workers=1), versions()), Elsewhere())
+(_, content), = work([FoundFile(sys.argv[1])]).found
+assert content.vector is not None, content
+print(*sorted({"torch", "faiss", "sqlite3"} & set(sys.modules)))
+"""
+
+
+def test_who_borrows_never_loads_torch(tmp_path: Path) -> None:
+    photo = draw_photo(tmp_path / "a.jpg", 1, (300, 260))
+    command = [sys.executable, "-c", _BORROWS, os.fspath(photo)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []
 
 
 def test_who_lent_is_gone() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
+from code_forensics.engine.embedding.config import EncoderConfig
+from code_forensics.engine.embedding.encoder import Encoder
 from code_forensics.train import reconstruct
 from code_forensics.train.config import TrainConfig, from_toml
 from code_forensics.train.model import initialise

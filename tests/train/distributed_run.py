@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 import torch
-from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig
+from code_forensics.engine.embedding.config import EncoderConfig
+from code_forensics.engine.embedding.encoder import Encoder
 from code_forensics.train.config import read_config
 from code_forensics.train.loop import train
 from code_forensics.train.model import initialise

@@ -11,12 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from code_forensics.engine.embedding.checkpoint import (
-    build_encoder,
-    export_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
+from code_forensics.engine.embedding.checkpoint import read_checkpoint, write_checkpoint
+from code_forensics.engine.embedding.weights import build_encoder, export_checkpoint
 from code_forensics.train import loop
 from code_forensics.train.checkpoint import STATE_NAME
 from code_forensics.train.config import to_toml

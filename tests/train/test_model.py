@@ -1,11 +1,9 @@
 import pytest
 import torch
-from code_forensics.engine.embedding.checkpoint import (
-    build_encoder,
-    export_checkpoint,
-    write_checkpoint,
-)
-from code_forensics.engine.embedding.encoder import Encoder, EncoderConfig, normalise
+from code_forensics.engine.embedding.checkpoint import write_checkpoint
+from code_forensics.engine.embedding.config import EncoderConfig
+from code_forensics.engine.embedding.encoder import Encoder, normalise
+from code_forensics.engine.embedding.weights import build_encoder, export_checkpoint
 from code_forensics.train.model import (
     Trainee,
     initialise,

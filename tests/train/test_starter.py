@@ -10,8 +10,9 @@ import pytest
 import torch
 from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import ViewPlan
-from code_forensics.engine.embedding.checkpoint import build_encoder, read_checkpoint
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
+from code_forensics.engine.embedding.weights import build_encoder
 from code_forensics.engine.judging.held_out_search import unit_vectors
 from code_forensics.engine.judging.scores import FLOOR
 from code_forensics.engine.judging.thresholds import ThresholdOptions

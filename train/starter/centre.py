@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...engine.embedding.checkpoint import Checkpoint, build_encoder, export_checkpoint
+from ...engine.embedding.checkpoint import Checkpoint
+from ...engine.embedding.weights import build_encoder, export_checkpoint
 from ...engine.judging.held_out_search import unit_vectors
 
 _WEAK = 3.0

@@ -21,7 +21,8 @@ from ...engine.embedding.checkpoint import (
     parse_config,
     read_checkpoint,
 )
-from ...engine.embedding.embed import Device, Embedder
+from ...engine.embedding.config import Device
+from ...engine.embedding.embed import Embedder
 from ...engine.evaluation.evaluate import RESAMPLES
 from ...engine.judging.thresholds import ThresholdOptions
 from ...engine.starter import read as starter
