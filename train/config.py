@@ -81,6 +81,10 @@ class ViewOptions:
         (224,), "resident: sides of views, multiples of 16, parts of the full crop; each"
         " micro-batch draws one", many=True,
     )  # fmt: skip
+    keep: float = _option(
+        1.0, "share of a view's patches that is looked at, drawn for each view; the others are"
+        " dropped",
+    )  # fmt: skip
     augmentations: int = _option(2, "at most so many of the 19 transforms; the count is uniform")
     global_scale: tuple[float, float] = _option((0.4, 1.0), "area share of global crops")
     local_scale: tuple[float, float] = _option((0.05, 0.4), "area share of local crops")
@@ -318,6 +322,7 @@ def _check(config: TrainConfig, origin: str) -> None:
          "reconstruct.fresh goes with data.resident"),
         (0 < config.reconstruct.before[0] <= config.reconstruct.before[1],
          "reconstruct.before is a range above 0"),
+        (0 < config.views.keep <= 1, "views.keep lies above 0 and up to 1"),
         (0 <= config.views.augmentations <= 19, "views.augmentations lies in 0 to 19"),
         (all(0 < low <= high <= 1 for low, high in (config.views.global_scale,
                                                      config.views.local_scale)),

@@ -264,7 +264,8 @@ class _Run:
         kind = _AUTOCAST[self.config.precision]
         views = batch.views.to(group.device, non_blocking=True)  # (B, 2, V, 3, S, S)
         with torch.autocast(group.device.type, dtype=kind, enabled=kind is not None):
-            features, logits = model(views.flatten(0, 2), batch.corner)
+            flat = views.flatten(0, 2)
+            features, logits = model(flat, batch.corner, self._kept(flat, number))
         features = features.float().unflatten(0, views.shape[:3])  # (B, 2, V, D)
         labels = torch.arange(2, device=group.device).view(1, 2, 1)  # as Label numbers them
         loss: Tensor = features.new_zeros(())
@@ -289,6 +290,22 @@ class _Run:
                 torch.from_numpy(real).to(group.device), torch.from_numpy(fake).to(group.device)
             )  # fmt: skip
         return loss + options.contrast * code_loss(features, partners, options.temperature)
+
+    def _kept(self, views: Tensor, number: int) -> Tensor | None:
+        """Numbers of the patches of each view that are looked at, (B, K); None for all.
+
+        Drawn for the joint micro-batch, of which each process takes its part.
+        """
+        keep = self.config.views.keep
+        if keep == 1:
+            return None
+        patches = (views.shape[-1] // self.trained.encoder.config.patch_size) ** 2
+        count = max(round(keep * patches), 1)
+        rng = np.random.default_rng((self.config.seed, 8, number))
+        drawn = rng.random((len(views) * self.group.world, patches), dtype=np.float32)
+        own = drawn[len(views) * self.group.rank :][: len(views)]
+        kept = np.argpartition(own, count - 1, axis=1)[:, :count]
+        return torch.from_numpy(kept).to(views.device, non_blocking=True)
 
     def _head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Binary cross entropy of the class tokens, and of the patches by their weight."""

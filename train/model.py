@@ -36,24 +36,61 @@ class Trainee(nn.Module):
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
-    def forward(self, pixels: Tensor, corner: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, pixels: Tensor, corner: tuple[int, int] = (0, 0), kept: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Embed views.
 
         Args:
             pixels: (B, 3, S, S), uint8.
             corner: Row and column, in patches, of views in the full crop, where they are smaller.
+            kept: Numbers of the patches that are looked at, (B, K), int64; None for all.
 
         Returns:
             Embeddings (B, D), and the head's logits of "fake" (B, M): of the class token, then of
-            the patches if they are judged; zeros where there is no head.
+            those patches if they are judged; zeros where there is no head.
         """
         patches = pixels.shape[-1] // self.encoder.config.patch_size
         positions = position_window(self.encoder, patches, corner)
-        tokens: Tensor = self.encoder.tokens(normalise(pixels), positions, self.outputs)
+        if kept is None:
+            tokens: Tensor = self.encoder.tokens(normalise(pixels), positions, self.outputs)
+        else:
+            tokens = self.encoder.transform(
+                kept_tokens(self.encoder, pixels, positions, kept), self.outputs
+            )
         if self.head is None:
             return tokens[:, 0], tokens.new_zeros(tokens.shape[:2])
         logits: Tensor = self.head(_HEAD_SCALE * F.normalize(tokens.float(), dim=-1))
         return tokens[:, 0], logits.squeeze(2)
+
+
+def kept_tokens(encoder: Encoder, pixels: Tensor, positions: Tensor | None, kept: Tensor) -> Tensor:
+    """The class token and some patches of each view, projected and with their positions.
+
+    Patches are chosen before anything is computed of them, so the others cost nothing.
+
+    Args:
+        encoder: Projects.
+        pixels: (B, 3, S, S), uint8.
+        positions: Of the class token and all patches, (1, 1 + N, D); None for a whole crop's.
+        kept: Numbers of patches, row by row, (B, K), int64.
+
+    Returns:
+        (B, 1 + K, D).
+    """
+    side = encoder.config.patch_size
+    batch, count = kept.shape
+    rows = pixels.shape[-1] // side
+    patches = pixels.unflatten(3, (rows, side)).unflatten(2, (rows, side))
+    which = torch.arange(batch, device=kept.device)[:, None]
+    row, column = kept // rows, kept % rows
+    chosen = patches.permute(0, 2, 4, 1, 3, 5)[which, row, column]  # (B, K, 3, P, P)
+    normal = normalise(chosen.flatten(0, 1)).flatten(1)
+    x = F.linear(normal, encoder.patch.weight.flatten(1), encoder.patch.bias)
+    where = encoder.positions if positions is None else positions
+    x = x.view(batch, count, -1) + where[0, 1:][kept]
+    first = (encoder.cls_token + where[:, :1]).expand(batch, -1, -1)
+    return torch.cat((first, x), dim=1)
 
 
 def position_window(encoder: Encoder, patches: int, corner: tuple[int, int]) -> Tensor | None:

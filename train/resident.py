@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +18,10 @@ from torch import Tensor
 from ..engine.embedding.config import CROP
 from .catalogue import Catalogue, Label, decode
 from .config import TrainConfig
+from .degrade import Degrade, degrade_for, put, resize
 from .distributed import Processes
 from .draws import Fresh, GroupSampler, PairGroup
 from .errors import DataError
-from .jpeg import jpeg_loss
 from .loader import BadImage, Batch
 from .reconstruct import Remake
 
@@ -30,7 +29,6 @@ _LOG = logging.getLogger(__name__)
 _MARGIN = 16
 """Pixels around a view that are compressed with it, so that it starts anywhere in the grid."""
 
-_BLUR_REACH = 4
 _BLOCK = 8  # of JPEG, and of what an autoencoder makes of one latent value
 PATCH = 16  # of ViT-Tiny/16
 
@@ -143,14 +141,20 @@ def resident_batches(
         groups = sampler.draw(number, config.schedule.batch * group.world)
         mine = groups[group.rank * own : (group.rank + 1) * own]
         side = sampler.side(number)
-        views = torch.cat([make_resident_views(images, pairs, side, remake) for pairs in mine])
+        views = torch.cat(  # of four dimensions, so that they stay interleaved where they are
+            [make_resident_views(images, pairs, side, remake).flatten(0, 1) for pairs in mine]
+        ).unflatten(0, (-1, len(Label)))
         corner = sampler.corner(number, (CROP - side) // PATCH)
         yield Batch(views[:, :, None], bad, corner)
         bad = ()
 
 
 def make_resident_views(
-    images: ResidentImages, group: PairGroup, side: int, remake: Remake | None = None
+    images: ResidentImages,
+    group: PairGroup,
+    side: int,
+    remake: Remake | None = None,
+    degrade: Degrade | None = None,
 ) -> Tensor:
     """Make one view of each member of a group of pairs, both members of a pair alike.
 
@@ -164,6 +168,7 @@ def make_resident_views(
         group: Pairs and draws.
         side: Of a view.
         remake: Makes fakes; needed where a group wants it.
+        degrade: How; None is the way that suits the device.
 
     Returns:
         (G, 2 classes, 3, side, side) uint8, on the images' device.
@@ -173,18 +178,13 @@ def make_resident_views(
     reach = min(round((side + _MARGIN) / group.scale), common)  # of the cut, before resizing
     if group.fresh is None:
         pair = _cut(images, members, group, reach)  # (G, 2, 3, reach, reach)
-        reals, fakes = pair[:, Label.REAL].float(), pair[:, Label.FAKE]
+        reals, fakes = pair[:, Label.REAL], pair[:, Label.FAKE]
     else:
         assert remake is not None
         reals, fakes = _remade(images, members[:, :1], group, group.fresh, remake, reach)
     target = min(max(round(reals.shape[-1] * group.scale), 1), side + _MARGIN)
-    fakes = _compress_some(fakes, group.earlier)
-    pictures = _resize(torch.stack((reals, fakes), dim=1).flatten(0, 1), target, group.filter)
-    if group.blur:
-        pictures = _blur(pictures, group.blur)
-    pictures = pictures.round_().clamp_(0, 255)
-    quality = _put(np.repeat(group.quality, 2), pictures.device)
-    pictures = jpeg_loss(pictures, quality, group.subsample).byte()
+    degrade = degrade or degrade_for(images.pixels.device)
+    pictures = degrade(reals, fakes, group, target)
     return _fit(pictures, group, side).view(*members.shape, 3, side, side)
 
 
@@ -205,23 +205,11 @@ def _remade(
     common = int(images.sides[reals].min())
     side = max(min(-(-(reach + _BLOCK) // multiple), common // multiple), 1) * multiple
     pictures = _cut(images, reals, group, min(round(side / fresh.before), common))[:, 0].float()
-    pictures = _resize(pictures, side, "bicubic").round_().clamp_(0, 255)
+    pictures = resize(pictures, side, "bicubic").round_().clamp_(0, 255)
     reach = min(reach, side)
     top, left = (int(at * (side - reach + 1)) for at in fresh.inset)
     inside = np.s_[..., top : top + reach, left : left + reach]
     return pictures[inside], remake(pictures, fresh.autoencoder)[inside]
-
-
-def _resize(pictures: Tensor, side: int, how: str) -> Tensor:
-    """To a square of a side, with anti-aliasing; (B, 3, H, W) float32."""
-    if pictures.shape[-1] == side:
-        return pictures
-    return F.interpolate(pictures, size=(side, side), mode=how, antialias=True, align_corners=False)
-
-
-def _put(array: NDArray[Any], device: torch.device) -> Tensor:
-    """An array on a device, without waiting for what runs there: it is staged at once."""
-    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
 def _cut(
@@ -233,35 +221,23 @@ def _cut(
     if group.reconstructed and group.fresh is None:
         shift = images.origins[members[:, 1]] - images.origins[members[:, 0]]
         corner[:, 0] = corner[:, 1] + shift
+    if images.pixels.device.type == "cpu":  # where indices for every pixel take longer than pixels
+        interleaved = images.pixels.movedim(1, 3).numpy()
+        squares = [
+            interleaved[member, top : top + reach, left : left + reach]
+            for member, (top, left) in zip(members.flat, corner.reshape(-1, 2), strict=True)
+        ]
+        return torch.from_numpy(np.stack(squares)).unflatten(0, members.shape).movedim(4, 2)
     steps = np.arange(reach)
     rows, columns = (
-        _put(corner[..., axis, None] + steps, images.pixels.device) for axis in range(2)
+        put(corner[..., axis, None] + steps, images.pixels.device) for axis in range(2)
     )  # (G, 2, reach)
-    which = _put(members, images.pixels.device)
+    which = put(members, images.pixels.device)
     planes = torch.arange(3, device=images.pixels.device)
     return images.pixels[
         which[..., None, None, None], planes[:, None, None],
         rows[..., None, :, None], columns[..., None, None, :],
     ]  # fmt: skip
-
-
-def _compress_some(fakes: Tensor, quality: NDArray[np.int64]) -> Tensor:
-    """Compress those whose quality is above 0; (G, 3, H, W) to float32."""
-    result = fakes.float()
-    chosen = np.flatnonzero(quality)
-    if len(chosen):
-        places, steps = _put(chosen, fakes.device), _put(quality[chosen], fakes.device)
-        result[places] = jpeg_loss(result[places], steps, True)
-    return result
-
-
-def _blur(pictures: Tensor, radius: float) -> Tensor:
-    """Gaussian blur of a standard deviation in pixels; (B, 3, H, W) float32."""
-    steps = torch.arange(-_BLUR_REACH, _BLUR_REACH + 1, device=pictures.device)
-    kernel = torch.exp(-(steps.float() ** 2) / (2 * radius**2))
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    padded = F.pad(pictures, (_BLUR_REACH,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel, groups=3), kernel.transpose(2, 3), groups=3)
 
 
 def _fit(pictures: Tensor, group: PairGroup, side: int) -> Tensor:
@@ -274,5 +250,6 @@ def _fit(pictures: Tensor, group: PairGroup, side: int) -> Tensor:
         before = -spare // 2
         after = -spare - before
         pictures = F.pad(pictures, (before, after, before, after))
-    mirrored = _put(np.repeat(group.mirrored, 2), pictures.device)
-    return torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
+    mirrored = put(np.flatnonzero(np.repeat(group.mirrored, 2)), pictures.device)
+    pictures[mirrored] = pictures[mirrored].flip(-1)
+    return pictures

@@ -36,7 +36,7 @@ class Block(nn.Module):
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, N, d)
-        y = F.scaled_dot_product_attention(q[:, :, :outputs], k, v)  # (B, H, M, d)
+        y = _attention(q[:, :, :outputs], k, v)  # (B, H, M, d)
         out: Tensor = self.proj(y.transpose(1, 2).reshape(batch, outputs, width))
         return out
 
@@ -54,6 +54,15 @@ class Block(nn.Module):
         x = x[:, :outputs] + self.attend(self.norm1(x), outputs)
         out: Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
         return out
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention, (B, H, M, d) and twice (B, H, N, d) to (B, H, M, d)."""
+    if not q.requires_grad or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v)
+    # To train on a CPU: its kernel's way back is 2 to 3 times as slow as these two products.
+    weights = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
+    return torch.matmul(weights.float().softmax(dim=-1).to(v.dtype), v)
 
 
 class Encoder(nn.Module):
@@ -111,7 +120,18 @@ class Encoder(nn.Module):
         """
         x = self.patch(images).flatten(2).transpose(1, 2)  # (B, N - 1, D)
         x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1)
-        x = x + (self.positions if positions is None else positions)
+        return self.transform(x + (self.positions if positions is None else positions), outputs)
+
+    def transform(self, x: Tensor, outputs: int | None = None) -> Tensor:
+        """What the blocks and the last normalisation make of tokens with their positions.
+
+        Args:
+            x: The class token, then any patches, (B, N, D).
+            outputs: As for :meth:`tokens`.
+
+        Returns:
+            Tensor of shape (B, M, D).
+        """
         for block in self.blocks[:-1]:
             x = block(x)
         out: Tensor = self.norm(self.blocks[-1](x, outputs=outputs))
