@@ -81,7 +81,7 @@ def kept_tokens(encoder: Encoder, pixels: Tensor, positions: Tensor | None, kept
     side = encoder.config.patch_size
     batch, count = kept.shape
     rows = pixels.shape[-1] // side
-    patches = pixels.unflatten(3, (rows, side)).unflatten(2, (rows, side))
+    patches = pixels.view(batch, 3, rows, side, rows, side)
     which = torch.arange(batch, device=kept.device)[:, None]
     row, column = kept // rows, kept % rows
     chosen = patches.permute(0, 2, 4, 1, 3, 5)[which, row, column]  # (B, K, 3, P, P)

@@ -141,9 +141,10 @@ def resident_batches(
         groups = sampler.draw(number, config.schedule.batch * group.world)
         mine = groups[group.rank * own : (group.rank + 1) * own]
         side = sampler.side(number)
-        views = torch.cat(  # of four dimensions, so that they stay interleaved where they are
+        flat = torch.cat(  # of four dimensions, so that they stay interleaved where they are
             [make_resident_views(images, pairs, side, remake).flatten(0, 1) for pairs in mine]
-        ).unflatten(0, (-1, len(Label)))
+        )
+        views = flat.view(-1, len(Label), *flat.shape[1:])
         corner = sampler.corner(number, (CROP - side) // PATCH)
         yield Batch(views[:, :, None], bad, corner)
         bad = ()
@@ -227,7 +228,8 @@ def _cut(
             interleaved[member, top : top + reach, left : left + reach]
             for member, (top, left) in zip(members.flat, corner.reshape(-1, 2), strict=True)
         ]
-        return torch.from_numpy(np.stack(squares)).unflatten(0, members.shape).movedim(4, 2)
+        shape = (*members.shape, reach, reach, 3)
+        return torch.from_numpy(np.stack(squares)).view(shape).movedim(4, 2)
     steps = np.arange(reach)
     rows, columns = (
         put(corner[..., axis, None] + steps, images.pixels.device) for axis in range(2)

@@ -7,7 +7,7 @@ starting takes, of every process that takes part: it is what three quarters of t
 whole set less a scan of the fourth quarter; efficiency is steady / min(decode, encode). Each set is scanned by one
 process, with its decoders in threads and in processes, and with further processes that read and
 decode (`--processes`, in float32); `--ways` says which and how many. Searches are by as many
-threads as there are cores; `--sets ''` leaves the scans out. Where faiss-gpu is installed, scans
+threads as there are cores; `--sets ''` leaves the scans out, `--passes 64,128,256` compares sizes of the encoder's passes. Where faiss-gpu is installed, scans
 search on the GPU too.
 """
 
@@ -25,14 +25,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from code_forensics.engine.decoding.decode import Isolation
-from code_forensics.engine.embedding.checkpoint import read_checkpoint
-from code_forensics.engine.embedding.config import Precision
+from code_forensics.engine.embedding import embed
+from code_forensics.engine.embedding.checkpoint import read_checkpoint, write_checkpoint
+from code_forensics.engine.embedding.config import EncoderConfig, Precision
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.embedding.precision import calibration_crops
 from code_forensics.engine.files.discover import WalkOptions, walk
 from code_forensics.engine.files.found import FoundFile
 from code_forensics.index.searching.vectors import VectorIndex
 from numpy.typing import NDArray
+
+from tests.conftest import draw_checkpoint
 
 from . import photos
 from .contest import REFERENCES, Contest, median, prepare
@@ -41,6 +44,8 @@ from .throughput import decode_rate, encode_alone, make
 
 COUNTS = {"512px": 12_000, "12mp": 800, "png": 1200, "mixed": 1600}
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
+_CALLS = 20
+_TELLS = 0.2  # of a scan: what three quarters of the photos have to add to it
 CALLERS = 3
 """Threads that embed at once: two slots are on the GPU, and one is being filled."""
 
@@ -143,13 +148,40 @@ def scans(
                     seconds(contest, some, precision, options.repeats, way)
                     for some in (images, few)
                 )
-                steady = (len(files) - count) / max(took - less, 1e-9)
                 alone = decode[way]
+                cells = "starting took nearly all | "
+                if took - less > _TELLS * took:
+                    steady = (len(files) - count) / (took - less)
+                    cells = f"{steady:.0f} | {steady / min(alone, encode[precision]):.2f}"
                 page.add(
                     f"| {name}, {len(files)} | {precision} | {' '.join(way)} | {alone:.0f}"
-                    f" | {encode[precision]:.0f} | {len(files) / took:.0f} | {steady:.0f}"
-                    f" | {steady / min(alone, encode[precision]):.2f} |"
+                    f" | {encode[precision]:.0f} | {len(files) / took:.0f} | {cells} |"
                 )
+
+
+def passes(page: Page, sizes: Sequence[int], precisions: Sequence[Precision]) -> None:
+    """The encoder alone by crops in a pass, and how long a call of one pass takes."""
+    page.add("")
+    page.add("| crops a pass | precision | encode alone | a call, ms |")
+    page.add("| ---: | --- | ---: | ---: |")
+    crops = np.concatenate([calibration_crops(256)] * 24)
+    with tempfile.TemporaryDirectory() as temporary:
+        write_checkpoint(draw_checkpoint(EncoderConfig(layer_norm_eps=1e-6)), Path(temporary))
+        checkpoint = read_checkpoint(temporary)
+    usual = embed.CUDA_BATCH
+    try:
+        for precision in precisions:
+            for size in sizes:
+                embed.CUDA_BATCH = size
+                embedder = Embedder(checkpoint, "cuda", precision)
+                rate = encode_alone(embedder, crops, CALLERS)
+                started = time.perf_counter()
+                for _ in range(_CALLS):
+                    embedder.embed(crops[:size])
+                took = (time.perf_counter() - started) / _CALLS
+                page.add(f"| {size} | {precision} | {rate:.0f} | {1000 * took:.1f} |")
+    finally:
+        embed.CUDA_BATCH = usual
 
 
 def searches(page: Page, references: Sequence[int], threads: int) -> None:
@@ -202,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default="auto,all,4,8,16",
         help="of --isolate, and numbers of --processes, separated by commas",
     )
+    parser.add_argument("--passes", default="", help="sizes of passes, to compare the encoder by")
     parser.add_argument("--references", default="48000,1000000", help="to search among")
     parser.add_argument("--folder", type=Path, help="keep what is made here")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page here")
@@ -223,6 +256,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         page.add(line)
     sets = [name for name in options.sets.split(",") if name]
+    if sizes := [int(size) for size in options.passes.split(",") if size]:
+        passes(page, sizes, precisions)
     if sets:
         scans(page, sets, precisions, threads, options)
     searches(page, [int(count) for count in options.references.split(",") if count], threads)

@@ -50,6 +50,52 @@ def test_a_part_has_the_positions_that_it_has_in_the_crop(encoder):
     assert not torch.allclose(features, other)
 
 
+def test_patches_that_are_kept_are_embedded_as_if_there_were_no_others(encoder):
+    trainee = Trainee(encoder, with_head=True, patches=True)
+    pixels, every = crops(side=48), torch.arange(9).expand(2, -1)
+    for corner in ((2, 5), (0, 0)):
+        whole = trainee(pixels, corner)
+        shuffled = every[:, torch.randperm(9, generator=torch.Generator().manual_seed(3))]
+        for one, other in zip(whole, trainee(pixels, corner, shuffled), strict=True):
+            assert torch.allclose(one[:, 0], other[:, 0], atol=1e-5)  # whatever their order
+    kept = torch.tensor([[1, 8], [0, 4]])
+    features, logits = trainee(pixels, (2, 5), kept)
+    assert features.shape == (2, 24) and logits.shape == (2, 3)
+    other = pixels.clone()
+    other[0, :, :16, :16] = 255 - other[0, :, :16, :16]  # patch 0, which the first does not keep
+    again, _ = trainee(other, (2, 5), kept)
+    assert torch.equal(again[0], features[0])
+    other[1, :, 16:32, 16:32] = 0  # patch 4, which the second keeps
+    again, _ = trainee(other, (2, 5), kept)
+    assert not torch.allclose(again[1], features[1], atol=1e-3)
+    interleaved = pixels.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(trainee(interleaved, (2, 5), kept)[0], features)
+    whole_crop, _ = trainee(crops(), kept=torch.arange(196).expand(2, -1))
+    assert torch.allclose(whole_crop, encoder(normalise(crops())), atol=1e-5)
+
+
+def test_attention_in_training_is_that_of_inference(encoder):
+    pixels = normalise(crops())
+    in_training = encoder.tokens(pixels)
+    with torch.inference_mode():
+        inferred = encoder.tokens(pixels)
+    assert in_training.requires_grad
+    assert torch.allclose(in_training, inferred, atol=1e-5)
+    gradients = []
+    for backend in ("ours", "torch's"):
+        encoder.zero_grad()
+        with pytest.MonkeyPatch.context() as patch:
+            if backend != "ours":
+                patch.setattr(
+                    "code_forensics.engine.embedding.encoder._attention",
+                    torch.nn.functional.scaled_dot_product_attention,
+                )
+            encoder(pixels).square().mean().backward()
+        gradients.append([p.grad.clone() for p in encoder.parameters() if p.grad is not None])
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
 def test_whitening_changes_the_coordinates_not_the_encoder(encoder):
     before = encoder(normalise(crops()))
     names = set(encoder.state_dict())
