@@ -17,10 +17,14 @@ VERY_UNEVEN = 10.0
 
 
 def check_balance(references: References) -> Finding:
-    """Compare the sizes of the classes."""
-    real = int((references.labels == REAL).sum())
-    fake = int((references.labels == FAKE).sum())
-    measures = (Measure("real", real), Measure("fake", fake))
+    """Compare the sizes of the classes, by the references that pictures are compared with."""
+    labels = references.labels[: len(references.labels) - references.calibrating]
+    real, fake = int((labels == REAL).sum()), int((labels == FAKE).sum())
+    measures: tuple[Measure, ...] = (Measure("real", real), Measure("fake", fake))
+    further = ""
+    if references.calibrating:
+        measures = (*measures, Measure("calibrating", references.calibrating))
+        further = f", and {references.calibrating} for calibration alone"
     if min(real, fake) < MIN_REFERENCES:
         return Finding(
             "balance",
@@ -42,7 +46,7 @@ def check_balance(references: References) -> Finding:
     return Finding(
         "balance",
         severity,
-        f"{real} real and {fake} fake references (1 : {ratio:.1f})",
+        f"{real} real and {fake} fake references (1 : {ratio:.1f}){further}",
         (*measures, Measure("ratio", ratio)),
         ""
         if severity is Severity.GOOD

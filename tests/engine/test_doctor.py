@@ -70,6 +70,14 @@ def test_balance(real, fake, severity):
     assert findings(draw(real, fake))["balance"].severity is severity
 
 
+def test_balance_is_that_of_the_references_that_are_compared_with():
+    found = findings(replace(draw(60, 60), calibrating=45))["balance"]
+    assert found.severity is Severity.SERIOUS  # 15 fakes are left
+    found = findings(replace(draw(60, 100), calibrating=40))["balance"]
+    assert numbers(found) == {"real": 60, "fake": 60, "calibrating": 40, "ratio": 1}
+    assert "60 real and 60 fake references (1 : 1.0), and 40 for calibration alone" in found.message
+
+
 def test_dead_vectors_are_named_and_stop_nothing():
     references = draw()
     references.vectors[3] = 0
