@@ -18,7 +18,7 @@ from torch import Tensor
 from ..engine.embedding.config import CROP
 from .catalogue import Catalogue, Label, decode
 from .config import TrainConfig
-from .degrade import Degrade, degrade_for, put, resize
+from .degrade import degrade, put, resize
 from .distributed import Processes
 from .draws import Fresh, GroupSampler, PairGroup
 from .errors import DataError
@@ -141,10 +141,7 @@ def resident_batches(
         groups = sampler.draw(number, config.schedule.batch * group.world)
         mine = groups[group.rank * own : (group.rank + 1) * own]
         side = sampler.side(number)
-        flat = torch.cat(  # of four dimensions, so that they stay interleaved where they are
-            [make_resident_views(images, pairs, side, remake).flatten(0, 1) for pairs in mine]
-        )
-        views = flat.view(-1, len(Label), *flat.shape[1:])
+        views = torch.cat([make_resident_views(images, pairs, side, remake) for pairs in mine])
         corner = sampler.corner(number, (CROP - side) // PATCH)
         yield Batch(views[:, :, None], bad, corner)
         bad = ()
@@ -155,7 +152,6 @@ def make_resident_views(
     group: PairGroup,
     side: int,
     remake: Remake | None = None,
-    degrade: Degrade | None = None,
 ) -> Tensor:
     """Make one view of each member of a group of pairs, both members of a pair alike.
 
@@ -169,7 +165,6 @@ def make_resident_views(
         group: Pairs and draws.
         side: Of a view.
         remake: Makes fakes; needed where a group wants it.
-        degrade: How; None is the way that suits the device.
 
     Returns:
         (G, 2 classes, 3, side, side) uint8, on the images' device.
@@ -184,7 +179,6 @@ def make_resident_views(
         assert remake is not None
         reals, fakes = _remade(images, members[:, :1], group, group.fresh, remake, reach)
     target = min(max(round(reals.shape[-1] * group.scale), 1), side + _MARGIN)
-    degrade = degrade or degrade_for(images.pixels.device)
     pictures = degrade(reals, fakes, group, target)
     return _fit(pictures, group, side).view(*members.shape, 3, side, side)
 
@@ -222,14 +216,6 @@ def _cut(
     if group.reconstructed and group.fresh is None:
         shift = images.origins[members[:, 1]] - images.origins[members[:, 0]]
         corner[:, 0] = corner[:, 1] + shift
-    if images.pixels.device.type == "cpu":  # where indices for every pixel take longer than pixels
-        interleaved = images.pixels.movedim(1, 3).numpy()
-        squares = [
-            interleaved[member, top : top + reach, left : left + reach]
-            for member, (top, left) in zip(members.flat, corner.reshape(-1, 2), strict=True)
-        ]
-        shape = (*members.shape, reach, reach, 3)
-        return torch.from_numpy(np.stack(squares)).view(shape).movedim(4, 2)
     steps = np.arange(reach)
     rows, columns = (
         put(corner[..., axis, None] + steps, images.pixels.device) for axis in range(2)
@@ -252,6 +238,5 @@ def _fit(pictures: Tensor, group: PairGroup, side: int) -> Tensor:
         before = -spare // 2
         after = -spare - before
         pictures = F.pad(pictures, (before, after, before, after))
-    mirrored = put(np.flatnonzero(np.repeat(group.mirrored, 2)), pictures.device)
-    pictures[mirrored] = pictures[mirrored].flip(-1)
-    return pictures
+    mirrored = put(np.repeat(group.mirrored, 2), pictures.device)
+    return torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)

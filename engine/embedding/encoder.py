@@ -58,9 +58,9 @@ class Block(nn.Module):
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention, (B, H, M, d) and twice (B, H, N, d) to (B, H, M, d)."""
-    if not q.requires_grad or q.device.type != "cpu":
+    if not (q.requires_grad and q.device.type == "cpu" and q.dtype is torch.bfloat16):
         return F.scaled_dot_product_attention(q, k, v)
-    # To train on a CPU, whose kernel is the slower one on the way back.
+    # To train on a CPU in bfloat16, in which its kernel's way back is the slower one by far.
     weights = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
     return torch.matmul(weights.float().softmax(dim=-1).to(v.dtype), v)
 

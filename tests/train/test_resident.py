@@ -7,7 +7,6 @@ import pytest
 import torch
 from code_forensics.train.catalogue import RECONSTRUCTION, CatalogueBuilder, Label
 from code_forensics.train.config import TrainConfig
-from code_forensics.train.degrade import degrade_by_pillow, degrade_on_device
 from code_forensics.train.draws import Fresh, GroupSampler, PairGroup
 from code_forensics.train.errors import DataError
 from code_forensics.train.reconstruct import Remake
@@ -19,7 +18,6 @@ from code_forensics.train.resident import (
 from PIL import Image, ImageFilter
 
 CPU = torch.device("cpu")
-WAYS = [pytest.param(way, id=way.__name__) for way in (degrade_on_device, degrade_by_pillow)]
 
 
 @pytest.fixture
@@ -82,13 +80,12 @@ def test_images_that_cannot_be_read_are_left_out_and_named(pictures, tmp_path):
         load(catalogue)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_view_is_the_pixels_of_its_place(pictures, way):
+def test_a_view_is_the_pixels_of_its_place(pictures):
     """Without resizing and at quality 100 only the coder's rounding is left."""
     catalogue, images = pictures
     held = load(catalogue)
     views = make_resident_views(
-        held, group(place=np.array([[0.5, 0.25]]), offset=np.array([0.99, 0.0])), 32, degrade=way
+        held, group(place=np.array([[0.5, 0.25]]), offset=np.array([0.99, 0.0])), 32
     )
     assert views.shape == (1, 2, 3, 32, 32)
     assert views.dtype == torch.uint8
@@ -101,62 +98,38 @@ def test_a_view_is_the_pixels_of_its_place(pictures, way):
         assert np.abs(views[0, place].numpy().astype(int) - expected).mean() < 0.6
     mirrored = make_resident_views(
         held, group(place=np.array([[0.5, 0.25]]), offset=np.array([0.99, 0.0]),
-                    mirrored=np.array([True])), 32, degrade=way
+                    mirrored=np.array([True])), 32
     )  # fmt: skip
     assert torch.equal(mirrored.flip(-1), views)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("name", "filter_"), [("bicubic", Image.Resampling.BICUBIC),
                                                ("bilinear", Image.Resampling.BILINEAR)])  # fmt: skip
-def test_resizing_and_blur_are_pillows(name, filter_, pictures, way):
+def test_resizing_and_blur_are_pillows(name, filter_, pictures):
     catalogue, images = pictures
-    views = make_resident_views(load(catalogue), group(scale=0.5, filter=name), 32, degrade=way)
+    views = make_resident_views(load(catalogue), group(scale=0.5, filter=name), 32)
     # 96 pixels of the picture's middle 112 become 48
     cut = images[2].crop((8, 8, 104, 104)).resize((48, 48), filter_)
     difference = np.abs(views[0, 1].numpy().astype(int) - array(cut)[:, :32, :32])
     assert difference.mean() < 0.9  # Pillow resizes in fixed point; the coder rounds
-    blurred = make_resident_views(load(catalogue), group(blur=1.0), 32, degrade=way)
+    blurred = make_resident_views(load(catalogue), group(blur=1.0), 32)
     soft = images[2].crop((8, 8, 72, 72)).filter(ImageFilter.GaussianBlur(1.0))
     difference = np.abs(blurred[0, 1].numpy().astype(int) - array(soft)[:, :32, :32])
     assert difference[:, 4:, 4:].mean() < 1.2  # Pillow's is a sum of boxes
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_reconstruction_shows_the_same_place_as_its_real(pictures, way):
+def test_a_reconstruction_shows_the_same_place_as_its_real(pictures):
     """Here it changes nothing: real and fake come out equal to the pixel, wherever they are cut."""
     held = load(pictures[0])
     for place in ((0.0, 0.0), (0.3, 0.9), (0.99, 0.5)):
         made = group(0, 3, reconstructed=True, place=np.array([place]), quality=np.array([80]),
                      scale=0.8, subsample=True)  # fmt: skip
-        views = make_resident_views(held, made, 16, degrade=way)
+        views = make_resident_views(held, made, 16)
         assert torch.equal(views[0, 0], views[0, 1])
         assert views.float().std() > 5
-        early = make_resident_views(held, replace(made, earlier=np.array([40])), 16, degrade=way)
+        early = make_resident_views(held, replace(made, earlier=np.array([40])), 16)
         assert torch.equal(early[0, 0], views[0, 0])
         assert not torch.equal(early[0, 1], views[0, 1])
-
-
-@pytest.mark.parametrize("subsample", [False, True])
-def test_both_ways_degrade_alike(pictures, subsample):
-    """Pairs of a group keep their own qualities, and only fakes were compressed before."""
-    held = load(pictures[0])
-    pairs = group(
-        subsample=subsample, quality=np.array([55, 90]), earlier=np.array([0, 45]), scale=0.8,
-        place=np.array([[0.2, 0.7], [0.6, 0.1]]),
-        mirrored=np.array([False, True]),
-    )  # fmt: skip
-    pairs = replace(pairs, real=np.array([0, 1]), fake=np.array([2, 2]))
-    tensors, pillows = (
-        make_resident_views(held, pairs, 48, degrade=way).float()
-        for way in (degrade_on_device, degrade_by_pillow)
-    )
-    difference = (tensors - pillows).abs().mean(dim=(2, 3, 4))  # of each picture
-    contrast = tensors.std(dim=(2, 3, 4))
-    assert (difference < 0.12 * contrast).all(), (difference, contrast)
-    for first, second in ((0, 1), (1, 0)):  # and no picture is another's
-        wrong = (tensors[first] - pillows[second]).abs().mean(dim=(1, 2, 3))
-        assert (wrong > 3 * difference[first]).all()
 
 
 def test_a_small_picture_is_padded_around_as_at_inference(pictures):
