@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 
 from ..decoding.decode import Isolation
 from ..embedding.checkpoint import Checkpoint
-from ..embedding.config import CUDA_BATCH, Device
+from ..embedding.config import Device
 from ..errors import EngineError
 from ..files.found import FoundFile
 from ..pipeline.options import PipelineOptions
 from .child import Child, LostError
 from .lending import Lender
 from .pipeline import Answer, Finish, Session, Workers
-from .worker import CPU_PART, Part, Setup, versions
+from .worker import CPU_PART, CUDA_PART, Part, Setup, versions
 
 TRIES = 4
 """How often files are given to a process before a run gives up on them, each time lost with it."""
@@ -101,7 +101,7 @@ class ProcessWorkers(Workers):
 
         On a GPU few at first, so that every process has some, and then whole batches.
         """
-        most = CUDA_BATCH if self._device == "cuda" else CPU_PART
+        most = CUDA_PART if self._device == "cuda" else CPU_PART
         return min(CPU_PART << min(before // self.number, 8), most)
 
     def session(self, options: PipelineOptions, finish: Finish) -> Session:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from ..embedding.checkpoint import Checkpoint
-from ..embedding.config import CUDA_BATCH, Device
+from ..embedding.config import Device
 from ..errors import EngineError, InputError
 from ..files.found import FoundFile
 from ..pipeline.options import PipelineOptions
@@ -25,7 +25,7 @@ from ..pipeline.pipeline import HEARTBEAT
 from .messages import pack_answer, pack_files, unpack_answer, unpack_files
 from .pipeline import Finish, Session, Workers
 from .rounds import Rounds
-from .worker import CPU_PART, FileWorker, Part, Setup, versions
+from .worker import CPU_PART, CUDA_PART, FileWorker, Part, Setup, versions
 
 LOCAL = "local"
 """The address of a cluster that is started on this machine, for this run."""
@@ -188,7 +188,7 @@ class RayWorkers(Workers):
 
     def session(self, options: PipelineOptions, finish: Finish) -> Session:
         """Begin a run."""
-        part = CUDA_BATCH if self._options.gpus else CPU_PART
+        part = CUDA_PART if self._options.gpus else CPU_PART
         return Rounds(partial(self.embed, options=options), finish, part)
 
     def embed(

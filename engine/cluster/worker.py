@@ -21,6 +21,9 @@ from .lending import Borrowed
 CPU_PART = 32
 """Files that a worker without a GPU takes at a time: half a second's work, or a few seconds'."""
 
+CUDA_PART = 256
+"""The same of one with a GPU."""
+
 PIECE = 256
 """Files from which on an answer is given in pieces."""
 
