@@ -2,7 +2,7 @@
 
 Architecture: pre-norm vision transformer (Dosovitskiy et al., 2021; DeiT-tiny of Touvron et al.,
 2021) with exact GELU. Layout and names of the published weights: Hugging Face ``ViTModel``.
-Weights come from :mod:`code_forensics.engine.embedding.checkpoint`.
+Weights come from :mod:`code_forensics.engine.embedding.weights`.
 
 Shapes below: B images, N = 197 tokens, D = 192 width, H = 3 heads, d = 64 per head.
 """

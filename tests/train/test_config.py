@@ -55,6 +55,8 @@ def test_the_published_recipe_is_the_default():
         ('[loss]\npositives = "clas"', "expected one of class, instance"),
         ("[views]\nglobal_scale = [0.4]", "a list of 2 values"),
         ("[views]\nlocal_scale = [0.5, 0.1]", "ranges within"),
+        ("[views]\nkeep = 0.0", "views.keep lies above 0"),
+        ("[views]\nkeep = 1.5", "views.keep lies above 0"),
         ("[equalise]\nquality = [0, 90]", "equalise.quality"),
         ("seed = -1", "seed is at least 0"),
         ("[schedule\n", "is not TOML"),
