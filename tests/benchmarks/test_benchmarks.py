@@ -1,5 +1,6 @@
 """The benchmarks run, and what they compare is the same work; no figure is asserted."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,12 @@ def test_the_benchmarks_run_with_minimal_counts(
 @pytest.mark.slow
 def test_what_a_scan_s_own_process_does_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     processes.main(["--files", "40", "--rounds", "1", "--processes", "1"])
-    ways = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
-    assert ways == ["one process", "--isolate all", "--processes 1", "--processes 1 lending"]
+    *ways, starts = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in ways] == [
+        "one process", "--isolate all", "--processes 1", "--processes 1 lending",
+    ]  # fmt: skip
+    own, borrowed = map(float, re.findall(r"(\d+\.\d+) s", starts))
+    assert 0 < borrowed < own  # who borrows loads no PyTorch
 
 
 def test_drawn_photos_differ_and_are_kept(tmp_path: Path) -> None:
