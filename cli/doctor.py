@@ -102,7 +102,7 @@ def _references(space: "Workspace", info: "GalleryInfo") -> "References":
     from ..engine.evaluation.findings import References
     from ..engine.results import Label
 
-    rows = sorted(space.galleries.references(info), key=lambda row: not row[0].compared)
+    rows = list(space.galleries.references(info))
     return References(
         name=info.name,
         vectors=np.stack([vector for _, vector in rows]),
@@ -111,7 +111,7 @@ def _references(space: "Workspace", info: "GalleryInfo") -> "References":
         generators=tuple(r.generator for r, _ in rows),
         sha256=tuple(r.sha256 or "" for r, _ in rows),
         paths=tuple(r.path or "" for r, _ in rows),
-        calibrating=sum(not r.compared for r, _ in rows),
+        compared=np.array([r.compared for r, _ in rows], dtype=np.bool_),
     )
 
 

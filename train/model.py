@@ -1,10 +1,12 @@
 """What is trained: the encoder, from scratch or from a checkpoint, and perhaps a head on it."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrize
 
 from ..engine.embedding.checkpoint import read_checkpoint
@@ -15,6 +17,8 @@ from .jpeg import cosine_transform
 
 FROM_SCRATCH = EncoderConfig(layer_norm_eps=1e-6)  # timm's and DeiT's, which trained the release
 
+
+_FEW_TOKENS = 128
 
 _HEAD_SCALE = 10.0  # cosines become logits; as the contrastive loss's temperature of 0.1
 
@@ -52,16 +56,30 @@ class Trainee(nn.Module):
         """
         patches = pixels.shape[-1] // self.encoder.config.patch_size
         positions = position_window(self.encoder, patches, corner)
-        if kept is None:
-            tokens: Tensor = self.encoder.tokens(normalise(pixels), positions, self.outputs)
-        else:
-            tokens = self.encoder.transform(
-                kept_tokens(self.encoder, pixels, positions, kept), self.outputs
-            )
+        count = patches * patches if kept is None else kept.shape[1]
+        with attention_for(count + 1, pixels.device):
+            if kept is None:
+                tokens: Tensor = self.encoder.tokens(normalise(pixels), positions, self.outputs)
+            else:
+                chosen = kept_tokens(self.encoder, pixels, positions, kept)
+                tokens = self.encoder.transform(chosen, self.outputs)
         if self.head is None:
             return tokens[:, 0], tokens.new_zeros(tokens.shape[:2])
         logits: Tensor = self.head(_HEAD_SCALE * F.normalize(tokens.float(), dim=-1))
         return tokens[:, 0], logits.squeeze(2)
+
+
+def attention_for(tokens: int, device: torch.device) -> AbstractContextManager[None]:
+    """A context in which attention to so many tokens is computed as suits training.
+
+    On a CPU in bfloat16 and for few tokens the fused kernel's way back is slower than plain
+    products (``tests/benchmarks/attention.py``).
+    """
+    reduced = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+    if device.type == "cpu" and reduced and tokens <= _FEW_TOKENS:
+        context: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+        return context
+    return nullcontext()
 
 
 def kept_tokens(encoder: Encoder, pixels: Tensor, positions: Tensor | None, kept: Tensor) -> Tensor:

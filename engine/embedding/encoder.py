@@ -36,7 +36,7 @@ class Block(nn.Module):
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, N, d)
-        y = _attention(q[:, :, :outputs], k, v)  # (B, H, M, d)
+        y = F.scaled_dot_product_attention(q[:, :, :outputs], k, v)  # (B, H, M, d)
         out: Tensor = self.proj(y.transpose(1, 2).reshape(batch, outputs, width))
         return out
 
@@ -54,15 +54,6 @@ class Block(nn.Module):
         x = x[:, :outputs] + self.attend(self.norm1(x), outputs)
         out: Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
         return out
-
-
-def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention, (B, H, M, d) and twice (B, H, N, d) to (B, H, M, d)."""
-    if not (q.requires_grad and q.device.type == "cpu" and q.dtype is torch.bfloat16):
-        return F.scaled_dot_product_attention(q, k, v)
-    # To train on a CPU in bfloat16, in which its kernel's way back is the slower one by far.
-    weights = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
-    return torch.matmul(weights.float().softmax(dim=-1).to(v.dtype), v)
 
 
 class Encoder(nn.Module):

@@ -70,7 +70,7 @@ class References:
         generators: N names; empty is unknown, and for reals.
         sha256: N digests of the files; empty where unknown.
         paths: N paths of the files; empty where unknown.
-        calibrating: How many are for calibration alone: nothing is compared with the last so many.
+        compared: Shape (N,): whether pictures are compared with it; others calibrate alone.
     """
 
     name: str
@@ -80,7 +80,7 @@ class References:
     generators: tuple[str, ...]
     sha256: tuple[str, ...]
     paths: tuple[str, ...]
-    calibrating: int = 0
+    compared: npt.NDArray[np.bool_]
 
 
 def some(names: list[str], count: int = 3) -> str:

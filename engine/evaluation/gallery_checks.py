@@ -18,19 +18,19 @@ VERY_UNEVEN = 10.0
 
 def check_balance(references: References) -> Finding:
     """Compare the sizes of the classes, by the references that pictures are compared with."""
-    labels = references.labels[: len(references.labels) - references.calibrating]
+    labels = references.labels[references.compared]
     real, fake = int((labels == REAL).sum()), int((labels == FAKE).sum())
     measures: tuple[Measure, ...] = (Measure("real", real), Measure("fake", fake))
     further = ""
-    if references.calibrating:
-        measures = (*measures, Measure("calibrating", references.calibrating))
-        further = f", and {references.calibrating} for calibration alone"
+    if calibrating := len(references.labels) - len(labels):
+        measures = (*measures, Measure("calibrating", calibrating))
+        further = f", and {calibrating} for calibration alone"
     if min(real, fake) < MIN_REFERENCES:
         return Finding(
             "balance",
             Severity.SERIOUS,
-            f"{real} real and {fake} fake references: too few to calibrate, every verdict is"
-            " inconclusive",
+            f"{real} real and {fake} fake references{further}: too few to calibrate, every"
+            " verdict is inconclusive",
             measures,
             f"add references until each class has at least {MIN_REFERENCES}; hundreds are better",
         )

@@ -1,4 +1,4 @@
-"""Training on a CPU: a step with attention as plain products, and with the kernel's.
+"""Training on a CPU: a step with attention as plain products, and by the fused kernel.
 
     python -m tests.benchmarks.attention [--rounds 6]
 
@@ -13,10 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's own name for it
-from code_forensics.engine.embedding import encoder as encoders
 from code_forensics.engine.embedding.config import EncoderConfig
 from code_forensics.engine.embedding.encoder import Encoder
+from code_forensics.train import model
 from code_forensics.train.model import Trainee, initialise
 
 STEPS = ((256, 112, 1.0), (128, 224, 1.0), (256, 112, 0.5), (128, 224, 0.5))
@@ -38,9 +37,10 @@ def in_turns(work: Callable[[str], None], ways: tuple[str, str], rounds: int) ->
 
 def steps(rounds: int) -> None:
     """Steps by both kinds of attention."""
-    ours, kernel = encoders._attention, F.scaled_dot_product_attention
+    usual = model._FEW_TOKENS
     sizes = EncoderConfig(num_hidden_layers=6, layer_norm_eps=1e-6)
-    trainee = Trainee(initialise(Encoder(sizes), 0), with_head=True, patches=True)
+    encoder = initialise(Encoder(sizes), 0)
+    trainee = Trainee(encoder, with_head=True, patches=True)
     rng = np.random.default_rng(0)
     print("| views | side | patches kept | plain products, views/s | the kernel | ratio |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -51,7 +51,7 @@ def steps(rounds: int) -> None:
         kept = None if keep == 1 else torch.from_numpy(drawn)
 
         def step(way: str, pixels: torch.Tensor = pixels, kept: torch.Tensor | None = kept) -> None:
-            encoders._attention = ours if way == "products" else kernel
+            model._FEW_TOKENS = encoder.config.tokens if way == "products" else 0
             with torch.autocast("cpu", torch.bfloat16):
                 vectors, logits = trainee(pixels.permute(0, 3, 1, 2), (0, 0), kept)
             (vectors.float().square().mean() + logits.float().mean()).backward()
@@ -62,7 +62,7 @@ def steps(rounds: int) -> None:
             f"| {count} | {side} | {keep:.0%} | {count / first:.0f} | {count / second:.0f}"
             f" | {ratio:.2f} |"
         )
-    encoders._attention = ours
+    model._FEW_TOKENS = usual
 
 
 def main() -> None:

@@ -38,19 +38,24 @@ Image.init()
 WRITABLE = {name: modes for name, modes in WRITABLE.items() if name in Image.SAVE}
 
 
+def published_crop(image, size):
+    """The published inference's centre crop."""
+    width, height = image.size
+    if width < size or height < size:
+        left, top = max(size - width, 0) // 2, max(size - height, 0) // 2
+        padded = Image.new("RGB", (max(width, size), max(height, size)))
+        padded.paste(image, (left, top))
+        image, (width, height) = padded, padded.size
+    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
+    return image.crop((left, top, left + size, top + size))
+
+
 def published(data):
     """The published inference up to its crop, on bytes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = Image.open(io.BytesIO(data)).convert("RGB")
-    width, height = image.size
-    if width < SIZE or height < SIZE:
-        left, top = max(SIZE - width, 0) // 2, max(SIZE - height, 0) // 2
-        padded = Image.new("RGB", (max(width, SIZE), max(height, SIZE)))
-        padded.paste(image, (left, top))
-        image, (width, height) = padded, padded.size
-    top, left = round((height - SIZE) / 2.0), round((width - SIZE) / 2.0)
-    return np.asarray(image.crop((left, top, left + SIZE, top + SIZE)))
+    return np.asarray(published_crop(image, SIZE))
 
 
 def picture(mode, width, height, seed=0):

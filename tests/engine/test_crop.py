@@ -7,17 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-
-def published_crop(image, size):
-    """The published inference's centre crop."""
-    width, height = image.size
-    if width < size or height < size:
-        left, top = max(size - width, 0) // 2, max(size - height, 0) // 2
-        padded = Image.new("RGB", (max(width, size), max(height, size)))
-        padded.paste(image, (left, top))
-        image, (width, height) = padded, padded.size
-    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
-    return image.crop((left, top, left + size, top + size))
+from tests.engine.encoded import published_crop
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40))

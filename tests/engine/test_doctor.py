@@ -27,6 +27,7 @@ def draw(n_real=60, n_fake=60, seed=0):
         tuple("sdxl" if label else "" for label in labels),
         tuple(f"{i:064x}" for i in range(1, number + 1)),
         ("",) * number,
+        np.ones(number, dtype=bool),
     )
 
 
@@ -71,9 +72,12 @@ def test_balance(real, fake, severity):
 
 
 def test_balance_is_that_of_the_references_that_are_compared_with():
-    found = findings(replace(draw(60, 60), calibrating=45))["balance"]
+    compared = np.arange(120) < 75
+    found = findings(replace(draw(60, 60), compared=compared))["balance"]
     assert found.severity is Severity.SERIOUS  # 15 fakes are left
-    found = findings(replace(draw(60, 100), calibrating=40))["balance"]
+    compared = np.arange(160) % 5 < 3
+    compared[:60] = True
+    found = findings(replace(draw(60, 100), compared=compared))["balance"]
     assert numbers(found) == {"real": 60, "fake": 60, "calibrating": 40, "ratio": 1}
     assert "60 real and 60 fake references (1 : 1.0), and 40 for calibration alone" in found.message
 
