@@ -10,7 +10,7 @@ from .running import EXIT_INTERRUPTED, interruptible
 
 if TYPE_CHECKING:
     from ..engine.build import LabelledFolder, ReferenceFile
-    from ..engine.embedding.embed import Embedder
+    from ..engine.embedding.contracts import KnownEncoder
     from ..engine.pipeline.contracts import Cluster
     from ..index.gallery_records import NewReference
     from ..index.workspace import Workspace
@@ -39,7 +39,7 @@ class Files:
 def embed(
     space: "Workspace",
     folders: "list[LabelledFolder]",
-    embedder: "Embedder",
+    embedder: "KnownEncoder",
     files: Files,
     cluster: "Cluster | None" = None,
     held: Collection[tuple[str, str]] = (),
@@ -93,7 +93,7 @@ def embed(
 
 
 def references(
-    space: "Workspace", embedder: "Embedder", usable: "list[ReferenceFile]"
+    space: "Workspace", embedder: "KnownEncoder", usable: "list[ReferenceFile]"
 ) -> "Iterator[NewReference]":
     """What was embedded, with its vectors, one by one; the same bytes once a class.
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ..engine.cluster.on_processes import Processes, ProcessOptions
 from ..engine.cluster.on_ray import RayCluster, RayOptions
-from ..engine.embedding.embed import resolve_device
+from ..engine.embedding.devices import resolve_device
 from ..engine.errors import InputError
 from .encoders import EncoderChoice
 from .options import DeviceChoice
@@ -50,8 +50,7 @@ def helpers(
         )
     if not processes:
         return ray
-    where = resolve_device(device.value).type
-    return ProcessOptions(processes, "cuda" if where == "cuda" else "cpu")
+    return ProcessOptions(processes, resolve_device(device.value))
 
 
 def started(options: RayOptions | ProcessOptions) -> AbstractContextManager[RayCluster | Processes]:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from ..engine.embedding.checkpoint import Checkpoint, read_checkpoint
-from ..engine.embedding.embed import Embedder
+from ..engine.embedding.contracts import KnownEncoder
+from ..engine.embedding.deferred import DeferredEmbedder
 from ..engine.errors import CheckpointError
 from ..engine.inert import path_text
 from ..engine.scan import require_same_encoder
@@ -23,10 +24,9 @@ class EncoderChoice:
 
 def embedder_of_gallery(
     workspace: Workspace, gallery: GalleryInfo, choice: EncoderChoice
-) -> Embedder:
+) -> DeferredEmbedder:
     """The encoder that made a gallery, in float32; see :func:`checkpoint_of_gallery`."""
-    checkpoint = checkpoint_of_gallery(workspace, gallery, choice)
-    return Embedder(checkpoint, choice.device.value, "float32")
+    return DeferredEmbedder(checkpoint_of_gallery(workspace, gallery, choice), choice.device.value)
 
 
 def checkpoint_of_gallery(
@@ -63,7 +63,7 @@ def kept_checkpoint(workspace: Workspace, sha256: str) -> Checkpoint:
     return checkpoint
 
 
-def keep_encoder(workspace: Workspace, embedder: Embedder, checkpoint: Checkpoint) -> None:
+def keep_encoder(workspace: Workspace, embedder: KnownEncoder, checkpoint: Checkpoint) -> None:
     """Keep a copy of an encoder in the workspace."""
     workspace.encoders.keep(
         embedder.sha256,

@@ -9,7 +9,7 @@ from . import options as opt
 
 if TYPE_CHECKING:
     from ..engine.embedding.checkpoint import Checkpoint
-    from ..engine.embedding.embed import Embedder
+    from ..engine.embedding.contracts import KnownEncoder
     from ..engine.judging.heads import LinearHead, SvmHead
     from ..index.importing.ready_vectors import ReadyVectors
     from ..index.importing.sklearn_files import KNeighbors, LinearModel, OneClassSvm
@@ -259,7 +259,9 @@ def _origin(file: Path) -> str:
     return f"import {path_text(file.name)}"
 
 
-def _encoder(space: "Workspace", weights: str | None, stated: str) -> "tuple[Embedder, Checkpoint]":
+def _encoder(
+    space: "Workspace", weights: str | None, stated: str
+) -> "tuple[KnownEncoder, Checkpoint]":
     """The encoder of ``--weights``, else the one that the file names, else that of a build."""
     from .encoders import EncoderChoice
     from .session import encoder_for_build

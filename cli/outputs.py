@@ -34,6 +34,8 @@ def check_targets(targets: list[Path]) -> None:
         raise InputError("two reports would be written to one place")
     for target in targets:
         if _is_stdout(target):
+            if sys.__stdout__ is None:
+                raise InputError("standard output is closed", f"name a file instead of {STDOUT}")
             continue
         if _is_of_a_workspace(_real(target)):
             raise InputError(

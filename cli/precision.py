@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 
 from ..engine.embedding.config import Precision
-from ..engine.embedding.embed import Embedder, bfloat16_pays
+from ..engine.embedding.contracts import KnownEncoder
 from ..engine.embedding.precision import Audit, PrecisionBand, Safeguard, cosine_band
 from ..engine.errors import DeviceError
 from ..engine.judging.judge import Judge
 from ..index.gallery_records import GalleryInfo
 from ..index.workspace import Workspace
 from .console import say
-from .encoders import EncoderChoice, checkpoint_of_gallery
+from .encoders import EncoderChoice, checkpoint_of_gallery, embedder_of_gallery
 from .options import DeviceChoice, PrecisionChoice
 
 LEAST_SETTLED = 0.5
@@ -20,7 +20,7 @@ float32 alone takes about twice as long."""
 
 def embedders_of_gallery(
     workspace: Workspace, gallery: GalleryInfo, choice: EncoderChoice, k: int
-) -> tuple[Embedder, Safeguard | None]:
+) -> tuple[KnownEncoder, Safeguard | None]:
     """The encoder that made a gallery, in the precision asked for, and what keeps that exact.
 
     ``auto`` is float32: that bfloat16 gives the same answers can be measured, not proven.
@@ -29,10 +29,12 @@ def embedders_of_gallery(
         InputError: ``--weights`` is another encoder.
         DeviceError: The device cannot compute in that precision.
     """
+    if not choice.precision.reduced:
+        return embedder_of_gallery(workspace, gallery, choice), None
+    from ..engine.embedding.embed import Embedder, bfloat16_pays  # and with it PyTorch
+
     checkpoint = checkpoint_of_gallery(workspace, gallery, choice)
     exact = Embedder(checkpoint, choice.device.value, "float32")
-    if not choice.precision.reduced:
-        return exact, None
     if choice.precision is PrecisionChoice.BFLOAT16 and not bfloat16_pays(exact.device):
         say("this processor is slower in bfloat16 than in float32", "yellow")
     precision: Precision = "bfloat16" if choice.precision is PrecisionChoice.BFLOAT16 else "float16"
@@ -42,8 +44,8 @@ def embedders_of_gallery(
 
 
 def if_it_pays(
-    embedder: Embedder, safeguard: Safeguard | None, judge: Judge
-) -> tuple[Embedder, Safeguard | None]:
+    embedder: KnownEncoder, safeguard: Safeguard | None, judge: Judge
+) -> tuple[KnownEncoder, Safeguard | None]:
     """What :func:`embedders_of_gallery` gave, or float32 alone where most would need that anyway.
 
     What is to be expected follows from the gallery's own references, so that the same scan embeds
@@ -62,7 +64,7 @@ def if_it_pays(
 
 
 def band_of_gallery(
-    workspace: Workspace, gallery: GalleryInfo, reduced: Embedder, exact: Embedder, k: int
+    workspace: Workspace, gallery: GalleryInfo, reduced: KnownEncoder, exact: KnownEncoder, k: int
 ) -> PrecisionBand:
     """How far a precision may move a gallery's scores: as kept, else measured and kept."""
     key = reduced.arithmetic

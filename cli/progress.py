@@ -187,6 +187,7 @@ class Busiest:
 _STAGES = {
     "read": "reading",
     "decode": "decoding",
+    "load": "loading",
     "embed": "embedding",
     "search": "judging",
     "record": "recording",

@@ -228,6 +228,7 @@ def stage_times(times: StageTimes, to_stderr: bool) -> None:
     rows: Mapping[str, float] = {
         "read and hash": times.read,
         "decode": times.decode,
+        "load the encoder": times.load,
         "embed": times.embed,
         "search and judge": times.search,
         "record": times.record,

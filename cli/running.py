@@ -23,8 +23,17 @@ EXIT_UNUSABLE = 2
 EXIT_INTERRUPTED = 130
 
 
-def run(app: typer.Typer) -> None:
-    """Run a command line and exit with its code."""
+def run(app: typer.Typer, farewell: bool = False) -> None:
+    """Run a command line and exit with its code.
+
+    Args:
+        app: The commands.
+        farewell: Whether Python takes leave of all its objects, for commands whose processes rely
+            on it. That takes half a second where PyTorch is loaded, and nothing of ours needs it.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell has closed it: nobody wants to know
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - a device, to the end
     # Reports are UTF-8 everywhere; what a terminal cannot show must not stop a scan.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -32,7 +41,7 @@ def run(app: typer.Typer) -> None:
     try:
         with notices(), native_messages_dropped():
             code = app(standalone_mode=False)
-        _leave(code if isinstance(code, int) else 0)
+        _leave(code if isinstance(code, int) else 0, farewell)
     except _UsageError as error:
         _misused(error)
         sys.exit(EXIT_UNUSABLE)
@@ -64,10 +73,14 @@ def run(app: typer.Typer) -> None:
         _leave_at_once(EXIT_UNUSABLE)
 
 
-def _leave(code: int) -> NoReturn:
+def _leave(code: int, farewell: bool) -> NoReturn:
     if code == EXIT_INTERRUPTED:
         _leave_at_once()
-    sys.exit(code)
+    if farewell:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what cannot be written is said by the caller
+    end_process(code)
 
 
 def _reader_left() -> NoReturn:
@@ -92,6 +105,11 @@ def _leave_at_once(code: int = EXIT_INTERRUPTED) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
+    end_process(code)
+
+
+def end_process(code: int) -> NoReturn:
+    """End without Python's farewell; tests that run commands in their own process replace it."""
     os._exit(code)
 
 

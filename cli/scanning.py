@@ -16,7 +16,7 @@ from ..engine.contracts import Gallery
 from ..engine.decoding.decode import PREPROCESSING
 from ..engine.decoding.layout import Crops
 from ..engine.decoding.views import ViewPlan
-from ..engine.embedding.embed import Embedder
+from ..engine.embedding.contracts import KnownEncoder
 from ..engine.errors import InputError
 from ..engine.files.discover import Walk, WalkOptions, walk
 from ..engine.files.found import FoundFile
@@ -147,7 +147,7 @@ class ScanSession:
 
     space: Workspace
     gallery: GalleryInfo
-    embedder: Embedder
+    embedder: KnownEncoder
     opened: Gallery
     judge: Judge
     run: dict[str, Any]
@@ -184,7 +184,7 @@ class ScanSession:
         judge = judge_of_gallery(space, info, request.judging, head)
         embedder, safeguard = if_it_pays(embedder, safeguard, judge)
         plan = ViewPlan(request.crops or Crops(space.crops_of_gallery(info.name)), request.probe)
-        on_gpu = embedder.device.type == "cuda"
+        on_gpu = embedder.device == "cuda"
         opened = space.galleries.open(info, request.exact_search, on_gpu)
         identity = identity_of(opened)
         bands = [safeguard.audit.band] if safeguard else []
@@ -264,7 +264,7 @@ def perform(request: ScanRequest) -> Summary:
         if request.helpers is not None:
             with working("starting helpers", quiet):
                 helpers = stack.enter_context(started(request.helpers))
-        with working("loading the gallery and its encoder", quiet):
+        with working("opening the gallery", quiet):
             session = ScanSession.begin(request, space, helpers)
         stopped = stack.enter_context(interruptible())
         state = "failed"

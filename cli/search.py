@@ -78,7 +78,7 @@ def search(
     """
     import numpy as np
 
-    from ..engine.embedding.embed import Embedder
+    from ..engine.embedding.deferred import DeferredEmbedder
     from ..engine.errors import InputError
     from ..engine.files.discover import walk
     from ..engine.query import embed_queries
@@ -93,7 +93,7 @@ def search(
     files = walk(images)
     with workspace_of(workspace, where.removeprefix("./")) as space, space.guarded():
         place = _place(space, where)
-        embedder = Embedder(kept_checkpoint(space, place.encoder_sha256), device.value)
+        embedder = DeferredEmbedder(kept_checkpoint(space, place.encoder_sha256), device.value)
         queries = list(embed_queries(files, embedder))
         for query in queries:
             if query.vector is None:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..engine.embedding.checkpoint import Checkpoint, read_checkpoint
-from ..engine.embedding.embed import Embedder
+from ..engine.embedding.contracts import KnownEncoder
+from ..engine.embedding.deferred import DeferredEmbedder
 from ..engine.judging.assessment import Assessment
 from ..engine.judging.heads import NamedHead, read_head
 from ..engine.judging.judge import Judge, JudgeOptions
@@ -17,7 +18,7 @@ from ..index.heads import HeadInfo
 from ..index.open_gallery import OpenGallery
 from ..index.workspace import Workspace
 from .console import say
-from .encoders import EncoderChoice
+from .encoders import EncoderChoice, kept_checkpoint
 from .judging import Classifier
 from .starter import starter_encoder
 
@@ -90,7 +91,9 @@ def assessment_of_gallery(
     return kept_assessment(workspace.galleries, gallery, k, say)
 
 
-def encoder_for_build(workspace: Workspace, choice: EncoderChoice) -> tuple[Embedder, Checkpoint]:
+def encoder_for_build(
+    workspace: Workspace, choice: EncoderChoice
+) -> tuple[KnownEncoder, Checkpoint]:
     """The encoder for a new gallery: ``--weights``, pulled, the only own one, else the starter's.
 
     Raises:
@@ -98,21 +101,22 @@ def encoder_for_build(workspace: Workspace, choice: EncoderChoice) -> tuple[Embe
         CheckpointError: It is damaged.
     """
     if choice.weights is not None:
-        checkpoint = read_checkpoint(choice.weights)
+        from ..engine.embedding.embed import Embedder
+
+        checkpoint = read_checkpoint(choice.weights)  # new here: all of it is looked at now
+        return Embedder(checkpoint, choice.device.value), checkpoint
+    kept = [encoder for encoder in workspace.encoders.all() if encoder.origin != ORIGIN]
+    pulled = workspace.pulls.latest()
+    if pulled is not None:
+        kept = [encoder for encoder in kept if encoder.sha256 == pulled.encoder_sha256] or kept
+    if len(kept) > 1:
+        raise WorkspaceError(
+            "the workspace keeps several encoders",
+            "say which with --weights (a folder with model.safetensors and config.json)",
+        )
+    if kept:
+        checkpoint = kept_checkpoint(workspace, kept[0].sha256)
     else:
-        kept = [encoder for encoder in workspace.encoders.all() if encoder.origin != ORIGIN]
-        pulled = workspace.pulls.latest()
-        if pulled is not None:
-            kept = [encoder for encoder in kept if encoder.sha256 == pulled.encoder_sha256] or kept
-        if len(kept) > 1:
-            raise WorkspaceError(
-                "the workspace keeps several encoders",
-                "say which with --weights (a folder with model.safetensors and config.json)",
-            )
-        if kept:
-            checkpoint = read_checkpoint(kept[0].folder)
-        else:
-            checkpoint = starter_encoder(workspace)
-            say("embedding with the encoder of the embedded starter; another one: --weights")
-    embedder = Embedder(checkpoint, choice.device.value, "float32")
-    return embedder, checkpoint
+        checkpoint = starter_encoder(workspace)
+        say("embedding with the encoder of the embedded starter; another one: --weights")
+    return DeferredEmbedder(checkpoint, choice.device.value), checkpoint

@@ -62,7 +62,7 @@ def install_starter(space: "Workspace") -> "GalleryInfo":
     Raises:
         CheckpointError: The package is damaged.
     """
-    from ..engine.embedding.embed import Embedder
+    from ..engine.embedding.deferred import DeferredEmbedder
     from ..engine.starter.read import read_starter
     from ..index.errors import GalleryError
     from ..index.importing.ready_vectors import read_safetensors
@@ -75,7 +75,7 @@ def install_starter(space: "Workspace") -> "GalleryInfo":
         return space.galleries.info(there.name)
     starter = read_starter()
     about = starter.about
-    embedder = Embedder(starter.checkpoint, "cpu", "float32")
+    embedder = DeferredEmbedder(starter.checkpoint, "cpu")
     ready = read_safetensors(starter.gallery, embedder.dimension)
     keep_encoder(space, embedder, starter.checkpoint)
     name = NAME if NAME not in names else _other_name(about)

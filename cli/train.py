@@ -244,11 +244,11 @@ arrange(prepare_app)
 def main() -> None:
     """Entry point of ``code-train``."""
     if sys.argv[1:2] == ["prepare"]:
-        run(prepare_app)
+        run(prepare_app, farewell=True)
     elif sys.argv[1:2] == ["starter"]:
-        run(make_starter.app)
+        run(make_starter.app, farewell=True)
     else:
-        run(app)
+        run(app, farewell=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .contracts import Content, Store
-from .embedding.embed import Embedder
+from .embedding.contracts import Embeds
 from .files.discover import WalkOptions, walk
 from .files.found import FoundFile
 from .ledger import COMMIT_ROWS, COMMIT_SECONDS
@@ -85,7 +85,7 @@ class ReferenceFile:
 def embed_folders(
     folders: Sequence[LabelledFolder],
     store: LearningStore,
-    embedder: Embedder,
+    embedder: Embeds,
     walk_options: WalkOptions | None = None,
     options: PipelineOptions | None = None,
     times: StageTimes | None = None,

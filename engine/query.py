@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contracts import Content
-from .embedding.embed import Embedder
+from .embedding.contracts import Embeds
 from .files.discover import Walk
 from .files.found import FoundFile
 from .pipeline.identify import EmbedOnly
@@ -44,7 +44,7 @@ class _Forgetful:
 
 def embed_queries(
     files: Walk,
-    embedder: Embedder,
+    embedder: Embeds,
     options: PipelineOptions | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Query]:

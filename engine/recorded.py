@@ -12,7 +12,7 @@ from .decoding.layout import Crops
 from .decoding.views import ViewPlan
 from .embedding.checkpoint import read_checkpoint
 from .embedding.config import Device
-from .embedding.embed import Embedder
+from .embedding.deferred import DeferredEmbedder
 from .files.discover import WalkOptions, walk
 from .judging.judge import Judge, JudgeOptions
 from .judging.kept import Assessed, KeepsAssessments, kept_assessment
@@ -172,7 +172,7 @@ class RecordedScan:
         self._files = walk(paths, chosen.walking)
         info = space.choose_gallery(chosen.gallery)
         folder = space.encoders.find(info.encoder_sha256).folder
-        self._embedder = Embedder(read_checkpoint(folder), chosen.device)
+        self._embedder = DeferredEmbedder(read_checkpoint(folder), chosen.device)
         self._judge = Judge(
             kept_assessment(
                 space.galleries, info, chosen.judging.k or space.k_of_gallery(info.name)

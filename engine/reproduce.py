@@ -8,7 +8,7 @@ from functools import partial
 from itertools import groupby
 
 from .contracts import Content, Gallery
-from .embedding.embed import Embedder
+from .embedding.contracts import KnownEncoder
 from .files.discover import examine
 from .files.found import FoundFile, Reason
 from .judging.judge import Judge
@@ -68,7 +68,7 @@ def reproduce(
     rows: Iterable[FileResult],
     gallery: Gallery,
     judge: Judge,
-    embedder: Embedder,
+    embedder: KnownEncoder,
     options: ScanOptions | None = None,
     tolerance: float = TOLERANCE,
     bands: Mapping[str, float] | None = None,

@@ -13,7 +13,7 @@ from .judging.judge import Judge
 from .starter.read import starters_licence
 
 if TYPE_CHECKING:
-    from .embedding.embed import Embedder
+    from .embedding.contracts import KnownEncoder
     from .embedding.precision import PrecisionBand
 
 _PACKAGES = (
@@ -55,7 +55,7 @@ class GalleryIdentity:
 def run_record(
     arguments: Mapping[str, Any],
     gallery: GalleryIdentity,
-    embedder: "Embedder",
+    embedder: "KnownEncoder",
     preprocessing: str,
     judge: Judge,
     views: ViewPlan | None = None,
@@ -82,13 +82,13 @@ def run_record(
     }
 
 
-def environment(embedder: "Embedder") -> dict[str, Any]:
+def environment(embedder: "KnownEncoder") -> dict[str, Any]:
     """The part of a run record that says what embeds and decodes, and on which machine."""
     return {
         "encoder": {
             "sha256": embedder.sha256,
             "precision": embedder.precision,
-            "device": str(embedder.device),
+            "device": embedder.device,
             **_licence(embedder.sha256),
         },
         "decoders": decoder_versions(),

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from .contracts import Gallery, Recorder
-from .embedding.embed import Embedder
+from .embedding.contracts import KnownEncoder
 from .embedding.precision import UNKNOWN, Safeguard
 from .errors import InputError
 from .files.found import FoundFile
@@ -51,7 +51,7 @@ def scan(
     gallery: Gallery,
     judge: Judge,
     recorder: Recorder,
-    embedder: Embedder,
+    embedder: KnownEncoder,
     options: ScanOptions | None = None,
     times: StageTimes | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -109,7 +109,7 @@ def _scan(
     gallery: Gallery,
     judge: Judge,
     recorder: Recorder,
-    embedder: Embedder,
+    embedder: KnownEncoder,
     options: ScanOptions,
     times: StageTimes,
     stop: Callable[[], bool],

@@ -85,6 +85,9 @@ class Borrowed:
         self._say = say
         self._turn = threading.Lock()
 
+    def load(self) -> None:
+        """Nothing to do: the process that lends it loads it."""
+
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed crops, (n, 224, 224, 3) uint8, to (n, D) float32; thread-safe.
 

@@ -9,10 +9,12 @@ from ..contracts import Content
 from ..decoding.decode import decoder_versions
 from ..embedding.checkpoint import Checkpoint
 from ..embedding.config import Device
+from ..embedding.contracts import Embeds
+from ..embedding.deferred import DeferredEmbedder
 from ..errors import InputError
 from ..files.found import FoundFile, FreshContent
 from ..isolation.decoders import Decoders
-from ..pipeline.identify import EmbedOnly, Embeds
+from ..pipeline.identify import EmbedOnly
 from ..pipeline.options import PipelineOptions, StageTimes
 from ..pipeline.pipeline import Pipeline
 from ..run import package_versions
@@ -73,7 +75,7 @@ class FileWorker:
     """Reads, decodes and embeds; nothing that it learnt of earlier files changes an answer."""
 
     def __init__(self, setup: Setup, borrowed: Borrowed | None = None) -> None:
-        """Load the encoder.
+        """Take the encoder; it is loaded with the first files.
 
         Args:
             setup: See there.
@@ -95,9 +97,7 @@ class FileWorker:
             )
         self._embedder: Embeds
         if setup.checkpoint is not None:
-            from ..embedding.embed import Embedder  # and with it PyTorch, which a borrower spares
-
-            self._embedder = Embedder(setup.checkpoint, setup.device)
+            self._embedder = DeferredEmbedder(setup.checkpoint, setup.device)
         else:
             assert borrowed is not None
             self._embedder = borrowed

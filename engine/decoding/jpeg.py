@@ -17,7 +17,7 @@ _DHT, _SOS, _DQT, _DRI, _COM = 0xC4, 0xDA, 0xDB, 0xDD, 0xFE
 _APP = range(0xE0, 0xF0)
 _EOI = 0xD9
 
-_STRIDE = 1 << 18
+_STRIDE = 1 << 21
 """Coded bytes that are looked at at a time: they stay in a processor's cache."""
 
 # Horizontal and vertical sampling of the first component, the other two being 1 x 1:

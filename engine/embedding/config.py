@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda"]
+Place = Literal["cpu", "cuda"]
+"""A device that was chosen."""
+
 Precision = Literal["float32", "bfloat16", "float16"]
 
 CROP = 224

@@ -12,7 +12,8 @@ from torch import nn
 
 from ..errors import DeviceError
 from .checkpoint import Checkpoint
-from .config import CROP, CUDA_BATCH, Device, Precision
+from .config import CROP, CUDA_BATCH, Device, Place, Precision
+from .devices import resolve_device
 from .encoder import PIXEL_CENTRE, Encoder, fold_normalisation, normalise
 from .passes import pass_size
 from .weights import build_encoder
@@ -67,11 +68,13 @@ class Embedder:
             encoder = fold_normalisation(encoder).to(_DTYPES[precision])
         encoder = encoder.to(self.device)
         self._run: Runner
-        if self.device.type == "cuda":
+        if self.device == "cuda":
             from .embed_cuda import cuda_runner
 
             self.batch = CUDA_BATCH
-            self._run = cuda_runner(Forward(encoder), self.device, CUDA_BATCH, self.dimension)
+            self._run = cuda_runner(
+                Forward(encoder), torch.device(self.device), CUDA_BATCH, self.dimension
+            )
         else:
             assert precision != "float16"  # refused above
             self.batch = CPU_BATCH
@@ -82,12 +85,15 @@ class Embedder:
     @property
     def arithmetic(self) -> str:
         """What the vectors' rounding depends on beside the weights, in words that may be a key."""
-        if self.device.type == "cuda":
+        if self.device == "cuda":
             unit = torch.cuda.get_device_name(self.device)
         else:
             unit = f"{torch.backends.cpu.get_cpu_capability()}"
             unit += f", {bfloat16_unit(self.device) or 'emulated'}"
-        return f"{self.precision}; torch {torch.__version__}; {self.device.type}: {unit}"
+        return f"{self.precision}; torch {torch.__version__}; {self.device}: {unit}"
+
+    def load(self) -> None:
+        """Nothing to do: it is loaded."""
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed crops.
@@ -163,37 +169,21 @@ _DTYPES: dict[Precision, torch.dtype] = {
 }
 
 
-def resolve_device(device: Device) -> torch.device:
-    """Choose the device.
-
-    Raises:
-        DeviceError: CUDA is asked for and not there.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(
-            "no CUDA device is available",
-            "use --device cpu, or install a CUDA build of torch and its driver",
-        )
-    return torch.device(device)
-
-
-def require_precision(device: torch.device, precision: Precision) -> None:
+def require_precision(device: Place, precision: Precision) -> None:
     """Refuse a precision that a device cannot compute in.
 
     Raises:
         DeviceError: ``float16`` on the CPU, or ``bfloat16`` on a GPU without it.
     """
-    if precision == "float16" and device.type == "cpu":
+    if precision == "float16" and device == "cpu":
         raise DeviceError("float16 is for CUDA alone", "use --precision bfloat16 or float32")
-    if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if precision == "bfloat16" and device == "cuda" and not torch.cuda.is_bf16_supported():
         raise DeviceError("this GPU has no bfloat16", "use --precision float16 or float32")
 
 
-def bfloat16_unit(device: torch.device) -> str:
+def bfloat16_unit(device: Place) -> str:
     """What multiplies bfloat16 there: ``cuda``, ``amx``, ``avx512_bf16``, or nothing: empty."""
-    if device.type == "cuda":
+    if device == "cuda":
         return "cuda" if torch.cuda.is_bf16_supported(including_emulation=False) else ""
     capabilities = getattr(torch.cpu, "get_capabilities", None)  # not before torch 2.10
     if capabilities is not None:
@@ -205,7 +195,7 @@ def bfloat16_unit(device: torch.device) -> str:
     return "amx" if probe is not None and probe() else ""
 
 
-def bfloat16_pays(device: torch.device) -> bool:
+def bfloat16_pays(device: Place) -> bool:
     """Whether the device computes in bfloat16 faster than in float32.
 
     With AVX512_BF16 alone that is so on some processors (AMD's multiply twice as fast) and not on

@@ -25,7 +25,7 @@ from ..contracts import Gallery
 from ..judging.hits import Hits, search_both
 from ..judging.scores import relative_margins, score_bands
 from .config import CROP
-from .embed import Embedder
+from .contracts import KnownEncoder
 
 SAMPLE = 256
 """Pictures in the sample."""
@@ -71,8 +71,8 @@ class PrecisionBand:
 
 
 def cosine_band(
-    reduced: Embedder,
-    exact: Embedder,
+    reduced: KnownEncoder,
+    exact: KnownEncoder,
     gallery: Gallery,
     k: int = 1,
     crops: NDArray[np.uint8] | None = None,
@@ -225,7 +225,7 @@ class Safeguard:
         audit: Knows how far a score may lie from the float32 one.
     """
 
-    exact: Embedder
+    exact: KnownEncoder
     audit: Audit
 
 

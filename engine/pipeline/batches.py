@@ -10,40 +10,48 @@ from ..judging.hits import Hits
 from .contracts import Identify
 from .items import Identified, View, Work
 from .options import StageTimes
-
-Job = Callable[[], Callable[[], None]]
-"""What a thread of the pool does; what it returns is done by the deciding thread."""
+from .workers import Workers
 
 
 class Batches:
     """Crops that wait for the encoder, and those that are in it; for the deciding thread alone."""
 
     def __init__(
-        self, identify: Identify, plan: ViewPlan, submit: Callable[[Job], None], times: StageTimes
+        self,
+        identify: Identify,
+        plan: ViewPlan,
+        pool: Workers[Callable[[], None]],
+        times: StageTimes,
     ) -> None:
         """Begin empty.
 
         Args:
             identify: Embeds.
             plan: What the views of a picture are.
-            submit: Sends a job to the pool.
+            pool: Does the work.
             times: Added to.
         """
         self._identify = identify
         self._plan = plan
-        self._submit = submit
+        self._pool = pool
         self._times = times
         self._waiting: dict[bool, list[View]] = {False: [], True: []}  # by `final`
         self._embedding = 0
+        self._loading = self._loaded = False
 
     def add(self, work: Work) -> None:
         """Let all views of some bytes wait for the next batches."""
         assert work.views is not None
         work.found = [None] * len(work.views)
         self._waiting[False] += [(work, view) for view in range(len(work.views))]
+        if not self._loading:
+            self._loading = True
+            self._pool.submit_beside(self._load)
 
     def send(self, starved: bool) -> None:
         """Send full batches off; the rest too when nothing else would fill them."""
+        if not self._loaded:
+            return
         for final in (False, True):
             views = self._waiting[final]
             while len(views) >= self._identify.batch or (starved and views):
@@ -51,6 +59,17 @@ class Batches:
                 del views[: self._identify.batch]
                 self._embed(batch, final)
             starved = starved and self._embedding == 0
+
+    def _load(self) -> Callable[[], None]:
+        """Load the encoder, while the pool goes on with what comes before it."""
+        started = time.perf_counter()
+        self._identify.load()
+        elapsed = time.perf_counter() - started
+        return lambda: self._on_loaded(elapsed)
+
+    def _on_loaded(self, elapsed: float) -> None:
+        self._times.load += elapsed
+        self._loaded = True
 
     def _embed(self, batch: list[View], final: bool) -> None:
         self._embedding += 1
@@ -62,7 +81,7 @@ class Batches:
             elapsed = time.perf_counter() - started
             return lambda: self._on_embedded(batch, outcomes, elapsed)
 
-        self._submit(job)
+        self._pool.submit(job)
 
     def _on_embedded(
         self, batch: list[View], outcomes: Sequence[Identified | None], elapsed: float

@@ -19,7 +19,10 @@ class Identify(Protocol):
 
     @property
     def batch(self) -> int:
-        """Crops per call."""
+        """Crops per call; asked once it is loaded."""
+
+    def load(self) -> None:
+        """Make ready to embed: called once, by one thread, before the first crops."""
 
     def __call__(self, crops: NDArray[np.uint8], final: bool) -> Sequence[Identified | None]:
         """Embed crops, (n, 224, 224, 3) uint8; called by several threads at once.

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..contracts import Content, Gallery
 from ..decoding.views import ViewPlan
+from ..embedding.contracts import Embeds
 from ..judging.hits import Hits, search_both
 from ..judging.judge import Judge
 from ..judging.query import Query
@@ -16,25 +17,6 @@ from .items import Identified
 
 if TYPE_CHECKING:
     from ..embedding.precision import Safeguard
-
-
-class Embeds(Protocol):
-    """An :class:`~..embedding.embed.Embedder`, or what has one elsewhere embed."""
-
-    @property
-    def batch(self) -> int:
-        """Crops that one call takes best."""
-
-    @property
-    def precision(self) -> str:
-        """Of the vectors."""
-
-    @property
-    def arithmetic(self) -> str:
-        """What the vectors' rounding depends on beside the weights."""
-
-    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed crops, (n, 224, 224, 3) uint8, to (n, D) float32; thread-safe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +29,10 @@ class EmbedOnly:
     def batch(self) -> int:
         """Crops per call."""
         return self.embedder.batch
+
+    def load(self) -> None:
+        """Load the encoder."""
+        self.embedder.load()
 
     def __call__(self, crops: NDArray[np.uint8], final: bool) -> Sequence[Identified | None]:  # noqa: ARG002
         """Embed crops, (n, 224, 224, 3) uint8."""
@@ -81,6 +67,10 @@ class EmbedAndSearch:
     def batch(self) -> int:
         """Crops per call."""
         return self.embedder.batch
+
+    def load(self) -> None:
+        """Load the encoder."""
+        self.embedder.load()
 
     def __call__(self, crops: NDArray[np.uint8], final: bool) -> Sequence[Identified | None]:
         """Embed crops, (n, 224, 224, 3) uint8."""

@@ -48,6 +48,7 @@ class StageTimes:
     Attributes:
         read: Reading and hashing.
         decode: Decoding and cropping, provenance included.
+        load: Loading the encoder.
         embed: Embedding, and searching with fresh vectors.
         search: Searching with stored vectors.
         record: Writing to the workspace.
@@ -58,6 +59,7 @@ class StageTimes:
 
     read: float = 0.0
     decode: float = 0.0
+    load: float = 0.0
     embed: float = 0.0
     search: float = 0.0
     record: float = 0.0

@@ -2,13 +2,13 @@
 
 One thread, the caller's, decides; a pool of threads, one a core, does single-threaded jobs of
 three kinds: read and hash a file, decode a content, embed a batch. Whoever is free does whatever
-is next, so that neither end waits for the other. Bytes and crops in flight are bounded, and
+is next, so that neither end waits for the other. The encoder is loaded beside them, once there is
+something to embed. Bytes and crops in flight are bounded, and
 what comes out is in the order of what went in: an archive after its members, and the further
 frames of a picture after it.
 """
 
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,9 +62,7 @@ class Pipeline:
         self._memory = options.memory(store)
         self._options = options
         self._times = times
-        self._pool: Workers[Callable[[], None]] = Workers(
-            options.workers or os.cpu_count() or 1, prepare=_one_thread
-        )
+        self._pool: Workers[Callable[[], None]] = Workers(options.workers or os.cpu_count() or 1)
         self._own_decoders = decoders is None
         self._decoders = decoders or Decoders(options.decode)
         self._window: deque[Item] = deque()
@@ -72,7 +70,7 @@ class Pipeline:
         self._decoding = 0
         self._works = Works()
         self._frames = Frames(self._memory, self._works, options)
-        self._batches = Batches(identify, options.decode.views, self._pool.submit, times)
+        self._batches = Batches(identify, options.decode.views, self._pool, times)
         self._most = max(_LEAST_WINDOW, options.window // options.decode.views.most)
         # Members and frames, which come before what is in the window.
         self._inner: deque[Item] = deque()
@@ -358,12 +356,3 @@ class Pipeline:
             return done
 
         self._pool.submit(job)
-
-
-def _one_thread() -> None:
-    """Keep torch to the calling thread: the pool has a thread for each core already.
-
-    A process that borrows its encoder has no torch, and need not load it for that.
-    """
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(1)

@@ -13,43 +13,52 @@ T = TypeVar("T")
 class Workers(Generic[T]):
     """Daemon threads that run jobs in order of submission.
 
-    A thread is made ready with its first job, not before. An exception in a job is a bug and is
-    raised by :meth:`next`. A thread that is still inside native code when Python ends can take the
-    process down with it, so :meth:`close` waits for them all; who cannot wait ends the process
-    without Python's farewell (``os._exit``).
+    An exception in a job is a bug and is raised by :meth:`next`. A thread that is still inside
+    native code when Python ends can take the process down with it, so :meth:`close` waits for them
+    all; who cannot wait ends the process without Python's farewell (``os._exit``).
     """
 
-    def __init__(self, threads: int, prepare: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, threads: int) -> None:
         """Start the threads.
 
         Args:
             threads: How many.
-            prepare: Makes a thread ready.
 
         Raises:
             EngineError: The system starts no more threads.
         """
         self._jobs: SimpleQueue[Callable[[], T] | None] = SimpleQueue()
         self._done: SimpleQueue[T | BaseException] = SimpleQueue()
-        self._prepare = prepare
         self.pending = 0
         self._threads: list[threading.Thread] = []
         for number in range(threads):
-            thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
             try:
-                thread.start()
+                self._start(self._run, f"worker-{number}")
             except RuntimeError as error:
                 self.close(wait=True)
                 raise EngineError(
                     f"the system starts no more than {number} of {threads} threads",
                     "ask for fewer, such as --workers 4",
                 ) from error
-            self._threads.append(thread)
 
     def submit(self, job: Callable[[], T]) -> None:
         """Queue a job."""
         self.pending += 1
         self._jobs.put(job)
+
+    def submit_beside(self, job: Callable[[], T]) -> None:
+        """Run a job in a thread of its own, at once, whatever is queued.
+
+        Raises:
+            EngineError: The system starts no more threads.
+        """
+        try:
+            self._start(lambda: self._do(job), "beside")
+        except RuntimeError as error:
+            raise EngineError(
+                "the system starts no further thread", "ask for fewer, such as --workers 4"
+            ) from error
+        self.pending += 1
 
     def next(self, timeout: float) -> T | None:
         """Wait for the next finished job.
@@ -83,13 +92,17 @@ class Workers(Generic[T]):
             for thread in self._threads:
                 thread.join()
 
+    def _start(self, target: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
     def _run(self) -> None:
-        ready = False
         while (job := self._jobs.get()) is not None:
-            try:
-                if not ready:
-                    self._prepare()
-                    ready = True
-                self._done.put(job())
-            except BaseException as error:
-                self._done.put(error)
+            self._do(job)
+
+    def _do(self, job: Callable[[], T]) -> None:
+        try:
+            self._done.put(job())
+        except BaseException as error:
+            self._done.put(error)

@@ -204,7 +204,7 @@ def _precisions(asked: str) -> list[Precision]:
     """Float32 first."""
     known: list[Precision] = ["float32", "bfloat16"]
     if asked == "auto":
-        return known if bfloat16_pays(torch.device("cpu")) else known[:1]
+        return known if bfloat16_pays("cpu") else known[:1]
     return [precision for precision in known if precision in asked.split(",")]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from code_forensics.cli import console
+from code_forensics.cli import console, running
 
 _MODULES = {"code-index": "index", "code-report": "report", "code-scan": "scan"}
 
@@ -29,6 +29,7 @@ def run(command: str, *arguments: str | Path, code: int | None = 0) -> Ran:
     console.stderr.cache_clear()
     with (
         mock.patch.object(sys, "argv", [command, *map(str, arguments)]),
+        mock.patch.object(running, "end_process", sys.exit),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

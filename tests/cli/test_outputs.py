@@ -127,6 +127,45 @@ def test_a_report_is_written_where_there_is_no_stdout(space: Path, tmp_path: Pat
     assert target.read_text().startswith("path,sha256,")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="other shells close nothing")
+@pytest.mark.parametrize(
+    ("closed", "said"),
+    [
+        (">&-", "error: standard output is closed; name a file instead of -\n"),
+        (">&- 2>&-", ""),
+        ("2>&-", None),
+    ],
+)
+def test_closed_streams_stop_nothing_but_what_was_to_go_there(
+    space: Path, closed: str, said: str | None
+) -> None:
+    def ran(*command: str | Path) -> subprocess.CompletedProcess[str]:
+        shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command, "--workspace", space / "ws"]
+        return subprocess.run(shell, capture_output=True, text=True, check=False)
+
+    scan = (BIN / "code-scan", space / "photos")
+    for command in (scan, (BIN / "code-report", "list"), (BIN / "code-report", "show", "latest")):
+        done = ran(*command)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    done = ran(*scan, "--csv", "-")
+    if said is None:
+        assert done.stdout.startswith("path,sha256,")
+    else:
+        assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_a_command_ends_with_all_it_has_written_and_without_pythons_farewell(space: Path) -> None:
+    program = (
+        "import atexit\n"
+        "from code_forensics.cli.report import main\n"
+        "atexit.register(print, 'farewell')\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", program, "list", "--workspace", space / "ws"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == run("code-report", "list", "--workspace", space / "ws").stdout != ""
+
+
 def test_another_name_of_stdout_is_stdout(space: Path, tmp_path: Path) -> None:
     command = [BIN / "code-report", "export", "latest", "--csv", "/dev/stdout"]
     run("code-scan", space / "photos", "-q", "--workspace", space / "ws")

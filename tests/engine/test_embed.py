@@ -128,18 +128,16 @@ def test_a_precision_that_a_device_lacks_is_one_line() -> None:
     with pytest.raises(DeviceError, match="float16 is for CUDA") as caught:
         Embedder(draw_checkpoint(SMALL), "cpu", "float16")
     assert "bfloat16" in caught.value.hint
-    require_precision(torch.device("cpu"), "bfloat16")
+    require_precision("cpu", "bfloat16")
 
 
 def test_bfloat16_pays_where_the_processor_says_so_or_a_product_shows_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cpu = torch.device("cpu")
-
     def pays(fast: bool, **known: bool) -> tuple[bool, str]:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
         monkeypatch.setattr(embed, "_product_is_faster", lambda: fast)
-        return bfloat16_pays(cpu), bfloat16_unit(cpu)
+        return bfloat16_pays("cpu"), bfloat16_unit("cpu")
 
     assert pays(False, amx_bf16=True, avx512_bf16=True) == (True, "amx")
     assert pays(False, avx512_bf16=True) == (False, "avx512_bf16")  # slower than float32 there

@@ -63,19 +63,6 @@ def test_close_without_waiting_returns_while_a_job_runs() -> None:
     assert ended.wait(5.0)
 
 
-def test_threads_are_made_ready_by_their_first_job_only() -> None:
-    made_ready = []
-    idle: Workers[None] = Workers(4, prepare=lambda: made_ready.append(1))
-    idle.close(wait=True)
-    assert made_ready == []
-    pool: Workers[int] = Workers(1, prepare=lambda: made_ready.append(1))
-    for _ in range(3):
-        pool.submit(lambda: 7)
-        assert pool.next(5.0) == 7
-    pool.close(wait=True)
-    assert made_ready == [1]
-
-
 def test_threads_that_cannot_be_started_are_a_plain_error(monkeypatch: pytest.MonkeyPatch) -> None:
     start, started = threading.Thread.start, []
 

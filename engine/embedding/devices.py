@@ -1,0 +1,50 @@
+"""Which device a command computes on, told without PyTorch where that is possible."""
+
+import ctypes
+import runpy
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import DeviceError
+from .config import Device, Place
+
+_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+
+def resolve_device(device: Device) -> Place:
+    """Choose the device.
+
+    Raises:
+        DeviceError: CUDA is asked for and not there.
+    """
+    if device == "cpu" or (device == "auto" and not _gpu_is_possible()):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise DeviceError(
+            "no CUDA device is available",
+            "use --device cpu, or install a CUDA build of torch and its driver",
+        )
+    return "cpu"
+
+
+def _gpu_is_possible() -> bool:
+    """Whether PyTorch could find a GPU: it is built for one, and the driver is installed."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return True  # whoever loads it will say what is wrong
+    try:
+        built = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
+        if built["cuda"] is None:
+            return built.get("hip") is not None
+    except (OSError, KeyError, SyntaxError):
+        return True
+    try:
+        ctypes.CDLL(_DRIVER)
+    except OSError:
+        return False
+    return True
