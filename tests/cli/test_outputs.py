@@ -161,9 +161,13 @@ def test_a_command_ends_with_all_it_has_written_and_without_pythons_farewell(spa
         "atexit.register(print, 'farewell')\n"
         "main()\n"
     )
-    command = [sys.executable, "-c", program, "list", "--workspace", space / "ws"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == run("code-report", "list", "--workspace", space / "ws").stdout != ""
+    listed = [
+        subprocess.run(
+            [*command, "list", "--workspace", space / "ws"], capture_output=True, check=True
+        )
+        for command in ([sys.executable, "-c", program], [BIN / "code-report"])
+    ]
+    assert listed[0].stdout == listed[1].stdout != b""
 
 
 def test_another_name_of_stdout_is_stdout(space: Path, tmp_path: Path) -> None:
