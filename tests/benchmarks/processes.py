@@ -47,7 +47,9 @@ on_processes.Lender = lambda checkpoint, _: Lender(checkpoint, "cpu")
 
 _SCAN = """
 import resource, sys
+from code_forensics.cli import running
 from code_forensics.cli.scan import main
+running.end_process = sys.exit
 try:
     main()
 finally:

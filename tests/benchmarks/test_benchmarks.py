@@ -25,7 +25,8 @@ def test_the_benchmarks_run_with_minimal_counts(
     assert "9 of 9 identical" in printed
     assert page.read_text() == printed.removesuffix("\n")
     startup.main(common)
-    assert "labels identical: True" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "labels identical: True" in printed and "code-scan, the image known: " in printed
 
 
 @pytest.mark.slow
