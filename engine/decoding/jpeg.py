@@ -18,7 +18,8 @@ _APP = range(0xE0, 0xF0)
 _EOI = 0xD9
 
 _STRIDE = 1 << 21
-"""Coded bytes that are looked at at a time: they stay in a processor's cache."""
+"""Coded bytes that are looked at at a time: as fast as what fits a processor's cache, and after
+each stride the thread has to ask for Python's lock anew."""
 
 # Horizontal and vertical sampling of the first component, the other two being 1 x 1:
 # 4:4:4, 4:2:2, 4:2:0, 4:4:0 and 4:1:1.
