@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ _REQUIRED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Checkpoint:
     """An encoder's two files, read but not yet built.
 
@@ -43,7 +44,7 @@ class Checkpoint:
     origin: str
     revision: str = ""
 
-    @property
+    @cached_property  # several ask for it, and the weights are megabytes
     def sha256(self) -> str:
         """The encoder's identity: SHA-256 over the weights and what the config says of numerics."""
         digest = hashlib.sha256(self.weights)
