@@ -22,6 +22,8 @@ from .crop import CropBox, centre_crop
 from .formats import ALLOWED, EXTRAS, MULTI_FRAME, NotIdentifiedError, open_image, sniff
 from .frames import count_gif_frames, count_pages
 from .region import read_region, region_version
+from .tiles import VERSION as TILES
+from .tiles import can_cut, pays, read_parts
 from .views import SIZE, Pixels, Read, ViewPlan
 
 PREPROCESSING = "code-centre224-rgb/1"
@@ -75,8 +77,8 @@ class DecodeOptions:
             :mod:`code_forensics.engine.isolation`), a day at most. The default, 60, is ten times
             what the largest image within `max_pixels` takes on a slow core.
         isolation: What processes of their own decode; no answer depends on it.
-        region: Read only the middle of a JPEG where that is proven to give the same pixels;
-            False leaves every file to Pillow, for comparison.
+        region: Read only parts of a JPEG where that is proven to give the same pixels; False
+            leaves every file to Pillow, for comparison.
         views: What is cut out of each picture.
     """
 
@@ -104,7 +106,7 @@ class Decoded:
         height: Its height.
         frames: Frames or pages in the file, the first of which is the crop's; counting is bounded
             (:mod:`.frames`), and what other formats hold (layers, sizes) is not counted.
-        decoder: "pillow" or "nvimgcodec".
+        decoder: "pillow", "tiles" (:mod:`.tiles`), "nvimgcodec" (:mod:`.region`) or "libraw".
     """
 
     views: Pixels
@@ -166,9 +168,9 @@ def decode(
         if refusal := _too_many_pixels(image.size, _name(image), options):
             return refusal
         try:
-            middle = _middle(image, data, options)
-            if middle is not None:
-                return middle
+            parts = _in_part(image, data, options)
+            if parts is not None:
+                return parts
             with holding(image.width * image.height):
                 image.load()
                 return _whole(image, _frames(image, data), options.views)
@@ -231,9 +233,17 @@ def decoder_versions() -> dict[str, str]:
     else:
         versions["pillow_heif"] = pillow_heif.__version__
         versions["libheif"] = pillow_heif.libheif_version()
-    if nvimgcodec := region_version():
+    if can_cut():
+        versions["jpeg_tiles"] = TILES
+    elif nvimgcodec := region_version():
         versions["nvimgcodec"] = nvimgcodec
     return versions
+
+
+def load_decoders() -> None:
+    """Load what else would be loaded with the first file, which takes rights that may go."""
+    if not can_cut():
+        region_version()
 
 
 def _name(image: ImageFile.ImageFile) -> str:
@@ -262,18 +272,25 @@ def _develop(data: bytes, options: DecodeOptions) -> Decoded | Undecodable:
     return Decoded(views, "RAW", image.width, image.height, 1, "libraw")
 
 
-def _middle(image: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> Decoded | None:
-    """Decode the middle alone; None where that is not proven to give the same pixels."""
-    name = _name(image)
-    width, height = image.size
-    reach = options.views.reach
-    if options.region and reach and name in ("JPEG", "MPO") and width * height > _SMALL:
-        middle = centre_crop(width, height, reach)
+def _in_part(image: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> Decoded | None:
+    """Decode no more than is looked at; None where that is not proven to give the same pixels."""
+    name, (width, height), plan = _name(image), image.size, options.views
+    if not options.region or name not in ("JPEG", "MPO") or width * height <= _SMALL:
+        return None
+    read: Read | None = None
+    if can_cut():
+        boxes = plan.reads(width, height)
+        parts = read_parts(data, width, height, boxes) if pays(width, height, boxes) else None
+        decoder, read = "tiles", None if parts is None else parts.__getitem__
+    elif plan.reach:
+        middle = centre_crop(width, height, plan.reach)
         pixels = read_region(data, width, height, middle)
-        if pixels is not None:
-            views = options.views.cut(width, height, _part_of(pixels, middle))
-            return Decoded(views, name, width, height, _frames(image, data), "nvimgcodec")
-    return None
+        decoder, read = "nvimgcodec", None if pixels is None else _part_of(pixels, middle)
+    if read is None:
+        return None
+    return Decoded(
+        plan.cut(width, height, read), name, width, height, _frames(image, data), decoder
+    )
 
 
 def _whole(image: ImageFile.ImageFile, frames: int, plan: ViewPlan) -> Decoded:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_SOF = (0xC0, 0xC1)  # baseline and extended sequential, Huffman coded
-_DHT, _SOS, _DQT, _DRI, _COM = 0xC4, 0xDA, 0xDB, 0xDD, 0xFE
+SOF = (0xC0, 0xC1)  # baseline and extended sequential, Huffman coded
+DHT, SOS, DQT = 0xC4, 0xDA, 0xDB
+JFIF, ADOBE = 0xE0, 0xEE  # APP0 and APP14, which tell the colour space
+_DRI, _COM = 0xDD, 0xFE
 _APP = range(0xE0, 0xF0)
 _EOI = 0xD9
 
@@ -41,41 +43,96 @@ class Frame:
     sampling: tuple[tuple[int, int], ...]
 
     @property
-    def units(self) -> int:
-        """Minimum coded units in its one scan; a single component is coded block by block."""
+    def unit(self) -> tuple[int, int]:
+        """Width and height of a minimum coded unit; a single component is coded block by block."""
         across, down = self.sampling[0] if len(self.sampling) > 1 else (1, 1)
-        return -(-self.width // (8 * across)) * -(-self.height // (8 * down))
+        return 8 * across, 8 * down
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Minimum coded units side by side, and one below the other."""
+        across, down = self.unit
+        return -(-self.width // across), -(-self.height // down)
+
+    @property
+    def units(self) -> int:
+        """Minimum coded units in its one scan."""
+        columns, rows = self.grid
+        return columns * rows
 
 
-def intact_frame(data: bytes) -> Frame | None:
-    """Check the structure of a JPEG, from SOI to EOI.
+@dataclass(frozen=True, slots=True)
+class Header:
+    """All before the coded data.
+
+    Attributes:
+        frame: What the frame header says.
+        segments: Marker and body of each segment, in their order, the scan's header last.
+        interval: Coded units between restart markers; 0 where there are none.
+        start: Where the coded data begin.
+    """
+
+    frame: Frame
+    segments: tuple[tuple[int, bytes], ...]
+    interval: int
+    start: int
+
+
+def read_header(data: bytes) -> Header | None:
+    """Read a JPEG up to its coded data.
 
     Args:
-        data: The whole file; bytes after EOI (previews, further frames) are not looked at.
+        data: The whole file.
 
     Returns:
-        Its frame, or None where anything is missing, doubled, out of place or of another kind.
+        Its header, or None where anything is missing, doubled, out of place or of another kind.
     """
     if data[:2] != b"\xff\xd8":
         return None
-    frame, interval, at = None, 0, 2
+    frame, interval, at, segments = None, 0, 2, []
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
         body, at = data[at + 4 : at + 2 + length], at + 2 + length
         if length < 2 or len(body) != length - 2:
             return None
-        if marker in _SOF:
+        segments.append((marker, body))
+        if marker in SOF:
             if frame is not None or (frame := _frame(body)) is None:
                 return None
         elif marker == _DRI:
             if interval or length != 4 or not (interval := int.from_bytes(body)):
                 return None
-        elif marker == _SOS:
+        elif marker == SOS:
             whole = frame is not None and _is_only_scan(body, frame)
-            return frame if whole and frame and _intact_scan(data, at, frame, interval) else None
-        elif marker not in (_DHT, _DQT, _COM) and marker not in _APP:
+            return Header(frame, tuple(segments), interval, at) if whole and frame else None
+        elif marker not in (DHT, DQT, _COM) and marker not in _APP:
             return None
     return None
+
+
+def is_intact(data: bytes, header: Header) -> bool:
+    """Whether coded data run to EOI with exactly the restart markers that belong there.
+
+    In coded bits a zero is stuffed behind every 0xFF; anything else behind it makes a marker. Bytes
+    after EOI (previews, further frames) are not looked at.
+    """
+    coded = np.frombuffer(data, np.uint8)
+    restarts: list[NDArray[np.uint8]] = []
+    for first in range(header.start, len(coded) - 1, _STRIDE):
+        part = coded[first : first + _STRIDE + 1]  # a marker's two bytes may lie in two strides
+        markers = part[np.flatnonzero(part[:-1] == 0xFF) + 1]
+        markers = markers[markers != 0]
+        others = np.flatnonzero(markers & 0xF8 != 0xD0)
+        if not len(others):
+            restarts.append(markers)
+            continue
+        restarts.append(markers[: others[0]])
+        count = -(-header.frame.units // header.interval) - 1 if header.interval else 0
+        expected = 0xD0 + np.arange(count) % 8
+        return bool(markers[others[0]] == _EOI) and np.array_equal(
+            np.concatenate(restarts), expected
+        )
+    return False
 
 
 def _frame(body: bytes) -> Frame | None:
@@ -98,27 +155,3 @@ def _is_only_scan(body: bytes, frame: Frame) -> bool:
     """Whether a scan header covers every component and every coefficient."""
     count = len(frame.sampling)
     return len(body) == 2 * count + 4 and body[0] == count and body[-3:] == b"\x00\x3f\x00"
-
-
-def _intact_scan(data: bytes, start: int, frame: Frame, interval: int) -> bool:
-    """Whether coded data runs to EOI with exactly the restart markers that belong there.
-
-    In coded bits a zero is stuffed behind every 0xFF; anything else behind it makes a marker.
-    """
-    coded = np.frombuffer(data, np.uint8)
-    restarts: list[NDArray[np.uint8]] = []
-    for first in range(start, len(coded) - 1, _STRIDE):
-        part = coded[first : first + _STRIDE + 1]  # a marker's two bytes may lie in two strides
-        markers = part[np.flatnonzero(part[:-1] == 0xFF) + 1]
-        markers = markers[markers != 0]
-        others = np.flatnonzero(markers & 0xF8 != 0xD0)
-        if not len(others):
-            restarts.append(markers)
-            continue
-        restarts.append(markers[: others[0]])
-        count = -(-frame.units // interval) - 1 if interval else 0
-        expected = 0xD0 + np.arange(count) % 8
-        return bool(markers[others[0]] == _EOI) and np.array_equal(
-            np.concatenate(restarts), expected
-        )
-    return False

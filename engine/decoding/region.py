@@ -2,7 +2,7 @@
 
 nvImageCodec is NVIDIA's; its JPEG decoder for the CPU is libjpeg-turbo, as Pillow's is, and skips
 the inverse transform, upsampling and colour conversion of what is not wanted. It is used for what
-:func:`jpeg.intact_frame` lets through, and not at all where a probe image comes out different.
+:mod:`.jpeg` lets through, and not at all where a probe image comes out different.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .crop import CropBox
-from .jpeg import intact_frame
+from .jpeg import is_intact, read_header
 
 _CPU = -99999  # NVIMGCODEC_DEVICE_CPU_ONLY
 _EXTENSIONS = "extensions/*jpeg_turbo*"
@@ -83,8 +83,10 @@ def read_region(data: bytes, width: int, height: int, box: CropBox) -> NDArray[n
     Returns:
         Array of shape (box.height, box.width, 3), uint8, RGB; None where Pillow must decide.
     """
-    frame = intact_frame(data)
-    if frame is None or (frame.width, frame.height) != (width, height):
+    header = read_header(data)
+    if header is None or (header.frame.width, header.frame.height) != (width, height):
+        return None
+    if not is_intact(data, header):
         return None
     decoder = _decoder()
     return None if decoder is None else decoder.read(data, box)

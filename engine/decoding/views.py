@@ -121,6 +121,11 @@ class ViewPlan:
         ]
         return [centre, *(box for box in boxes if box != centre)]
 
+    def reads(self, width: int, height: int) -> list[CropBox]:
+        """All parts that :meth:`cut` reads."""
+        boxes = self.boxes(width, height)
+        return [*boxes, centre_crop(width, height, REACH)] if self.probe else boxes
+
     def places(self, width: int, height: int) -> tuple[CropPlace, ...]:
         """Where the crops lie, the centre first; negative where a small picture is padded."""
         return tuple(

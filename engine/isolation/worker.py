@@ -7,8 +7,7 @@ import contextlib
 import os
 import sys
 
-from ..decoding.decode import decode, decode_frames
-from ..decoding.region import region_version
+from ..decoding.decode import decode, decode_frames, load_decoders
 from ..decoding.thumbnail import thumbnail
 from ..provenance.read import read_provenance
 from ..quiet import quiet_warnings
@@ -24,7 +23,7 @@ def main() -> None:
     memory, region = int(sys.argv[1]), sys.argv[2:] == [REGION]
     source, sink = standard_pipes()
     if region:
-        region_version()  # loads the library, which links files and so needs the rights
+        load_decoders()  # nvImageCodec's links files, and so needs the rights
     give_up_rights(memory)
     _one_thread_each()
     send(sink, {"ready": True})
