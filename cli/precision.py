@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
-from ..engine.embedding.config import Precision
+from ..engine.embedding.config import Place, Precision
 from ..engine.embedding.contracts import KnownEncoder
+from ..engine.embedding.deferred import DeferredEmbedder
 from ..engine.embedding.precision import Audit, PrecisionBand, Safeguard, cosine_band
+from ..engine.embedding.processor import has_amx, rounding_of
 from ..engine.errors import DeviceError
 from ..engine.judging.judge import Judge
 from ..index.gallery_records import GalleryInfo
@@ -31,16 +33,23 @@ def embedders_of_gallery(
     """
     if not choice.precision.reduced:
         return embedder_of_gallery(workspace, gallery, choice), None
-    from ..engine.embedding.embed import Embedder, bfloat16_pays  # and with it PyTorch
-
     checkpoint = checkpoint_of_gallery(workspace, gallery, choice)
-    exact = Embedder(checkpoint, choice.device.value, "float32")
-    if choice.precision is PrecisionChoice.BFLOAT16 and not bfloat16_pays(exact.device):
-        say("this processor is slower in bfloat16 than in float32", "yellow")
+    exact = DeferredEmbedder(checkpoint, choice.device.value)
     precision: Precision = "bfloat16" if choice.precision is PrecisionChoice.BFLOAT16 else "float16"
-    reduced = Embedder(checkpoint, choice.device.value, precision)
+    reduced = DeferredEmbedder(checkpoint, choice.device.value, precision)
+    if precision == "bfloat16" and not _pays(exact.device):
+        say("this processor is slower in bfloat16 than in float32", "yellow")
     band = band_of_gallery(workspace, gallery, reduced, exact, k)
     return reduced, Safeguard(exact, Audit(band))
+
+
+def _pays(device: Place) -> bool:
+    """Whether bfloat16 is faster there; PyTorch is asked where the processor alone does not say."""
+    if device == "cpu" and has_amx():
+        return True
+    from ..engine.embedding.embed import bfloat16_pays
+
+    return bfloat16_pays(device)
 
 
 def if_it_pays(
@@ -64,10 +73,14 @@ def if_it_pays(
 
 
 def band_of_gallery(
-    workspace: Workspace, gallery: GalleryInfo, reduced: KnownEncoder, exact: KnownEncoder, k: int
+    workspace: Workspace,
+    gallery: GalleryInfo,
+    reduced: DeferredEmbedder,
+    exact: DeferredEmbedder,
+    k: int,
 ) -> PrecisionBand:
     """How far a precision may move a gallery's scores: as kept, else measured and kept."""
-    key = reduced.arithmetic
+    key = rounding_of(reduced.device, reduced.precision)
     kept = workspace.bands.get(gallery, k, key)
     if kept is not None:
         return PrecisionBand.of(kept)

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from .checkpoint import Checkpoint, parse_config
 from .config import Device, Precision
-from .devices import resolve_device
+from .devices import require_precision, resolve_device
 
 if TYPE_CHECKING:
     from .embed import Embedder
 
 
 class DeferredEmbedder:
-    """Stands in for an :class:`~.embed.Embedder` in float32, which it makes when it is needed.
+    """Stands in for an :class:`~.embed.Embedder`, which it makes when it is needed.
 
     Attributes:
         sha256: Identity of the encoder.
@@ -28,17 +28,20 @@ class DeferredEmbedder:
         precision: Of the vectors.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: Device = "auto") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: Device = "auto", precision: Precision = "float32"
+    ) -> None:
         """Take the files; their tensors are looked at later.
 
         Raises:
             CheckpointError: The configuration does not describe a CoDE encoder.
-            DeviceError: The device is not there.
+            DeviceError: The device is not there, or cannot compute in that precision.
         """
         self.sha256 = checkpoint.sha256
         self.dimension = parse_config(checkpoint.config, checkpoint.origin).hidden_size
         self.device = resolve_device(device)
-        self.precision: Precision = "float32"
+        self.precision: Precision = precision
+        require_precision(self.device, precision)
         self._checkpoint = checkpoint
         self._embedder: Embedder | None = None
         self._loading = threading.Lock()

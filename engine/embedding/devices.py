@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import DeviceError
-from .config import Device, Place
+from .config import Device, Place, Precision
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
@@ -30,6 +30,21 @@ def resolve_device(device: Device) -> Place:
             "use --device cpu, or install a CUDA build of torch and its driver",
         )
     return "cpu"
+
+
+def require_precision(device: Place, precision: Precision) -> None:
+    """Refuse a precision that a device cannot compute in.
+
+    Raises:
+        DeviceError: ``float16`` on the CPU, or ``bfloat16`` on a GPU without it.
+    """
+    if precision == "float16" and device == "cpu":
+        raise DeviceError("float16 is for CUDA alone", "use --precision bfloat16 or float32")
+    if precision == "bfloat16" and device == "cuda":
+        import torch
+
+        if not torch.cuda.is_bf16_supported():
+            raise DeviceError("this GPU has no bfloat16", "use --precision float16 or float32")
 
 
 def _gpu_is_possible() -> bool:

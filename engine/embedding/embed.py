@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..errors import DeviceError
 from .checkpoint import Checkpoint
 from .config import CROP, CUDA_BATCH, Device, Place, Precision
-from .devices import resolve_device
+from .devices import require_precision, resolve_device
 from .encoder import PIXEL_CENTRE, Encoder, fold_normalisation, normalise
 from .passes import pass_size
 from .weights import build_encoder
@@ -167,18 +166,6 @@ _DTYPES: dict[Precision, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-
-
-def require_precision(device: Place, precision: Precision) -> None:
-    """Refuse a precision that a device cannot compute in.
-
-    Raises:
-        DeviceError: ``float16`` on the CPU, or ``bfloat16`` on a GPU without it.
-    """
-    if precision == "float16" and device == "cpu":
-        raise DeviceError("float16 is for CUDA alone", "use --precision bfloat16 or float32")
-    if precision == "bfloat16" and device == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError("this GPU has no bfloat16", "use --precision float16 or float32")
 
 
 def bfloat16_unit(device: Place) -> str:

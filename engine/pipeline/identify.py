@@ -69,8 +69,10 @@ class EmbedAndSearch:
         return self.embedder.batch
 
     def load(self) -> None:
-        """Load the encoder."""
+        """Load the encoder, and what settles its answers."""
         self.embedder.load()
+        if self.safeguard is not None:
+            self.safeguard.exact.load()
 
     def __call__(self, crops: NDArray[np.uint8], final: bool) -> Sequence[Identified | None]:
         """Embed crops, (n, 224, 224, 3) uint8."""

@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -169,6 +171,31 @@ def test_the_band_is_measured_once_and_recorded(scene: Scene, space: Path) -> No
         pytest.raises(RuntimeError),
     ):
         run("code-scan", scene.photos, *words, "-k", "3", "--workspace", space)
+
+
+_KNOWN = """
+import sys
+from code_forensics.cli import precision, running
+from code_forensics.cli.scan import main
+
+precision.has_amx = lambda: True  # without it PyTorch is asked what the processor is good at
+running.end_process = sys.exit
+try:
+    main()
+except SystemExit as leaving:
+    assert not leaving.code, leaving.code
+assert "torch" not in sys.modules
+"""
+
+
+def test_what_is_known_in_reduced_precision_needs_no_pytorch(scene: Scene, space: Path) -> None:
+    words = ("--gallery", "clear", "--precision", "bfloat16")
+    target = space.with_name("report.csv")
+    first = scan(scene, space, *words)
+    files = ("--csv", target, "--workspace", space, "-q")
+    command = [sys.executable, "-c", _KNOWN, scene.photos, *words, *files]
+    subprocess.run(command, check=True)
+    assert answers(read(target)) == answers(first)
 
 
 def test_a_gallery_that_reduced_precision_hardly_settles_is_scanned_in_float32(

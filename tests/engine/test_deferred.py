@@ -11,6 +11,7 @@ import pytest
 from code_forensics.engine.contracts import Content
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.embedding.checkpoint import Checkpoint, write_checkpoint
+from code_forensics.engine.embedding.config import Precision
 from code_forensics.engine.embedding.deferred import DeferredEmbedder
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.errors import CheckpointError
@@ -73,9 +74,11 @@ def items(pipeline: Pipeline, folder: Path) -> list[Item]:
     return [item for burst in pipeline.run(walk([folder]), lambda: False) for item in burst]
 
 
-def test_its_vectors_are_those_of_the_encoder() -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_its_vectors_are_those_of_the_encoder(precision: Precision) -> None:
     checkpoint = draw_checkpoint(SMALL)
-    deferred, embedder = DeferredEmbedder(checkpoint, "cpu"), Embedder(checkpoint, "cpu")
+    deferred = DeferredEmbedder(checkpoint, "cpu", precision)
+    embedder = Embedder(checkpoint, "cpu", precision)
     assert deferred.arithmetic == ""
     crops = np.random.default_rng(1).integers(0, 256, (5, 224, 224, 3), dtype=np.uint8)
     assert np.array_equal(deferred.embed(crops), embedder.embed(crops))
@@ -87,10 +90,14 @@ _SPARES = """
 import sys
 import numpy as np
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.config import Precision
 from code_forensics.engine.embedding.deferred import DeferredEmbedder
 
 embedder = DeferredEmbedder(read_checkpoint(sys.argv[1]), "cpu")
 assert (embedder.dimension, embedder.device, len(embedder.sha256)) == (24, "cpu", 64)
+assert "torch" not in sys.modules
+reduced = DeferredEmbedder(read_checkpoint(sys.argv[1]), "cpu", "bfloat16")
+assert reduced.precision == "bfloat16"
 assert "torch" not in sys.modules
 embedder.embed(np.zeros((1, 224, 224, 3), np.uint8))
 assert "torch" in sys.modules

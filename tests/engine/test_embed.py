@@ -11,13 +11,13 @@ import pytest
 import torch
 from code_forensics.engine.embedding import embed
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
+from code_forensics.engine.embedding.devices import require_precision
 from code_forensics.engine.embedding.embed import (
     CpuRunner,
     Embedder,
     Forward,
     bfloat16_pays,
     bfloat16_unit,
-    require_precision,
 )
 from code_forensics.engine.embedding.embed_cuda import SlottedRunner
 from code_forensics.engine.embedding.encoder import Encoder, fold_normalisation
