@@ -22,7 +22,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _SOS = 0xDA
 _NO_SEGMENTS = (*range(0xD0, 0xDA), 0xFF)  # restarts, start, end, and fill: nothing to step over
-_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, Huffman coded
+_PROGRESSIVE = 0xC2
+_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)  # baseline, extended and progressive, Huffman coded
 _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 
 
@@ -58,10 +59,14 @@ def is_trusted(data: bytes, options: DecodeOptions) -> bool:
 
 
 def _jpeg_effort(data: bytes) -> float:
-    """Pixels times scans; infinite for a structure that is out of the ordinary."""
-    pixels, at = 0, 2
+    """Pixels times scans; infinite for a structure that is out of the ordinary.
+
+    Scans are counted where there may be several: libjpeg reads no other behind one that has all
+    components of a frame that is not progressive.
+    """
+    pixels, at, whole = 0, 2, -1
     for _ in range(_SEGMENTS):
-        if at + 4 > len(data):
+        if at + 4 >= len(data):
             return 0  # cut off before the first scan: nothing is going to be decoded
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
         if data[at] != 0xFF or marker < 0xC0 or marker in _NO_SEGMENTS or length < 2:
@@ -69,12 +74,13 @@ def _jpeg_effort(data: bytes) -> float:
         if marker in _OTHER_FRAMES:
             break
         if marker == _SOS:
-            return pixels * data.count(b"\xff\xda", at)
+            return pixels * (1 if data[at + 4] == whole else data.count(b"\xff\xda", at))
         if marker in _FRAMES:
             if pixels:
                 break
             height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
             pixels = int.from_bytes(height) * int.from_bytes(width)
+            whole = -1 if marker == _PROGRESSIVE or at + 9 >= len(data) else data[at + 9]
         at += 2 + length
     return float("inf")
 

@@ -144,6 +144,22 @@ def test_a_jpeg_whose_markers_may_be_misread_is_not_trusted(between: bytes) -> N
     assert decode_here(usual[:frame] + between + usual[frame:], DecodeOptions()) is None
 
 
+def test_a_jpeg_of_many_scans_is_not_trusted_where_they_would_be_read() -> None:
+    file = io.BytesIO()
+    Image.effect_noise((600, 500), 40).convert("RGB").save(file, "JPEG", progressive=True)
+    brief = DecodeOptions(timeout=0.03)  # a million pixels times scans; these are 300,000
+    assert decode_here(file.getvalue(), brief) is None
+    file = io.BytesIO()
+    Image.effect_noise((600, 500), 40).convert("RGB").save(file, "JPEG")
+    whole = file.getvalue()
+    scans = b"\xff\xda" * 10
+    assert isinstance(decode_here(whole, brief), Decoded)
+    assert isinstance(decode_here(whole + scans, brief), Decoded)  # behind a scan of everything
+    start = whole.index(b"\xff\xda") + 4
+    assert whole[start] == 3
+    assert decode_here(whole[:start] + b"\x01" + whole[start + 1 :] + scans, brief) is None
+
+
 @pytest.mark.parametrize(
     ("word", "said"), [(b"CRASH", "SIGSEGV"), (b"EXIT", "code 3"), (b"LIE", "code 1")]
 )
