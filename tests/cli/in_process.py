@@ -39,3 +39,18 @@ def run(command: str, *arguments: str | Path, code: int | None = 0) -> Ran:
             left = leaving.code if isinstance(leaving.code, int) else 1 if leaving.code else 0
     assert code is None or left == code, out.getvalue() + err.getvalue()
     return Ran(out.getvalue(), err.getvalue())
+
+
+WITHOUT_TORCH = """
+import sys
+from code_forensics.cli import running
+from code_forensics.cli.scan import main
+
+running.end_process = sys.exit
+try:
+    main()
+except SystemExit as leaving:
+    assert not leaving.code, leaving.code
+assert "torch" not in sys.modules
+"""
+"""A scan in a process of its own that has not loaded PyTorch at its end."""

@@ -19,7 +19,7 @@ from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.embedding.precision import calibration_crops, cosine_band
 
-from tests.cli.in_process import run
+from tests.cli.in_process import WITHOUT_TORCH, run
 from tests.conftest import draw_photo
 
 PHOTOS = 6
@@ -173,18 +173,11 @@ def test_the_band_is_measured_once_and_recorded(scene: Scene, space: Path) -> No
         run("code-scan", scene.photos, *words, "-k", "3", "--workspace", space)
 
 
-_KNOWN = """
-import sys
-from code_forensics.cli import precision, running
-from code_forensics.cli.scan import main
+_KNOWN = f"""
+from code_forensics.cli import precision
 
 precision.has_amx = lambda: True  # without it PyTorch is asked what the processor is good at
-running.end_process = sys.exit
-try:
-    main()
-except SystemExit as leaving:
-    assert not leaving.code, leaving.code
-assert "torch" not in sys.modules
+{WITHOUT_TORCH}
 """
 
 

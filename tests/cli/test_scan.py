@@ -16,6 +16,7 @@ import pytest
 from code_forensics.cli.running import interruptible
 from code_forensics.engine.judging.scores import FLOOR
 
+from tests.cli.in_process import WITHOUT_TORCH
 from tests.conftest import SHARED, draw_photo
 
 BIN = Path(sys.executable).parent
@@ -155,20 +156,6 @@ def test_a_calibrated_gallery_decides(tmp_path: Path, small_checkpoint: Path) ->
     run("code-scan", tmp_path / "photos", "--target-fpr", "0", *space, code=2)
 
 
-_WITHOUT_TORCH = """
-import sys
-from code_forensics.cli import running
-from code_forensics.cli.scan import main
-
-running.end_process = sys.exit
-try:
-    main()
-except SystemExit as leaving:
-    assert not leaving.code, leaving.code
-assert "torch" not in sys.modules
-"""
-
-
 def test_a_second_scan_opens_nothing_and_says_the_same(
     space: Path, labelled: Path, tmp_path: Path
 ) -> None:
@@ -177,7 +164,7 @@ def test_a_second_scan_opens_nothing_and_says_the_same(
     for file in sorted((labelled / "photos").glob("*.png")):
         (photos / file.name).write_bytes(file.read_bytes())
     first = rows(run("code-scan", photos, "--csv", "-", "--workspace", space))
-    command = [sys.executable, "-c", _WITHOUT_TORCH, photos, "--csv", "-", "--workspace", space]
+    command = [sys.executable, "-c", WITHOUT_TORCH, photos, "--csv", "-", "--workspace", space]
     second = rows(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert [row["status"] for row in second] == ["cached"] * len(first)
     keep = [column for column in COLUMNS.split(",") if column != "status"]
