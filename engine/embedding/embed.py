@@ -62,24 +62,22 @@ class Embedder:
         require_precision(self.device, precision)
         with _one_thread():
             encoder = build_encoder(checkpoint)
-        self.dimension = encoder.config.hidden_size
-        if precision != "float32":
-            encoder = fold_normalisation(encoder).to(_DTYPES[precision])
-        encoder = encoder.to(self.device)
-        self._run: Runner
-        if self.device == "cuda":
-            from .embed_cuda import cuda_runner
+            self.dimension = encoder.config.hidden_size
+            if precision != "float32":
+                encoder = fold_normalisation(encoder).to(_DTYPES[precision])
+            encoder = encoder.to(self.device)
+            self._run: Runner
+            if self.device == "cuda":
+                from .embed_cuda import cuda_runner
 
-            self.batch = CUDA_BATCH
-            self._run = cuda_runner(
-                Forward(encoder), torch.device(self.device), CUDA_BATCH, self.dimension
-            )
-        else:
-            assert precision != "float16"  # refused above
-            self.batch = CPU_BATCH
-            with _one_thread():
-                size = pass_size(encoder.config, precision)
-            self._run = CpuRunner(Forward(encoder), size)
+                self.batch = CUDA_BATCH
+                self._run = cuda_runner(
+                    Forward(encoder), torch.device(self.device), CUDA_BATCH, self.dimension
+                )
+            else:
+                assert precision != "float16"  # refused above
+                self.batch = CPU_BATCH
+                self._run = CpuRunner(Forward(encoder), pass_size(encoder.config, precision))
 
     @property
     def arithmetic(self) -> str:
