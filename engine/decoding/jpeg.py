@@ -18,6 +18,13 @@ JFIF, ADOBE = 0xE0, 0xEE  # APP0 and APP14, which tell the colour space
 _DRI, _COM = 0xDD, 0xFE
 _APP = range(0xE0, 0xF0)
 _EOI = 0xD9
+_KEPT = frozenset({*SOF, DHT, DQT, SOS, JFIF, ADOBE})
+
+_LONGEST = 65_500
+"""Pixels of a side: libjpeg refuses more, though the format has room for them."""
+
+_SEGMENTS = 1000
+"""Before the coded data; colour profiles take up to 255."""
 
 _STRIDE = 1 << 21
 """Coded bytes that are looked at at a time: as fast as what fits a processor's cache, and after
@@ -67,7 +74,8 @@ class Header:
 
     Attributes:
         frame: What the frame header says.
-        segments: Marker and body of each segment, in their order, the scan's header last.
+        segments: Marker and body of each segment, in their order, the scan's header last; the
+            bodies of what tells nothing of the pixels are left out.
         interval: Coded units between restart markers; 0 where there are none.
         start: Where the coded data begin.
     """
@@ -89,13 +97,14 @@ def read_header(data: bytes) -> Header | None:
     """
     if data[:2] != b"\xff\xd8":
         return None
-    frame, interval, at, segments = None, 0, 2, []
-    while at + 4 <= len(data) and data[at] == 0xFF:
+    frame, interval, at = None, 0, 2
+    segments: list[tuple[int, bytes]] = []
+    while at + 4 <= len(data) and data[at] == 0xFF and len(segments) < _SEGMENTS:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
         body, at = data[at + 4 : at + 2 + length], at + 2 + length
         if length < 2 or len(body) != length - 2:
             return None
-        segments.append((marker, body))
+        segments.append((marker, body if marker in _KEPT else b""))
         if marker in SOF:
             if frame is not None or (frame := _frame(body)) is None:
                 return None
@@ -140,7 +149,7 @@ def _frame(body: bytes) -> Frame | None:
     if len(body) < 6 or body[0] != 8:
         return None
     height, width, count = int.from_bytes(body[1:3]), int.from_bytes(body[3:5]), body[5]
-    if not height or not width or len(body) != 6 + 3 * count:
+    if not height or not width or max(height, width) > _LONGEST or len(body) != 6 + 3 * count:
         return None
     sampling = tuple((body[at] >> 4, body[at] & 15) for at in range(7, len(body), 3))
     if count == 1:

@@ -24,6 +24,7 @@ enum {
     MOST_BLOCKS = 4,      /* of a component in a coded unit */
     MOST_CATEGORY = 11,   /* of a DC difference, with samples of 8 bits */
     MOST_UNITS = 1 << 13, /* along a side: 65,535 pixels in units of 8 */
+    MOST_INTERVAL = 65535,
     WORD = 64
 };
 
@@ -77,7 +78,8 @@ static int read_table(Table *table, const uint8_t *body, Py_ssize_t size)
     memset(table, 0, sizeof *table);
     for (int length = 1; length <= 16; length++, code <<= 1) {
         int more = body[length - 1];
-        if (count + more > 256 || 16 + count + more > size || code + more > 1 << length) return 0;
+        /* libjpeg refuses a table that uses the code of ones alone, as the standard does */
+        if (count + more > 256 || 16 + count + more > size || code + more >= 1 << length) return 0;
         table->first[length] = code;
         table->end[length] = code + more;
         table->at[length] = (uint8_t)count;
@@ -232,7 +234,7 @@ static inline int pass_ac(Reader *reader, const Table *table, Writer *writer)
 {
     for (int k = 1;;) {
         fill(reader);
-        for (int turn = 0; turn < 2; turn++) { /* two steps of at most 27 bits are there */
+        for (int turn = 0; turn < 2; turn++) { /* two steps of 27 bits are there */
             uint32_t place = front(reader, LOOK);
             int used = table->used[place], passed = table->passed[place], after = k + passed;
             if (!passed || (after > 64 && (after <= END_OF_BLOCK || after >= END_OF_BLOCK + 64))) {
@@ -391,12 +393,20 @@ static int wrong(const char *what)
     return 0;
 }
 
+static int is_tuple(PyObject *item)
+{
+    if (PyTuple_Check(item)) return 1;
+    PyErr_SetString(PyExc_TypeError, "components and tiles are tuples");
+    return 0;
+}
+
 /* Read a component: its blocks in a coded unit, and its tables' bodies. A body that is no table sets
  * `scan->components` to 0, as no error but no answer. */
 static int read_component(PyObject *item, Scan *scan, int c, Table *tables)
 {
     const char *dc, *ac;
     Py_ssize_t dc_size, ac_size;
+    if (!is_tuple(item)) return 0;
     if (!PyArg_ParseTuple(item, "iy#y#", &scan->blocks[c], &dc, &dc_size, &ac, &ac_size)) return 0;
     if (scan->blocks[c] < 1 || scan->blocks[c] > MOST_BLOCKS) return wrong("1 to 4 blocks a unit");
     scan->dc[c] = &tables[2 * c];
@@ -432,14 +442,17 @@ static int read_components(PyObject *list, Scan *scan, Table *tables)
 static int read_tiles(PyObject *list, const Scan *scan, Tile *tiles, Py_ssize_t count)
 {
     for (Py_ssize_t i = 0; i < count; i++) {
-        unsigned long long left, top, right, bottom;
+        Py_ssize_t left, top, right, bottom;
         PyObject *item = PySequence_GetItem(list, i);
-        int read = item && PyArg_ParseTuple(item, "KKKK", &left, &top, &right, &bottom);
+        int read = item && is_tuple(item) &&
+                   PyArg_ParseTuple(item, "nnnn", &left, &top, &right, &bottom);
         Py_XDECREF(item);
         if (!read) return 0;
-        if (left >= right || top >= bottom || right > scan->columns || bottom > scan->rows)
+        if (left < 0 || left >= right || top < 0 || top >= bottom ||
+            (uint64_t)right > scan->columns || (uint64_t)bottom > scan->rows)
             return wrong("a tile lies outside of the image");
-        tiles[i] = (Tile){.left = left, .top = top, .right = right, .bottom = bottom};
+        tiles[i].left = (uint64_t)left, tiles[i].right = (uint64_t)right;
+        tiles[i].top = (uint64_t)top, tiles[i].bottom = (uint64_t)bottom;
     }
     return 1;
 }
@@ -459,14 +472,16 @@ static PyObject *as_list(const Tile *tiles, Py_ssize_t count)
 static PyObject *cut(PyObject *module, PyObject *args)
 {
     Py_buffer data;
-    Py_ssize_t start;
-    unsigned long long interval, columns, rows;
+    Py_ssize_t start, interval, columns, rows;
     PyObject *components, *boxes, *answer = NULL;
     (void)module;
-    if (!PyArg_ParseTuple(args, "y*nKKKOO", &data, &start, &interval, &columns, &rows, &components,
+    if (!PyArg_ParseTuple(args, "y*nnnnOO", &data, &start, &interval, &columns, &rows, &components,
                           &boxes))
         return NULL;
-    Scan scan = {.data = data.buf, .interval = interval, .columns = columns, .rows = rows};
+    Scan scan = {.data = data.buf,
+                 .interval = (uint64_t)interval,
+                 .columns = (uint64_t)columns,
+                 .rows = (uint64_t)rows};
     Py_ssize_t count = PySequence_Size(boxes);
     Tile *tiles = count > 0 ? calloc((size_t)count, sizeof *tiles) : NULL;
     Table *tables = malloc(2 * COMPONENTS * sizeof *tables);
@@ -476,8 +491,10 @@ static PyObject *cut(PyObject *module, PyObject *args)
         PyErr_NoMemory();
     else if (start < 0 || start > data.len)
         wrong("the scan begins outside of the data");
-    else if (!columns || !rows || columns > MOST_UNITS || rows > MOST_UNITS)
+    else if (columns < 1 || rows < 1 || columns > MOST_UNITS || rows > MOST_UNITS)
         wrong("an image has 1 to 8192 coded units a side");
+    else if (interval < 0 || interval > MOST_INTERVAL)
+        wrong("there are 0 to 65535 coded units between restarts");
     else if (read_components(components, &scan, tables) && read_tiles(boxes, &scan, tiles, count)) {
         int whole;
         Py_BEGIN_ALLOW_THREADS

@@ -17,7 +17,7 @@ def cut(
     Args:
         data: The whole file.
         start: Where the coded data begin, behind the scan's header.
-        interval: Coded units between restart markers; 0 where there are none.
+        interval: Coded units between restart markers, up to 65535; 0 where there are none.
         columns: Coded units side by side, 1 to 8192.
         rows: Coded units one below the other, likewise.
         components: For each of the one or three: its blocks in a coded unit (1 to 4), and its DC
@@ -28,9 +28,11 @@ def cut(
         For each tile the coded data of a JPEG without restarts that is it, up to EOI. Its AC tables
         are the components' own, its DC table is that of ITU-T T.81, annex K.3, for luminance. None
         where the coded data do not run to EOI with the restart markers that belong there, or what
-        is read of them up to the last tile is not as the standard has it.
+        is read of them up to the last tile is not as the standard has it, or memory is short.
 
     Raises:
+        TypeError: An argument is of another type.
         ValueError: An argument is out of range.
+        OverflowError: A number is far out of range.
         MemoryError: There is no room for as many tiles.
     """

@@ -25,6 +25,12 @@ Pixels = NDArray[np.uint8]
 _MARGIN = 8
 """The eighth of a coded unit, a sample of chroma, is kept around a part: upsampling looks at it."""
 
+_CARRIED = 1 << 16
+"""Bytes of tables that every tile may carry; a thousand times what they take as a rule."""
+
+_TELLING = {JFIF: 14, ADOBE: 12}
+"""Bytes of the segments that tell the colour space, of which libjpeg looks at no more."""
+
 _AC = 0x10
 _DC_TABLE = bytes([0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, *range(12)])
 """T.81, table K.3, with which the tiles' DC values are written."""
@@ -65,7 +71,7 @@ def read_parts(
     """Decode parts of a JPEG where that gives the pixels of the whole.
 
     Args:
-        data: The file.
+        data: A file that Pillow opens.
         width: Width that Pillow reads from it.
         height: Height that Pillow reads from it.
         boxes: The parts, inside the image; at least one.
@@ -79,14 +85,14 @@ def read_parts(
         return None
     if (header.frame.width, header.frame.height) != (width, height):
         return None
-    components = _components(header)
-    if components is None:
+    small = _Small.of(header)
+    components = _components(header) if small else None
+    if small is None or components is None:
         return None
     tiles = [_tile(header.frame, box) for box in boxes]
     coded = _cut(data, header.start, header.interval, *header.frame.grid, components, tiles)
     if coded is None:
         return None
-    small = _Small(header)
     try:
         return {
             box: small.read(tile, bits, box)
@@ -155,37 +161,52 @@ def _tile(frame: Frame, box: CropBox) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Small:
-    """Puts coded data into the frame of the JPEG that they come from."""
+    """Puts coded data into the frame of the JPEG that they come from.
 
-    header: Header
+    Attributes:
+        frame: Of that JPEG.
+        sof: Marker and body of its frame header.
+        head: SOI, and all its tables, so that what is wrong with one stays so; its colour space.
+        scan: The table that the DC values are written with, and the scan's header.
+    """
+
+    frame: Frame
+    sof: tuple[int, bytes]
+    head: bytes
+    scan: bytes
+
+    @classmethod
+    def of(cls, header: Header) -> "_Small | None":
+        """Take over what tells how coefficients become pixels; None where that is too much."""
+        head, sof = [b"\xff\xd8"], (0, b"")
+        for marker, body in header.segments:
+            if marker in SOF:
+                sof = marker, body
+            elif marker in (DHT, DQT, JFIF, ADOBE):
+                head.append(_segment(marker, body[: _TELLING.get(marker, len(body))]))
+        if sum(map(len, head)) > _CARRIED:
+            return None
+        selectors = _selectors(header)
+        chosen = b"".join(bytes([identifier, ac]) for identifier, _, ac in selectors)
+        scan = _segment(DHT, b"\0" + _DC_TABLE)
+        scan += _segment(SOS, bytes([len(selectors)]) + chosen + b"\0\x3f\0")
+        return cls(header.frame, sof, b"".join(head), scan)
 
     def read(self, tile: tuple[int, int, int, int], coded: bytes, box: CropBox) -> Pixels:
         """Decode a tile and cut the part out of it."""
-        frame, (across, down) = self.header.frame, self.header.frame.unit
+        across, down = self.frame.unit
         left, top = tile[0] * across, tile[1] * down
-        width = min(tile[2] * across, frame.width) - left
-        height = min(tile[3] * down, frame.height) - top
-        mode = "RGB" if len(frame.sampling) > 1 else "L"
-        file = self._file(width, height, coded)
+        width = min(tile[2] * across, self.frame.width) - left
+        height = min(tile[3] * down, self.frame.height) - top
+        mode = "RGB" if len(self.frame.sampling) > 1 else "L"
+        marker, body = self.sof
+        sizes = height.to_bytes(2) + width.to_bytes(2)
+        frame = _segment(marker, body[:1] + sizes + body[5:])
+        file = b"".join((self.head, frame, self.scan, coded, b"\xff\xd9"))
         image = Image.frombytes(mode, (width, height), file, "jpeg", mode, "")
         x, y = box.left - left, box.top - top
         pixels = np.asarray(image if mode == "RGB" else image.convert("RGB"))
         return pixels[y : y + box.height, x : x + box.width]
-
-    def _file(self, width: int, height: int, coded: bytes) -> bytes:
-        """A whole JPEG: with all tables of the header, so that what is wrong with one stays so."""
-        file = [b"\xff\xd8"]
-        for marker, body in self.header.segments:
-            if marker in SOF:
-                sizes = height.to_bytes(2) + width.to_bytes(2)
-                file.append(_segment(marker, body[:1] + sizes + body[5:]))
-            elif marker in (DHT, DQT, JFIF, ADOBE):
-                file.append(_segment(marker, body))
-        file.append(_segment(DHT, b"\0" + _DC_TABLE))
-        selectors = _selectors(self.header)
-        scan = b"".join(bytes([identifier, ac]) for identifier, _, ac in selectors)
-        file.append(_segment(SOS, bytes([len(selectors)]) + scan + b"\0\x3f\0"))
-        return b"".join([*file, coded, b"\xff\xd9"])
 
 
 def _segment(marker: int, body: bytes) -> bytes:

@@ -110,7 +110,11 @@ def test_nonsense_has_no_answer(data, interval, columns, rows, components):
     [
         pytest.param(1, -1, ValueError, id="begins before the data"),
         pytest.param(1, len(SMALL) + 1, ValueError, id="begins behind the data"),
+        pytest.param(2, -1, ValueError, id="an interval below 0"),
+        pytest.param(2, 65536, ValueError, id="an interval above what is"),
+        pytest.param(2, 1 << 70, OverflowError, id="an interval out of all range"),
         pytest.param(3, 0, ValueError, id="no columns"),
+        pytest.param(3, 2**64 + 7, OverflowError, id="columns out of all range"),
         pytest.param(4, 8193, ValueError, id="too many rows"),
         pytest.param(5, [], ValueError, id="no components"),
         pytest.param(5, [(5, b"", b"")], ValueError, id="too many blocks"),
@@ -120,6 +124,9 @@ def test_nonsense_has_no_answer(data, interval, columns, rows, components):
         pytest.param(6, [(0, 0, 0, 1)], ValueError, id="empty tile"),
         pytest.param(6, [(0, 0, 1, 99)], ValueError, id="tile outside"),
         pytest.param(6, [(0, 0, 1)], TypeError, id="tile of three numbers"),
+        pytest.param(6, [(-1, 0, 1, 1)], ValueError, id="tile left of the image"),
+        pytest.param(6, [[0, 0, 1, 1]], TypeError, id="tile that is no tuple"),
+        pytest.param(5, [[1, b"", b""]], TypeError, id="component that is no tuple"),
         pytest.param(6, 3, TypeError, id="not tiles"),
         pytest.param(0, "text", TypeError, id="not data"),
     ],
@@ -143,6 +150,8 @@ def tables(counts, symbols):
         pytest.param(bytes(15), id="short"),
         pytest.param(tables([3], [1, 2, 3]), id="three codes of one bit"),
         pytest.param(tables([1, 3], [1, 2, 3, 4]), id="more codes than there are"),
+        pytest.param(tables([2], [0, 1]), id="the code of ones alone"),
+        pytest.param(tables([1, 2], [0, 1, 2]), id="the longer code of ones alone"),
         pytest.param(tables([1], []), id="no symbols"),
         pytest.param(tables([1], [0, 0]), id="symbols left over"),
         pytest.param(bytes([255] * 16) + bytes(300), id="too many symbols"),
@@ -166,6 +175,67 @@ def test_long_codes_and_full_blocks():
     assert found is not None
     (pixels,) = found.values()
     assert np.array_equal(pixels, whole[100:170, 90:150])
+
+
+def grey(width, height, dc, ac, coded, extra=b""):
+    """A JPEG from its parts."""
+    sizes = height.to_bytes(2) + width.to_bytes(2)
+    segments = (
+        (0xDB, b"\0" + b"\1" * 64),
+        (0xC0, b"\x08" + sizes + b"\1\1\x11\0"),
+        (0xC4, b"\0" + dc),
+        (0xC4, b"\x10" + ac),
+        (0xDA, b"\1\1\0\0\x3f\0"),
+    )
+    whole = b"".join(tiles._segment(marker, body) for marker, body in segments)
+    return b"\xff\xd8" + extra + whole + coded + b"\xff\xd9"
+
+
+ONE = tables([1], [0])
+"""One code, of one bit: no difference, or the end of a block."""
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "dc", "good"),
+    [
+        pytest.param(600, 420, ONE, True, id="usual"),
+        pytest.param(600, 420, tables([2], [0, 1]), False, id="a DC table with the code of ones"),
+        pytest.param(65500, 8, ONE, True, id="as wide as may be"),
+        pytest.param(65501, 8, ONE, False, id="too wide"),
+        pytest.param(8, 65501, ONE, False, id="too high"),
+    ],
+)
+def test_what_pillow_refuses_is_refused(width, height, dc, good):
+    blocks = -(-width // 8) * -(-height // 8)
+    data = grey(width, height, dc, ONE, bytes(-(-2 * blocks // 8)))
+    with Image.open(io.BytesIO(data)) as image:
+        if good:
+            image.load()
+        else:
+            with pytest.raises(OSError, match="broken data stream"):
+                image.load()
+    box = CropBox(0, 0, 8, 8, 0, 0, 224)
+    assert (tiles.read_parts(data, width, height, [box]) is not None) == good
+
+
+@pytest.mark.parametrize(
+    ("extra", "good"),
+    [
+        pytest.param(b"\xff\xe2\0\x04ab" * 900, True, id="many small segments"),
+        pytest.param(b"\xff\xe2\0\x04ab" * 1000, False, id="a thousand and more"),
+        pytest.param(b"\xff\xe1\xff\xff" + bytes(65533), True, id="a large one that tells nothing"),
+        pytest.param(
+            b"\xff\xe0\xff\xff" + b"JFIF\0" + bytes(65528), True, id="a large one, cut short"
+        ),
+        pytest.param((b"\xff\xdb\0\x43\1" + b"\1" * 64) * 999, False, id="tables without end"),
+    ],
+)
+def test_a_header_out_of_the_ordinary_is_left_to_pillow(extra, good):
+    data = grey(600, 420, ONE, ONE, bytes(-(-2 * 75 * 53 // 8)), extra)
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+    box = CropBox(0, 0, 8, 8, 0, 0, 224)
+    assert (tiles.read_parts(data, 600, 420, [box]) is not None) == good
 
 
 WITHOUT = """
