@@ -74,6 +74,7 @@ class Item:
         reading: Whether it is being read.
         archive: Where its members are, until they have come.
         data: Bytes of a picture that may hold several.
+        held: Bytes of memory that it takes: the file's, until its crops have been cut out.
     """
 
     file: FoundFile
@@ -83,6 +84,7 @@ class Item:
     reading: bool = False
     archive: ArchiveFile | None = None
     data: bytes | None = None
+    held: int = 0
 
     @classmethod
     def fresh(cls, file: FoundFile, content: FreshContent, hits: Hits | None) -> "Item":

@@ -16,7 +16,7 @@ class PipelineOptions:
     Attributes:
         workers: Threads; 0 is one for each core.
         window: Files in flight at most.
-        budget: Bytes of files in flight at most; one file may always be in flight.
+        budget: Bytes of files and crops in flight at most; one file may always be in flight.
         decode: Bounds for the decoder.
         archives: Bounds for archives, whose members are worked on too; None leaves them closed.
         frames: Pictures of a file that are worked on, at most; 1 takes the first of each.

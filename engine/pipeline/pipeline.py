@@ -155,9 +155,9 @@ class Pipeline:
         while (queue := self._inner or self._window) and queue[0].ready:
             item = queue.popleft()
             if queue is self._inner:
-                self._inner_bytes -= item.file.bytes or 0
+                self._inner_bytes -= item.held
             else:
-                self._bytes -= item.file.bytes or 0
+                self._bytes -= item.held
             burst.append(item)
             self._inner.extendleft(reversed(self._frames.of(item)))
         return burst
@@ -165,7 +165,7 @@ class Pipeline:
     def _admit(self, file: FoundFile) -> None:
         item = Item(file)
         self._window.append(item)
-        self._bytes += file.bytes or 0
+        self._hold(item, file.bytes or 0)
         if file.reason is not None:
             return
         known = self._memory.file(file)
@@ -218,12 +218,8 @@ class Pipeline:
     ) -> None:
         self._times.read += elapsed
         self._decoding -= 1
-        grown = (read.file.bytes or 0) - (item.file.bytes or 0)
-        if item.file.container is None:
-            self._bytes += grown
-        else:
-            self._inner_bytes += grown
         item.file = read.file
+        self._hold(item, read.file.bytes or 0)
         item.reading = False
         if read.archive is not None:
             item.opened = True
@@ -236,14 +232,23 @@ class Pipeline:
         if self._options.frames > 1:
             item.data = read.data
         item.content = self._memory.content(read.sha256)
-        if item.content is not None:
-            return
-        item.work = self._works.on(read.sha256, 1, len(read.data))
-        item.content = item.work.content
-        if item.work.fresh:
-            self._decode(item.work, read.data)
+        if item.content is None:
+            item.work = self._works.on(read.sha256, 1, len(read.data))
+            item.content = item.work.content
+        if item.work is not None and item.work.fresh:
+            self._decode(item, item.work, read.data)
+        else:
+            self._hold(item, len(item.data or b""))
 
-    def _decode(self, work: Work, data: bytes) -> None:
+    def _hold(self, item: Item, size: int) -> None:
+        """Count the bytes that a file takes from now on; until it comes out."""
+        grown, item.held = size - item.held, size
+        if item.file.container is None:
+            self._bytes += grown
+        else:
+            self._inner_bytes += grown
+
+    def _decode(self, item: Item, work: Work, data: bytes) -> None:
         self._decoding += 1
 
         def job() -> Callable[[], None]:
@@ -252,7 +257,13 @@ class Pipeline:
             if self._options.provenance:
                 work.content.provenance = self._decoders.provenance(data)
             elapsed = time.perf_counter() - started
-            return lambda: self._on_decoded([work], [decoded], elapsed)
+
+            def done() -> None:
+                crops = decoded.views.nbytes if isinstance(decoded, Decoded) else 0
+                self._hold(item, len(item.data or b"") + crops)
+                self._on_decoded([work], [decoded], elapsed)
+
+            return done
 
         self._pool.submit(job)
 
@@ -334,7 +345,7 @@ class Pipeline:
             return
         item = Item(members.as_file(archive.file, found), members.nested_archive(found))
         self._inner.append(item)
-        self._inner_bytes += item.file.bytes or 0
+        self._hold(item, item.file.bytes or 0)
         if item.content is not None or item.file.reason is not None:
             return
         known = self._memory.file(item.file)

@@ -22,6 +22,7 @@ from code_forensics.engine.pipeline.items import Identified, Item
 from code_forensics.engine.pipeline.options import PipelineOptions, StageTimes
 from code_forensics.engine.pipeline.pipeline import Pipeline
 from numpy.typing import NDArray
+from PIL import Image
 
 from tests.conftest import SMALL, draw_checkpoint, draw_photo
 
@@ -120,6 +121,20 @@ def test_files_are_decoded_while_it_is_loaded(tmp_path: Path) -> None:
     assert all(item.content is not None and item.content.vector is not None for item in found)
     assert len(identify.loads) == 1 and threading.get_ident() not in identify.loads
     assert times.load > 0 and times.embedded == 12
+
+
+def test_what_has_been_decoded_makes_room_for_more(tmp_path: Path) -> None:
+    """Twelve files, of which three at a time would be all that may be in memory."""
+    for number in range(12):
+        noise = np.random.default_rng(number).integers(0, 256, (700, 700, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{number:02}.png")
+    size = (tmp_path / "00.png").stat().st_size
+    enough = threading.Event()
+    identify, options = Slow(enough), PipelineOptions(2, budget=3 * size)
+    with Counted(enough) as decoders:
+        pipeline = Pipeline(Nothing(), identify, options, StageTimes(), decoders)
+        assert len(items(pipeline, tmp_path)) == 12
+    assert pipeline._bytes == 0 and size > 8 * 224 * 224 * 3
 
 
 def test_it_is_not_loaded_for_what_cannot_be_decoded(tmp_path: Path) -> None:
