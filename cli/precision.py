@@ -73,11 +73,7 @@ def if_it_pays(
 
 
 def band_of_gallery(
-    workspace: Workspace,
-    gallery: GalleryInfo,
-    reduced: DeferredEmbedder,
-    exact: DeferredEmbedder,
-    k: int,
+    workspace: Workspace, gallery: GalleryInfo, reduced: KnownEncoder, exact: KnownEncoder, k: int
 ) -> PrecisionBand:
     """How far a precision may move a gallery's scores: as kept, else measured and kept."""
     key = rounding_of(reduced.device, reduced.precision)

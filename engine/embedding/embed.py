@@ -81,7 +81,7 @@ class Embedder:
 
     @property
     def arithmetic(self) -> str:
-        """What the vectors' rounding depends on beside the weights, in words that may be a key."""
+        """What the vectors' rounding depends on beside the weights, in words."""
         if self.device == "cuda":
             unit = torch.cuda.get_device_name(self.device)
         else:

@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from .config import Place, Precision
+from .config import Place
 
 _LISTED = Path("/proc/cpuinfo")
 _FEATURES = ("flags", "Features")  # on x86, on Arm
@@ -25,7 +25,7 @@ def has_amx() -> bool:
     return "amx_bf16" in _told()[1].split() and not _limits()
 
 
-def rounding_of(device: Place, precision: Precision) -> str:
+def rounding_of(device: Place, precision: str) -> str:
     """What the vectors' rounding could depend on beside the weights, in words that may be a key.
 
     On the CPU all that the system says of the processor, which is more than it does depend on. On a

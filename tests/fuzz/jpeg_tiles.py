@@ -3,7 +3,8 @@
 It is compiled anew with the address and undefined behaviour sanitizers (of gcc or clang on Linux),
 which end the process at the first read or write outside of what it was given; what it is given lies
 in memory of its own, so that one byte too far is seen. Damaged JPEGs, damaged tables and any tiles:
-each has no answer, or coded data that Pillow decodes to what it decodes the whole to.
+each has no answer, or coded data that Pillow decodes to what it decodes the whole to. The file that
+is being read lies in ``--out``, for when the process is ended.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from code_forensics.engine.decoding import jpeg, tiles
 from code_forensics.engine.decoding.crop import CropBox
-from PIL import Image, ImageFile
+from PIL import Image
 
 SOURCE = Path(tiles.__file__).with_name("jpeg_tiles.c")
 COMPILER = os.environ.get("CC", "gcc")
@@ -119,11 +120,9 @@ def nonsense(rng: random.Random) -> str:
     return "nonsense" if answer is None else "nonsense with an answer"
 
 
-def work(seconds: float, seed: int) -> None:
+def work(seconds: float, seed: int, last: Path) -> None:
     """Fuzz in this process, whose C has the sanitizers."""
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
     rng, seen, end = random.Random(seed), Counter[str](), time.monotonic() + seconds
-    last = Path(tempfile.gettempdir()) / "jpeg_tiles_last.jpg"
     while time.monotonic() < end:
         data = picture(rng)
         header = jpeg.read_header(data)
@@ -143,6 +142,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("last.jpg"))
     parser.add_argument("--library", type=Path, help="compiled already; for the process itself")
     options = parser.parse_args()
     if options.library:
@@ -150,7 +150,7 @@ def main() -> None:
         import jpeg_tiles
 
         tiles._cut = jpeg_tiles.cut
-        work(options.seconds, options.seed)
+        work(options.seconds, options.seed, options.out)
         return
     with tempfile.TemporaryDirectory() as folder:
         sanitizer = compiled(Path(folder))
@@ -158,6 +158,7 @@ def main() -> None:
         environment = os.environ | {"LD_PRELOAD": str(sanitizer), "PYTHONMALLOC": "malloc"}
         environment["ASAN_OPTIONS"] = "detect_leaks=0"
         arguments = ["--seconds", str(options.seconds), "--seed", str(options.seed)]
+        arguments += ["--out", str(options.out)]
         sys.exit(subprocess.run([*again, *arguments], env=environment, check=False).returncode)
 
 
