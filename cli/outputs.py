@@ -15,8 +15,20 @@ from .console import say
 
 STDOUT = Path("-")
 
-_REPORTS = (b"path,sha256,", b"{", b"<!doctype html", b"par1")
-"""How reports begin, in small letters."""
+_REPORTS = (
+    b"path,sha256,bytes,",
+    b'{\n "schema": "code-forensics/',
+    b'{"path": "',
+    b'{\n"@context": {\n "kb": "urn:uuid:',
+    b'<!doctype html>\n<html lang="en">\n<head>\n<meta name="generator" content="code-forensics">',
+    b'{\n  "gallery": {\n    "name": "',  # evaluate, doctor
+    b'{\n "images": [',  # search
+    b'{\n  "algorithm": "Ed25519",',
+)
+"""How each format begins, but for Parquet."""
+
+_LONGEST = max(map(len, _REPORTS))
+_FOOTER = 16 << 20  # most bytes of a Parquet file's footer that are looked at
 
 _DATABASE, _FOLDERS = "workspace.sqlite", frozenset({"encoders", "faiss", "leases"})
 """A workspace's own files: the database, with those that SQLite puts beside it, and the rest."""
@@ -118,10 +130,24 @@ def _may_go(target: Path) -> bool:
         return True
     try:
         with target.open("rb") as file:
-            begin = file.read(16)
+            begin = file.read(_LONGEST)
+            return not begin or begin.startswith(_REPORTS) or _is_parquet_report(file)
     except OSError:
         return False
-    return not begin or begin.lower().startswith(_REPORTS)
+
+
+def _is_parquet_report(file: BinaryIO) -> bool:
+    """Whether it is a Parquet file whose footer has a run record."""
+    from ..engine.report.as_parquet import RUN_KEY
+
+    file.seek(0)
+    if file.read(4) != b"PAR1":
+        return False
+    last = max(file.seek(0, os.SEEK_END) - 8, 0)  # where the length of the footer before it stands
+    file.seek(last)
+    length = min(int.from_bytes(file.read(4), "little"), last, _FOOTER)
+    file.seek(last - length)
+    return RUN_KEY in file.read(length)
 
 
 @contextmanager
@@ -154,8 +180,12 @@ def whole_bytes(target: Path) -> Iterator[BinaryIO]:
 class Lines:
     """A report that is written while the scan runs, line by line."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, more: bool = False) -> None:
         """Open it.
+
+        Args:
+            target: Where it lies.
+            more: Add to the lines that are there, as a log of what arrives does.
 
         Raises:
             InputError: It cannot be written.
@@ -166,7 +196,12 @@ class Lines:
                 duplicate = os.dup(sys.stdout.fileno())
                 self._stream = os.fdopen(duplicate, "w", 1, encoding="utf-8", newline="")
             else:
-                self._stream = target.open("w", 1, encoding="utf-8", newline="")
+                self._stream = io.TextIOWrapper(
+                    target.open("ab" if more else "wb"),
+                    encoding="utf-8",
+                    newline="",
+                    line_buffering=True,
+                )
 
     def write(self, line: str) -> None:
         """Add a line.

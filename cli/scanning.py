@@ -21,6 +21,7 @@ from ..engine.errors import InputError
 from ..engine.files.discover import Walk, WalkOptions, walk
 from ..engine.files.found import FoundFile
 from ..engine.files.lists import FileList
+from ..engine.isolation.decoders import Decoders
 from ..engine.judging.judge import Judge, JudgeOptions
 from ..engine.pipeline.options import PipelineOptions, StageTimes
 from ..engine.report.as_json import jsonl_line
@@ -137,6 +138,7 @@ class ScanSession:
         space: The workspace.
         gallery: What is compared with.
         embedder: The gallery's encoder.
+        opened: The gallery, to be searched.
         judge: Decides.
         run: The run record.
         recorder: Keeps the rows.
@@ -266,10 +268,15 @@ def perform(request: ScanRequest) -> Summary:
                 helpers = stack.enter_context(started(request.helpers))
         with working("opening the gallery", quiet):
             session = ScanSession.begin(request, space, helpers)
+        if request.watch is not None:  # each time that something arrives is a scan of its own
+            decoders = stack.enter_context(Decoders(session.options.pipeline.decode))
+            session.options = replace(session.options, decoders=decoders)
         stopped = stack.enter_context(interruptible())
         state = "failed"
         try:
-            lines = stack.enter_context(outputs.Lines(request.lines)) if request.lines else None
+            lines = None
+            if request.lines:
+                lines = stack.enter_context(outputs.Lines(request.lines, request.watch is not None))
             with _meter(request, session) as progress:
                 for result in _results(request, session, files, stopped):
                     if lines is not None:

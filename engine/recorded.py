@@ -1,7 +1,7 @@
 """A scan as a notebook wants it: from paths and a workspace to rows that are on record."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,6 +87,10 @@ class Space(Protocol):
     """A workspace; the index room's ``Workspace`` is one."""
 
     @property
+    def folder(self) -> Path:
+        """Where it lies; what lies there is never scanned."""
+
+    @property
     def encoders(self) -> Encoders:
         """Its encoders."""
 
@@ -169,7 +173,8 @@ class RecordedScan:
             WorkspaceError: There is no such gallery, or none at all.
         """
         chosen = options or RecordedOptions()
-        self._files = walk(paths, chosen.walking)
+        omit = (*chosen.walking.omit, space.folder)
+        self._files = walk(paths, replace(chosen.walking, omit=omit))
         info = space.choose_gallery(chosen.gallery)
         folder = space.encoders.find(info.encoder_sha256).folder
         self._embedder = DeferredEmbedder(read_checkpoint(folder), chosen.device)
@@ -204,7 +209,7 @@ class RecordedScan:
 
     def __iter__(self) -> Iterator[FileResult]:
         """Scan; each row is recorded before it comes out."""
-        state = "interrupted"
+        state = "failed"
         try:
             for result in scan(
                 self._files,
@@ -217,6 +222,9 @@ class RecordedScan:
                 self._tally.add(result)
                 yield result
             state = "finished"
+        except GeneratorExit:
+            state = "interrupted"
+            raise
         finally:
             self._tally.summary.left_out = self._files.left_out
             self._recorder.finish(state, self._tally.as_dict())

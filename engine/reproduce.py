@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from itertools import groupby
@@ -96,7 +96,7 @@ def reproduce(
 
     def files() -> Iterator[FoundFile]:
         """Each file on disk once, whose members or frames may have rows of their own."""
-        for path, group in groupby(rows, lambda row: row.container or row.path):
+        for path, group in _files_on_disk(rows):
             wanted = _Wanted(where(path), {where(row.path): row for row in group})
             waiting.append(wanted)
             (first, *more) = wanted.rows.values()
@@ -116,7 +116,7 @@ def reproduce(
 
     memory = _Amnesia()
     for after in scan(files(), gallery, judge, memory, embedder, options, stop=stop):
-        while (after.container or after.path) != waiting[0].path:
+        while not waiting[0].meets(after):
             yield from waiting.popleft().gone()
         for before in waiting[0].until(after.path):
             found = after if where(before.path) == after.path else None
@@ -126,6 +126,23 @@ def reproduce(
             yield from wanted.gone()
 
 
+def _files_on_disk(rows: Iterable[FileResult]) -> Iterator[tuple[str, list[FileResult]]]:
+    """Rows by the file on disk that they are of, in order.
+
+    A file that changed while its scan watched has a row each time, and is looked at for each.
+    """
+    for path, together in groupby(rows, lambda row: row.container or row.path):
+        group: list[FileResult] = []
+        seen: set[str] = set()
+        for row in together:
+            if row.path in seen:
+                yield path, group
+                group, seen = [], set()
+            group.append(row)
+            seen.add(row.path)
+        yield path, group
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """Rows of one file on disk: its own, and those of what lies in it, in order.
@@ -133,10 +150,19 @@ class _Wanted:
     Attributes:
         path: Of the file on disk.
         rows: By where their paths lead, those that nothing has come of yet.
+        met: Paths that something has come of, wanted or not.
     """
 
     path: str
     rows: dict[str, FileResult]
+    met: set[str] = field(default_factory=set)
+
+    def meets(self, after: FileResult) -> bool:
+        """Whether a row of now comes of this look at the file, and not of another one."""
+        if (after.container or after.path) != self.path or after.path in self.met:
+            return False
+        self.met.add(after.path)
+        return True
 
     def until(self, path: str) -> list[FileResult]:
         """Take the rows before a path off, and its own; none where it is not wanted."""

@@ -12,6 +12,7 @@ from .embedding.contracts import KnownEncoder
 from .embedding.precision import UNKNOWN, Safeguard
 from .errors import InputError
 from .files.found import FoundFile
+from .isolation.decoders import Decoders
 from .judging.hits import Hits, search_both
 from .judging.judge import Judge
 from .judging.judgement import Judgement
@@ -34,11 +35,13 @@ class ScanOptions:
             those of float32.
         pipeline: How it runs.
         cluster: What reads, decodes and embeds; None is this machine. In float32 alone.
+        decoders: Decode for several scans, one after the other; None for this scan's own.
     """
 
     safeguard: Safeguard | None = None
     pipeline: PipelineOptions = field(default_factory=PipelineOptions)
     cluster: Cluster | None = None
+    decoders: Decoders | None = None
 
     @property
     def band(self) -> float:
@@ -120,7 +123,7 @@ def _scan(
         pipeline = options.cluster.pipeline(recorder, options.pipeline, times, search)
     else:
         identify = EmbedAndSearch(embedder, gallery, judge, options.safeguard)
-        pipeline = Pipeline(recorder, identify, options.pipeline, times)
+        pipeline = Pipeline(recorder, identify, options.pipeline, times, options.decoders)
     ledger = Ledger(recorder, times)
     try:
         for burst in pipeline.run(files, stop):

@@ -9,9 +9,9 @@ from uuid import uuid4
 from .clock import now
 from .database import writing
 from .errors import UnusableWorkspaceError
-from .leases import Leases
-from .searching.faiss_files import file_lease, sync_folder
+from .leases import Leases, file_lease
 from .sqlite import Database
+from .whole_files import sync_folder
 
 _FILES = ("model.safetensors", "config.json")
 

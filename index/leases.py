@@ -11,6 +11,11 @@ _SECONDS = 5.0
 """How long a lease is waited for: names are unique, so only a glance of :meth:`Leases.held`."""
 
 
+def file_lease(token: str) -> str:
+    """Name of the lease that is held while the temporary file with this token is written."""
+    return f"file-{token}"
+
+
 class Leases:
     """Named locks, each held by at most one process and by none once that has died.
 
@@ -41,8 +46,9 @@ class Leases:
             self._folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=_SECONDS)
         except OSError as error:
+            why = error.strerror or error  # a time-out has no such word
             raise UnusableWorkspaceError(
-                f"the workspace {self._folder.parent} cannot be written to: {error.strerror}",
+                f"the workspace {self._folder.parent} cannot be written to: {why}",
                 "check its permissions and its disk, or name another folder with --workspace",
             ) from error
         self._mine[name] = lock

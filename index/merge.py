@@ -255,7 +255,7 @@ class Merger:
         """Write the rows of a shard, and their neighbours; how many rows."""
         count = 0
         with other_workspace(shard.folder) as source:
-            names = [row[1] for row in source.conn.execute("PRAGMA table_info(verdicts)")]
+            names = [row[1] for row in self._connection.execute("PRAGMA table_info(verdicts)")]
             at = {name: number for number, name in enumerate(names)}
             statement = (
                 f"INSERT INTO verdicts ({', '.join(names)})"  # noqa: S608

@@ -141,7 +141,7 @@ class Workspace:
     def choose_gallery(self, name: str | None = None) -> GalleryInfo:
         """The named gallery, else the default, else the only own one, the pulled one, the starter.
 
-        A starter is never one's own, so that it leaves a single gallery the only one.
+        A pulled one and starters are not one's own: beside them a single gallery is the only one.
 
         Raises:
             NoGalleryError: There is none, or several and no default.
@@ -154,10 +154,11 @@ class Workspace:
         if chosen is not None and chosen in names:
             return self.galleries.info(chosen)
         starters = [starter.name for starter in self.starters.all()]
-        own = [name for name in names if name not in starters]
+        pulled = self.pulls.gallery()
+        others = {*starters, *([pulled.name] if pulled else [])}
+        own = [name for name in names if name not in others]
         if len(own) == 1:
             return self.galleries.info(own[0])
-        pulled = self.pulls.gallery()
         if pulled is not None:
             return self.galleries.info(pulled.name)
         if own:

@@ -7,7 +7,7 @@ holds the catalogue.
 import hashlib
 import io
 import json
-import warnings
+import os
 from array import array
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from ..engine.quiet import quiet_warnings
 
 WHOLE_FILE = -1
 """Offset of an image that is a file of its own rather than a member of a shard."""
@@ -95,7 +97,10 @@ class Catalogue:
             raise OSError(f"{size} bytes, more than {MAX_BYTES}")
         with path.open("rb") as file:
             if offset == WHOLE_FILE:
-                return file.read(MAX_BYTES)
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_BYTES:
+                    raise OSError(f"{size} bytes, more than {MAX_BYTES}")
+                return file.read(size)
             file.seek(offset)
             data = file.read(size)
         if len(data) != size:
@@ -173,8 +178,7 @@ def decode(data: bytes) -> Image.Image:
         OSError: It is no image, is damaged, or is too large.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd but readable metadata
+        with quiet_warnings():  # Pillow's remarks on odd but readable metadata
             image = Image.open(io.BytesIO(data))
             if image.width * image.height > MAX_PIXELS:
                 raise OSError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")

@@ -71,7 +71,7 @@ def read_folder(root: Path) -> Catalogue:
             source = inside if inside != "." else generator or "real"
             builder.add(
                 str(file), Label.FAKE if generator else Label.REAL, generator=generator,
-                source=source, record=number, size=file.stat().st_size,
+                source=source, record=number, size=file.stat().st_size if file.is_file() else 0,
                 name=file.relative_to(root).as_posix(),
             )  # fmt: skip
     return builder.build()

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from ..index.whole_files import sync_folder
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object], durable: bool = True) -> None:
     """Write a file under a temporary name, flush it to the disk, then rename it.
@@ -27,15 +29,4 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], durable: b
     finally:
         partial.unlink(missing_ok=True)
     if durable:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the platform can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_folder(path.parent)

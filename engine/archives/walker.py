@@ -168,7 +168,8 @@ class Walker:
             return Refused("decode_timeout", f"no sign of life for {self._timeout:g} s")
         except BrokenMessageError:
             self._process = None
-            return Refused("decoder_crashed", process.died_of)
+            reason = "no_memory" if process.lacked_memory else "decoder_crashed"
+            return Refused(reason, process.died_of)
         return answer
 
     def _found(self, answer: tuple[dict[str, Any], bytes] | Refused) -> FoundMember | Refused:

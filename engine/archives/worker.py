@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from ..files.read import open_quietly
 from ..isolation.framing import BrokenMessageError, receive, send
 from ..isolation.rights import alarm, give_up_rights, standard_pipes
 from .kinds import Kind
@@ -127,7 +128,7 @@ class _Watched(io.FileIO):
     """A file that tells of every read, also of those that come to no member's bytes."""
 
     def __init__(self, path: str, progress: Callable[[], None]) -> None:
-        super().__init__(path)
+        super().__init__(path, opener=lambda path, _: open_quietly(path))
         self._progress = progress
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int | None:

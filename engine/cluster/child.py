@@ -72,7 +72,8 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,
+                start_new_session=True,  # Ctrl-C is for this process
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # on Windows
             )
         except OSError as error:
             scarce = error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -112,7 +113,7 @@ class Child:
                 if "fault" in header:
                     raise FaultError(str(header["fault"]))
                 if "crops" in header and self._lender is not None:
-                    send(sink, *self._lender.answer(header, message))
+                    send(sink, *self._lent(self._lender, header, message))
                     continue
                 for note in header.get("notes", ()):
                     _log.warning("%s", note)
@@ -123,6 +124,17 @@ class Child:
                 yield answer
         except (OSError, ValueError, BrokenMessageError) as error:  # ValueError: closed meanwhile
             raise LostError(self._end_in_words()) from error
+
+    def _lent(
+        self, lender: Lender, asked: dict[str, Any], crops: bytes
+    ) -> tuple[dict[str, Any], memoryview]:
+        """Embed for it; what fails here is not the process's loss."""
+        try:
+            return lender.answer(asked, crops)
+        except (OSError, ValueError) as error:  # PyTorch cannot be loaded, or its device fails
+            raise EngineError(
+                f"the encoder cannot embed for the processes: {error}", "scan without --processes"
+            ) from error
 
     def kill(self) -> None:
         """Kill it: whoever talks to it hears that it is lost."""

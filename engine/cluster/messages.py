@@ -103,6 +103,7 @@ def pack_setup(setup: Setup) -> tuple[dict[str, Any], bytes]:
     archives = None if options.archives is None else asdict(options.archives)
     header = {
         "device": setup.device,
+        "sharing": setup.sharing,
         "versions": dict(setup.versions),
         "encoder": encoder,
         "workers": options.workers,
@@ -138,7 +139,7 @@ def unpack_setup(said: dict[str, Any], weights: bytes) -> Setup:
     if encoder := said["encoder"]:
         config = encoder["config"].encode("latin-1")
         checkpoint = Checkpoint(weights, config, encoder["origin"], encoder["revision"])
-    return Setup(checkpoint, said["device"], options, said["versions"])
+    return Setup(checkpoint, said["device"], options, said["versions"], said["sharing"])
 
 
 def _pack(header: dict[str, Any], vectors: NDArray[np.float32] | None = None) -> bytes:

@@ -116,7 +116,7 @@ class ProcessWorkers(Workers):
         budget = max(options.budget // self.number, _LEAST_BUDGET)
         own = replace(options, workers=threads, budget=budget)
         checkpoint = None if self._lends else self._checkpoint
-        return Setup(checkpoint, self._device, own, versions())
+        return Setup(checkpoint, self._device, own, versions(), self.number)
 
     @property
     def _lends(self) -> bool:

@@ -39,12 +39,14 @@ class Setup:
         device: Where it runs, ``cpu`` or ``cuda``.
         options: How the worker's own pipeline runs.
         versions: Of everything that a crop and a vector depend on, where the scan is recorded.
+        sharing: Workers on this machine, which share its memory.
     """
 
     checkpoint: Checkpoint | None
     device: Device
     options: PipelineOptions
     versions: Mapping[str, str]
+    sharing: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class FileWorker:
             assert borrowed is not None
             self._embedder = borrowed
         self._options = setup.options
-        self._decoders = Decoders(setup.options.decode)
+        self._decoders = Decoders(setup.options.decode, sharing=setup.sharing)
 
     def __call__(self, files: Sequence[FoundFile]) -> Part:
         """Work on some files."""

@@ -23,7 +23,7 @@ class WalkOptions:
     Attributes:
         recurse: Descend into sub-directories of the given ones.
         follow_symlinks: Follow symbolic links found while walking; links given as paths are
-            always followed. A directory reached twice this way is reported, not walked again.
+            always followed. A link to a directory that has been walked is reported instead.
         include: Globs; where any is given, other files are left out.
         exclude: Globs of files and directories that are left out.
         omit: Files and directories that never belong, such as the workspace and the reports.
@@ -43,10 +43,11 @@ class WalkOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """A directory on the way: its path as found, and without symbolic links."""
+    """A directory on the way: its path as found, and without symbolic links; whether it is one."""
 
     path: str
     real: str
+    linked: bool = False
 
 
 @dataclass(slots=True)
@@ -143,6 +144,7 @@ class Walk:
         """
         first: Iterator[FoundFile | _Folder] = iter((_Folder(path, os.path.realpath(path)),))
         above: list[tuple[tuple[int, int] | None, Iterator[FoundFile | _Folder]]] = [(None, first)]
+        walked: set[tuple[int, int]] = set()  # where links are followed, else it stays empty
         while above:
             child = next(above[-1][1], None)
             if child is None:
@@ -156,7 +158,10 @@ class Walk:
                     yield from self._unreadable(child.path, root, error)
                     continue
                 here = (status.st_dev, status.st_ino)
-                if all(here != other for other, _ in above):
+                known = child.linked and here in walked
+                if not known and all(here != other for other, _ in above):
+                    if self.options.follow_symlinks:
+                        walked.add(here)
                     above.append((here, self._directory(child, root)))
                 elif self._in_shard(child.path, root):
                     yield FoundFile(child.path, reason=Reason.SYMLINK_LOOP, root=root)
@@ -186,7 +191,7 @@ class Walk:
                     yield FoundFile(child, reason=Reason.SYMLINK, root=root)
             elif name in folders or (name in links and os.path.isdir(child)):
                 if self._entered(child, root):
-                    yield _Folder(child, real)
+                    yield _Folder(child, real, name in links)
             elif self._belongs(child, root):
                 yield examine(child, root)
 

@@ -45,7 +45,7 @@ def read_file(
         kind = kind_of(there.data[:HEAD], file.path) if archives and there.data else None
         return replace(there, archive=kind)
     try:
-        descriptor = _open(file.path)
+        descriptor = open_quietly(file.path)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         return _refuse(file, Reason.VANISHED if missing else Reason.UNREADABLE, error.strerror)
@@ -72,7 +72,9 @@ def read_file(
             return _refuse(now, "too_large", f"{status.st_size} bytes, the limit is {max_bytes}")
         with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as handle:
             data = handle.read(status.st_size + 1)  # one more tells a file that grows
-            while 0 < len(data) <= status.st_size and (more := handle.read(max_bytes)):
+            while 0 < len(data) <= status.st_size and (
+                more := handle.read(status.st_size + 1 - len(data))
+            ):
                 data += more
     except OSError as error:
         return _refuse(file, Reason.UNREADABLE, error.strerror)
@@ -88,7 +90,7 @@ def read_file(
 def archive_kind(file: FoundFile) -> Kind | None:
     """What kind of archive a file on disk is, by its first bytes; None for all others."""
     try:
-        descriptor = _open(file.path)
+        descriptor = open_quietly(file.path)
     except OSError:
         return None
     try:
@@ -117,7 +119,12 @@ def _digest(descriptor: int, stopped: Callable[[], bool]) -> str | None:
     return digest.hexdigest()
 
 
-def _open(path: str) -> int:
+def open_quietly(path: str) -> int:
+    """Open a file for reading so that its access time stays, where that is allowed.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
     if _NOATIME:
         try:
             return os.open(path, _FLAGS | _NOATIME)  # evidence keeps its access time

@@ -67,20 +67,23 @@ def watch(
         while not stop():
             yield from pending.ready()
             for change, path in next(arriving):
-                if change is not Change.deleted:
-                    for file in _arrived(walk, path):
+                for at, root in _as_walked(walk, path):
+                    if change is Change.deleted:
+                        pending.forget(at)
+                        continue
+                    for file in walk.under(at, root):
                         pending.add(file)
     finally:
         ended.set()
         arriving.close()
 
 
-def _arrived(walk: Walk, path: str) -> Iterator[FoundFile]:
-    """What belongs to the walk of a path that has appeared or changed."""
+def _as_walked(walk: Walk, path: str) -> Iterator[tuple[str, str]]:
+    """A path as the walk writes it, and the root that it lies under; nothing where it has none."""
     for root in walk.roots:
         above = os.path.abspath(root)
         if path == above or Path(path).is_relative_to(above):
-            yield from walk.under(os.path.join(root, os.path.relpath(path, above)), root)
+            yield os.path.join(root, os.path.relpath(path, above)), root
             return
 
 
@@ -98,6 +101,10 @@ class _Pending:
             old = max(0.0, time.time() - file.mtime_ns / 1e9)  # seconds that it has lain there
             since = time.monotonic() - min(old, self._settled)
             self._waiting.setdefault(file.path, (file, since))
+
+    def forget(self, path: str) -> None:
+        """Let go of a file that is gone, so that what is remembered does not grow for good."""
+        self._given.pop(path, None)
 
     def ready(self) -> Iterator[list[FoundFile]]:
         """Hand out what has settled."""

@@ -52,19 +52,23 @@ class Decoders:
     """
 
     def __init__(
-        self, options: DecodeOptions | None = None, worker: str = f"{__package__}.worker"
+        self,
+        options: DecodeOptions | None = None,
+        worker: str = f"{__package__}.worker",
+        sharing: int = 1,
     ) -> None:
         """Prepare; nothing is started yet.
 
         Args:
             options: Bounds, and what is cut out.
             worker: Module that a decoding process runs.
+            sharing: Processes such as this one that share the machine's memory.
         """
         self._worker = worker
         self.options = options = options or DecodeOptions()
         self._idle: list[Process] = []
         self._lock = threading.Lock()
-        self._room = Room()
+        self._room = Room(sharing)
         self._closed = False
         self._started = False  # whether any process ever was
         self._here = options.isolation is Isolation.NONE
@@ -169,7 +173,7 @@ class Decoders:
             except TimeoutError:
                 reason, said = Reason.DECODE_TIMEOUT, f"no answer within {self.options.timeout:g} s"
             except _LostError as error:
-                reason, said = Reason.DECODER_CRASHED, str(error)
+                reason, said = error.reason, str(error)
             losses += 1
             lost = Undecodable(reason, said, sniff(data), None, None)
             answers += [lost] * (1 if losses < _LOSSES else wanted - len(answers))
@@ -217,7 +221,9 @@ class Decoders:
                     message = process.exchange(header, body, self.options.timeout, most)
                 except BrokenMessageError as error:
                     if not process.served:
-                        raise _LostError(process.died_of) from error
+                        lacking = process.lacked_memory
+                        reason = Reason.NO_MEMORY if lacking else Reason.DECODER_CRASHED
+                        raise _LostError(process.died_of, reason) from error
                     break
                 try:
                     answers.append(read(*message))
@@ -258,7 +264,7 @@ class Decoders:
                 return process
         with self._lock:
             if self._started:  # what must not be decoded here is not decoded at all
-                raise _LostError(said)
+                raise _LostError(said, Reason.NO_MEMORY)
             already, self._here = self._here, True
         if not already:
             _log.warning("%s: a file that crashes its decoder will end the scan", said)
@@ -273,7 +279,11 @@ class Decoders:
 
 
 class _LostError(Exception):
-    """The process was lost over this file; says how."""
+    """The process was lost over this file, or there is none now; says how."""
+
+    def __init__(self, said: str, reason: Reason = Reason.DECODER_CRASHED) -> None:
+        super().__init__(said)
+        self.reason = reason
 
 
 class _NoProcessError(Exception):

@@ -10,15 +10,18 @@ from typing import IO, Any
 
 from .deadlines import Deadlines
 from .framing import BrokenMessageError, receive, send
+from .rights import OUT_OF_MEMORY
 
 _DEADLINES = Deadlines()
 _START_SECONDS = 60.0
 _LAST_SECONDS = 1.0
 _PIPE = 1 << 19  # bytes
+_KILLED = -9  # SIGKILL, by which the system ends what takes its memory
 # fmt: off
 _KEPT = frozenset((
     "APPDATA", "DYLD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH",
-    "PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT", "TEMP", "TMP", "USERPROFILE",
+    "PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR",
+    "USERPROFILE",
 ))
 # fmt: on
 """What of the environment the process may see: what Python needs to start, no secrets."""
@@ -38,6 +41,7 @@ class Process:
 
     Attributes:
         served: Answers that it has given.
+        ended: Exit code of a process that ended by itself, or by the system; None before.
     """
 
     def __init__(self, worker: str, *arguments: str) -> None:
@@ -66,6 +70,7 @@ class Process:
         for stream in (self._child.stdin, self._child.stdout):
             widen(stream)
         self.served = 0
+        self.ended: int | None = None
         self.exchange({}, b"", _START_SECONDS, 0)
         self.served = 0
 
@@ -97,7 +102,7 @@ class Process:
                 self.end()
                 raise TimeoutError from error
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(_LAST_SECONDS)  # its own end says more than ours
+                self.ended = self._child.wait(_LAST_SECONDS)  # says more than our own kill
             self.end()
             raise BrokenMessageError from error
         self.served += 1
@@ -115,6 +120,11 @@ class Process:
                 with contextlib.suppress(OSError):  # what was not sent is lost
                     stream.close()
         self._child.wait()
+
+    @property
+    def lacked_memory(self) -> bool:
+        """Whether it ended as a process does for which there is no memory."""
+        return self.ended in (OUT_OF_MEMORY, _KILLED)
 
     @property
     def died_of(self) -> str:

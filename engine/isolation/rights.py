@@ -9,6 +9,9 @@ from typing import IO
 
 _FILES = 64  # descriptors that may be open
 
+OUT_OF_MEMORY = 12
+"""Exit code of a process that cannot hold what it was sent."""
+
 
 def standard_pipes() -> tuple[IO[bytes], IO[bytes]]:
     """Standard input and output for messages; what a C library prints must not become one."""
@@ -23,11 +26,11 @@ def give_up_rights(memory: int) -> None:
     """Bound memory, forbid writing files, and be the first to go when memory runs out."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     if sys.platform == "win32":
         return
     import resource
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     for limit, value in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_FSIZE, 0),

@@ -18,9 +18,14 @@ _SHARE = 32
 class Room:
     """Lets large pictures wait until there is room for them; thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, sharing: int = 1) -> None:
+        """Nothing is held.
+
+        Args:
+            sharing: Processes that share the machine's memory; this one takes its part.
+        """
         self._changed = threading.Condition()
-        self._all = self._free = max(LEAST, memory() // _SHARE)
+        self._all = self._free = max(LEAST, memory() // _SHARE) // sharing
 
     @contextmanager
     def holding(self, pixels: int) -> Iterator[None]:

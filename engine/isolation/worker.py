@@ -13,7 +13,7 @@ from ..provenance.read import read_provenance
 from ..quiet import quiet_warnings
 from .framing import BrokenMessageError, receive, send
 from .messages import REGION, Request, Work, pack
-from .rights import alarm, give_up_rights, standard_pipes
+from .rights import OUT_OF_MEMORY, alarm, give_up_rights, standard_pipes
 
 _GRACE = 5.0  # seconds after the limit at which an orphan ends itself
 
@@ -33,7 +33,7 @@ def main() -> None:
         except BrokenMessageError:
             return
         except MemoryError:  # half a message has been read: only the end of this process is left
-            os._exit(1)
+            os._exit(OUT_OF_MEMORY)
         request = Request.of(header)
         alarm(request.options.timeout + _GRACE)
         if request.work is Work.PROVENANCE:

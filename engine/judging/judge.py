@@ -224,7 +224,7 @@ class Judge:
             probes = self._probe(queries, seen.scores, alone.verdicts, first + crops)
             middles = alone.verdicts[first]  # which the probe's changes are changes of
             unstable = [
-                any(p.verdict is not middle for p in probe)
+                any(p.verdict != middle for p in probe)
                 for probe, middle in zip(probes, middles, strict=True)
             ]
             decisions.overrule(np.array(unstable), Inconclusive.UNSTABLE)

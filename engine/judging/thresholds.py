@@ -196,8 +196,9 @@ def decide(
     """
     score = np.asarray(scores, dtype=np.float64)
     similarity = np.asarray(nearest, dtype=np.float64)
-    verdicts = np.full(score.shape, Verdict.INCONCLUSIVE, dtype=np.object_)
-    reasons = np.full(score.shape, Inconclusive.BETWEEN_THRESHOLDS, dtype=np.object_)
+    verdicts, reasons = np.empty((2, *score.shape), dtype=np.object_)
+    verdicts[...] = Verdict.INCONCLUSIVE  # np.full would make plain strings of them
+    reasons[...] = Inconclusive.BETWEEN_THRESHOLDS
     fake_above, real_below = thresholds.fake_above, thresholds.real_below
     if thresholds.status is CalibrationStatus.TOO_FEW:
         reasons[...] = Inconclusive.UNCALIBRATED

@@ -10,7 +10,10 @@ from ..files.found import FoundFile
 from .members import KINDS
 
 PASSING = frozenset({"too_large", "too_many_pixels", "no_memory"})
-"""Reasons that depend on this run's bounds and on the machine, not on the bytes alone."""
+"""Reasons that depend on this run's bounds and on the machine, not on the bytes alone.
+
+Not ``decode_timeout``: finding out whether it still holds would cost each run its whole time again.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from ..results import FileResult
 
@@ -26,11 +26,4 @@ class Format(Protocol):
     """Writes a report in one format; every text it writes is inert (see ``engine.inert``)."""
 
     def __call__(self, report: Report, stream: TextIO) -> None:
-        """Write the whole report."""
-
-
-class BinaryFormat(Protocol):
-    """As :class:`Format`, for formats that are not text."""
-
-    def __call__(self, report: Report, stream: BinaryIO) -> None:
         """Write the whole report."""

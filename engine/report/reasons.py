@@ -86,8 +86,8 @@ WITHOUT_VERDICT = {
         "Examine it on its own: it may be a panorama, or made to exhaust a decoder.",
     ),
     "no_memory": Meaning(
-        "Decoding needs more memory than there is.",
-        "Scan the file on a machine with more memory, with --retry-failed.",
+        "There was not enough memory to decode it.",
+        "Scan it again when less else is running, or on a machine with more memory.",
     ),
     "decoder_crashed": Meaning(
         "The image brought its decoder down, in a process of its own.",
@@ -133,8 +133,8 @@ WITHOUT_VERDICT = {
         "Scan with --follow-symlinks if what it points to belongs to the case.",
     ),
     "symlink_loop": Meaning(
-        "It is a symbolic link that leads back to a directory above it.",
-        "Nothing: the directory is scanned at its own place.",
+        "It is a symbolic link to a directory that was scanned already, or that it lies in.",
+        "Nothing: what the directory holds has rows by another path.",
     ),
     "special_file": Meaning(
         "It is a device, a socket or a pipe, not a regular file.", "Nothing: it holds no image."

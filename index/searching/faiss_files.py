@@ -13,8 +13,9 @@ from uuid import uuid4
 
 from ..database import writing
 from ..errors import UnusableWorkspaceError
-from ..leases import Leases
+from ..leases import Leases, file_lease
 from ..sqlite import Database
+from ..whole_files import sync_folder
 from .vectors import VectorIndex
 
 _LOG = logging.getLogger(__name__)
@@ -257,18 +258,3 @@ def _look(path: Path) -> str:
     except OSError:
         return ""
     return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
-
-
-def file_lease(token: str) -> str:
-    """Name of the lease that is held while the temporary file with this token is written."""
-    return f"file-{token}"
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in a folder durable, where the platform can."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

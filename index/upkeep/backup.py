@@ -28,8 +28,8 @@ from ..errors import FileFormatError, UnusableWorkspaceError
 from ..leases import Leases
 from ..paths import workspace_folder
 from ..scans import Scans
-from ..searching.faiss_files import sync_folder
 from ..sqlite import Database
+from ..whole_files import sync_folder
 
 DATABASE_NAME: Final = "workspace.sqlite"
 ENCODERS_NAME: Final = "encoders"

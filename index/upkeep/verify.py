@@ -13,10 +13,10 @@ from ..database import strange_tables
 from ..encoders import Encoders
 from ..errors import UnusableWorkspaceError
 from ..galleries import Galleries
-from ..leases import Leases
+from ..leases import Leases, file_lease
 from ..scans import Scans
 from ..seals import seal
-from ..searching.faiss_files import FaissFiles, file_lease
+from ..searching.faiss_files import FaissFiles
 from ..searching.scanned_vectors import ScannedVectors
 from ..searching.vectors import finite, nonzero
 from ..sqlite import Database

@@ -6,6 +6,7 @@ import re
 import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ..paths import load_path
@@ -75,10 +76,17 @@ def _files(connection: sqlite3.Connection) -> Iterator[tuple[str, str, int | Non
         connection.execute("DROP TABLE temp.met")
 
 
+def _open(path: str) -> int:
+    """Open a file so that its access time stays, where that is allowed: only its owner may."""
+    with suppress(PermissionError):
+        return os.open(path, _FLAGS | getattr(os, "O_NOATIME", 0))
+    return os.open(path, _FLAGS)
+
+
 def _examine(path: str, sha256: str) -> str:
     """What is wrong with a file, in words, or nothing."""
     try:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = _open(path)
     except FileNotFoundError:
         return _GONE
     except OSError as error:

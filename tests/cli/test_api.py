@@ -114,6 +114,27 @@ def test_breaking_off_keeps_what_was_done(reported: Path) -> None:
         assert scan.summary.files >= 1
 
 
+def test_the_workspace_itself_is_not_scanned(reported: Path) -> None:
+    with Workspace(reported / "ws") as space:
+        paths = [row.path for row in RecordedScan(space, [reported])]
+    assert any(path.startswith(str(reported / "photos")) for path in paths)
+    assert not any(path.startswith(str(reported / "ws")) for path in paths)
+
+
+def test_a_failure_is_not_on_record_as_an_interruption(
+    reported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("of the machine")
+
+    with Workspace(reported / "ws") as space:
+        scan = RecordedScan(space, [reported / "photos"])
+        monkeypatch.setattr(scan._tally, "add", fails)
+        with pytest.raises(RuntimeError, match="of the machine"):
+            list(scan)
+        assert space.scans.info(str(scan.key)).state == "failed"
+
+
 def test_the_example_of_the_docstring_runs(reported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = inspect.getdoc(import_module("code_forensics.engine"))
     example = inspect.cleandoc("\n" + text.split("::\n", 1)[1])

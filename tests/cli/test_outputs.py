@@ -199,13 +199,37 @@ def test_one_place_by_two_names_is_refused(tmp_path: Path, monkeypatch: pytest.M
             outputs.check_targets([Path("a.csv"), other])
 
 
-@pytest.mark.parametrize("begin", [b"path,sha256,bytes", b'{"path": 1}', b"<!DOCTYPE html>", b""])
-def test_an_earlier_report_is_replaced(tmp_path: Path, begin: bytes) -> None:
-    (tmp_path / "report").write_bytes(begin)
+def test_an_empty_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "report").touch()
     outputs.check_targets([tmp_path / "report"])
 
 
-@pytest.mark.parametrize("begin", [b"PK\x03\x04", b"path,label", b"From: a@b.org", b"text"])
+def test_reports_of_every_format_are_replaced(space: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    workspace, scanned = ("--workspace", space / "ws"), space / "photos"
+    formats = ("csv", "json", "jsonl", "html", "parquet", "case-uco")
+    reports = [part for name in formats for part in (f"--{name}", tmp_path / name)]
+    found, gallery = tmp_path / "found.json", tmp_path / "gallery.json"
+    run("code-scan", scanned, "-q", *workspace)
+    for _ in range(2):
+        run("code-report", "export", "latest", *reports, *workspace)
+        run("code-index", "search", scanned / "a.png", "--json", found, *workspace)
+        run("code-index", "doctor", "g", "--json", gallery, *workspace)
+    outputs.check_targets([tmp_path / name for name in formats])
+
+
+EVIDENCE = (
+    *(b"PK\x03\x04", b"path,label", b"From: a@b.org", b"text"),
+    *(b"PAR1", b"PAR1" + bytes(100) + b"PAR1", b"PAR1" + b"\xff" * 8 + b"PAR1"),
+    *(
+        b'{"chat": "of a suspect"}',
+        b'{\n "schema": "other/1"}',
+        b"<!doctype html>\n<html><p>a page",
+    ),
+)
+
+
+@pytest.mark.parametrize("begin", EVIDENCE)
 def test_nothing_but_an_earlier_report_is_replaced(tmp_path: Path, begin: bytes) -> None:
     (tmp_path / "evidence").write_bytes(begin)
     with pytest.raises(InputError, match="no report"):

@@ -85,6 +85,11 @@ def test_what_arrives_is_scanned_and_recorded(
     shown = run("code-report", "show", "latest", "--workspace", reported / "ws").stdout
     assert "state         finished" in shown
     assert "files         4" in shown
+    again = run(
+        "code-report", "verify", "latest", "--jsonl", "--workspace", reported / "ws", code=1
+    )
+    outcomes = [json.loads(line)["outcome"] for line in again.stdout.splitlines()]
+    assert outcomes == ["changed", "reproduced", "reproduced", "reproduced"]  # first.jpg twice
     page = tmp_path / "report.html"
     run("code-report", "export", "latest", "--html", page, "--workspace", reported / "ws")
     text = page.read_text("utf-8")

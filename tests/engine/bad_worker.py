@@ -1,6 +1,8 @@
 """A decoding process whose decoder does what its input says: crash, hang, or eat memory."""
 
 import ctypes
+import os
+import signal
 import time
 from dataclasses import replace
 
@@ -13,6 +15,8 @@ def _decode(data, options):
         ctypes.string_at(0)
     if b"HANG" in data:
         time.sleep(3600)
+    if b"KILL" in data:  # as the system does when memory runs out
+        os.kill(os.getpid(), signal.SIGKILL)
     if b"EXIT" in data:
         raise SystemExit(3)
     if b"LIE" in data:

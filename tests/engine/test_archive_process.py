@@ -15,8 +15,12 @@ from tests.engine.archive_samples import ROOT, TEXT, tar_of, zip_of
 
 
 def archive_file(path: Path, name: str = "a") -> ArchiveFile:
-    status = path.stat()
-    kind = kind_of(path.read_bytes()[:HEAD], name)
+    return seen_as(path, path.read_bytes()[:HEAD], name)
+
+
+def seen_as(path: Path, head: bytes, name: str = "a") -> ArchiveFile:
+    """As :func:`archive_file`, of a file that is not opened for it."""
+    status, kind = path.stat(), kind_of(head, name)
     assert kind is not None
     return ArchiveFile(
         str(path), kind, status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
@@ -47,6 +51,19 @@ def test_the_process_says_what_this_one_would(tmp_path: Path) -> None:
     path.unlink()
     assert drain(walker, old)[1].reason == "unreadable"
     walker.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOATIME"), reason="Linux keeps access times")
+def test_an_archive_keeps_its_access_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    content = zip_of({"a.jpg": TEXT})
+    path.write_bytes(content)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns))
+    walker = Walker(ArchiveLimits(), 1 << 20, 60)
+    read, _ = drain(walker, seen_as(path, content[:HEAD]))
+    walker.close()
+    assert read == {"a.jpg": TEXT}
+    assert path.stat().st_atime_ns == 0
 
 
 def test_a_path_that_no_message_holds_costs_nothing(tmp_path: Path) -> None:

@@ -61,6 +61,23 @@ def test_a_loop_of_links_is_a_row(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
+def test_links_beside_each_other_do_not_multiply_a_tree(tmp_path: Path) -> None:
+    for depth in range(12):
+        (tmp_path / f"{depth:02}").mkdir()
+        for link in ("x", "y"):
+            (tmp_path / f"{depth:02}" / link).symlink_to(tmp_path / f"{depth + 1:02}")
+    (tmp_path / "12").mkdir()
+    (tmp_path / "12" / "a.jpg").touch()
+    found = list(walk([tmp_path], WalkOptions(follow_symlinks=True)))
+    names = [Path(file.path).name for file in found]
+    assert names.count("a.jpg") == 2  # by the first links, and where it lies
+    assert {file.reason for file in found if Path(file.path).name != "a.jpg"} == {
+        Reason.SYMLINK_LOOP
+    }
+    assert len(found) < 50
+
+
 @pytest.mark.parametrize("folders", [False, True])
 def test_many_paths_are_not_compared_with_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders: bool

@@ -173,6 +173,12 @@ def test_a_crash_costs_one_file(bad: Decoders, word: bytes, said: str) -> None:
     assert isinstance(bad.decode(good), Decoded)
 
 
+@linux
+def test_a_process_that_the_system_ends_says_nothing_of_the_file(bad: Decoders) -> None:
+    lost = bad.decode(picture("WEBP") + b"KILL")
+    assert (lost.reason, lost.detail) == ((Reason.NO_MEMORY, "the decoder was ended by SIGKILL"))
+
+
 def test_a_hang_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with Decoders(DecodeOptions(timeout=2.0), "tests.engine.bad_worker") as decoders:
@@ -311,7 +317,7 @@ def test_a_failed_start_leaves_isolation_on(monkeypatch, caplog) -> None:
         assert isinstance(decoders.decode(picture("WEBP")), Decoded)
         decoders._idle.pop().end()
         lost = decoders.decode(picture("WEBP"))
-        assert lost.reason is Reason.DECODER_CRASHED
+        assert lost.reason is Reason.NO_MEMORY  # of the machine's making, not the file's
         assert "no decoding process can be started" in lost.detail
         assert isinstance(decoders.decode(picture("WEBP")), Decoded)
         assert starts.works == []
@@ -341,6 +347,7 @@ def test_large_pictures_wait_for_each_other(monkeypatch) -> None:
     assert max(most) <= 100
     with space.holding(1000), space.holding(10):  # one may always be decoded, and small ones
         pass
+    assert (room.Room(4)._all, space._all) == (25, 100)  # one of four processes
 
 
 def test_what_is_decoded_whole_asks_for_room() -> None:

@@ -184,6 +184,8 @@ def test_decision_table():
     outcome = decide(margin, nearest, thresholds)
     real, fake, none = Verdict.REAL, Verdict.FAKE, Verdict.INCONCLUSIVE
     assert outcome.verdicts.tolist() == [real, none, none, none, fake, none, none, fake, none]
+    assert {type(verdict) for verdict in outcome.verdicts} == {Verdict}  # not their plain texts
+    assert {type(reason) for reason in outcome.reasons} == {Inconclusive, type(None)}
     between = Inconclusive.BETWEEN_THRESHOLDS
     assert outcome.reasons.tolist() == [
         *(None, between, between, between, None),

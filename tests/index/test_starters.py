@@ -41,6 +41,9 @@ def test_the_order_of_choice(space: Workspace) -> None:
             space.choose_gallery()
         make(space, "published", gallery_action("owner/name", "c" * 40, "d" * 64))
         assert space.choose_gallery().name == "published"
+        space.galleries.remove("other")
+        assert space.choose_gallery().name == "mine"
+        make(space, "other")
         space.set_default_gallery("starter")
         assert space.choose_gallery().name == "starter"
         assert space.choose_gallery("other").name == "other"

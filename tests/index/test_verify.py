@@ -233,7 +233,9 @@ def test_files_against_their_hashes(tmp_path: Path, labelled: Path, small_checkp
         *("--weights", small_checkpoint, "-q", *where),
     )
     run("code-scan", photos, "-q", *where)
+    os.utime(photos / "rough3.png", ns=(0, (photos / "rough3.png").stat().st_mtime_ns))
     run("code-index", "verify", "--files", *where)
+    assert (photos / "rough3.png").stat().st_atime_ns == 0  # evidence keeps its access time
     with (photos / "rough0.png").open("ab") as file:
         file.write(b"x")
     (photos / "rough1.png").unlink()

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tarfile
 import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -267,3 +269,26 @@ def test_a_worker_that_is_stuck_does_not_keep_the_process():
         assert process.stdout.readline() == "stuck\n"
         assert process.communicate("now\n", timeout=60) == ("", None)
     assert process.returncode == 3
+
+
+def test_decoding_threads_leave_the_filters_of_warnings_as_they_were(picture):
+    before = list(warnings.filters)
+    data = io.BytesIO()
+    picture(0).save(data, "PNG")
+    for _ in range(5):
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(decode, [data.getvalue()] * 64))
+    assert list(warnings.filters) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+def test_a_link_to_nowhere_is_a_bad_image_among_others(tree):
+    (tree / "real" / "nowhere.png").symlink_to(tree / "no_such_file")
+    catalogue = open_catalogue(str(tree))
+    nowhere = next(
+        n
+        for n in range(len(catalogue))
+        if catalogue.containers[catalogue.container[n]].endswith("nowhere.png")
+    )
+    with pytest.raises(OSError, match="nowhere"):
+        catalogue.read(nowhere)
