@@ -72,12 +72,12 @@ def intervals(
 def unanimous_interval(share: float, count: int) -> tuple[float, float] | None:
     """Give the exact 95 % interval of a share of 0 or 1, where a bootstrap has no spread.
 
-    Clopper & Pearson (Biometrika 26, 1934), for independent items; where items of a source are
-    alike it is too narrow still.
+    Clopper & Pearson (Biometrika 26, 1934), for independent units.
 
     Args:
         share: In [0, 1].
-        count: Items that it is a share of.
+        count: Independent units that it is a share of: sources where these are drawn, as items of
+            a source are alike, else items.
 
     Returns:
         None for a share between, or of nothing.

@@ -170,7 +170,8 @@ def check_leakage(references: References, against: Against) -> Finding:
         return Finding(
             "leakage",
             Severity.GOOD,
-            f"none of {against.total} {against.where} is in the gallery",
+            f"none of {against.total} {against.where} is in the gallery, nor nearly the same as a"
+            " reference; copies that were made smaller or saved anew are not recognised",
             measures,
         )
     return Finding(

@@ -175,7 +175,8 @@ def measure(outcomes: Outcomes, *, resamples: int = RESAMPLES, seed: int = 0) ->
 
     The intervals are percentiles of a bootstrap stratified by class, and None where a class has
     fewer than two items (or sources) to draw from, or where all resamples agree. Those of shares
-    of 0 or 1 are exact (Clopper & Pearson), or the bootstrap's where that is wider.
+    of 0 or 1 are exact (Clopper & Pearson) for so many sources, where these are drawn, or items, or
+    the bootstrap's where that is wider.
 
     Args:
         outcomes: What the scan said.
@@ -197,7 +198,8 @@ def measure(outcomes: Outcomes, *, resamples: int = RESAMPLES, seed: int = 0) ->
             seed=seed,
         )
         lows, highs = _as_fields(low), _as_fields(high)
-        counts = {REAL: n_real, FAKE: n_fake, None: len(labels)}
+        units = {label: count_units(labels, outcomes.sources, label) for label in present}
+        counts = {REAL: units.get(REAL, 0), FAKE: units.get(FAKE, 0), None: sum(units.values())}
         for name, value in values.items():
             least, most = lows[name], highs[name]
             if value is None or least is None or most is None:

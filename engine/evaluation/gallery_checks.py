@@ -154,4 +154,11 @@ def check_sources(references: References) -> Finding:
             "every source has one class only, so whatever marks a source marks a class too: see"
             " the checks of metadata and content, and prefer collections with reals and fakes",
         )
-    return Finding("sources", Severity.GOOD, message, measures)
+    return Finding(
+        "sources",
+        Severity.NOTE,
+        message,
+        measures,
+        "what marks a source does not mark a class, which is good; but references of a source that"
+        " holds both are scored with it, so that rates speak of further images of these sources",
+    )

@@ -9,7 +9,7 @@ from ..judging.scores import FAKE, REAL, Floats, Integers
 from ..judging.thresholds import Thresholds, decide
 from ..results import Verdict
 from . import metrics
-from .bootstrap import intervals, spread, unanimous_interval
+from .bootstrap import count_units, intervals, spread, unanimous_interval
 from .evaluate import Interval, Outcomes
 from .gather import Gathered
 
@@ -199,7 +199,8 @@ def d3_rows(gathered: Gathered) -> tuple[D3Row, ...]:
 
 
 def _rate(outcomes: Outcomes, chosen: Floats, label: int | None, resamples: int, seed: int) -> Rate:
-    count = len(outcomes.labels) if label is None else int((outcomes.labels == label).sum())
+    classes = (REAL, FAKE) if label is None else (label,)
+    count = sum(count_units(outcomes.labels, outcomes.sources, one) for one in classes)
     if not count:
         return Rate(None, None)
     return _statistic(
@@ -218,7 +219,7 @@ def _statistic(
     seed: int,
     count: int = 0,
 ) -> Rate:
-    """A statistic with its interval; `count` is how many items it is a share of, 0 if of none."""
+    """A statistic with its interval; `count` is how many units it is a share of, 0 if of none."""
     value = float(statistic(np.ones((1, len(outcomes.labels))))[0])
     if not resamples:
         return Rate(value, None)

@@ -20,7 +20,7 @@ from .calibration import Calibration, fit_calibration
 from .leave_one_out import LeaveOneOutScores, leave_one_out_scores
 from .thresholds import ThresholdOptions, Thresholds, fit_thresholds
 
-_FORM = 2  # of the stored form; another one is fitted again, not read
+_FORM = 3  # of the stored form; another one is fitted again, not read
 
 _DAMAGED = (
     OSError, EOFError, KeyError, TypeError, ValueError, MemoryError, OverflowError, RuntimeError,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .exact_bounds import at_most
 from .held_out_search import HeldOut, most_held_out, nearest_left, source_codes, unit_vectors
 from .leave_one_out import NEAR_DUPLICATE_SIMILARITY, SUBSAMPLE
 from .scores import FAKE, Booleans, Floats, Integers
@@ -32,7 +33,8 @@ class AttributionRule:
         k: Fake neighbours that vote.
         least_certainty: Certainty from which the winner is named; None where no certainty
             reaches the target, so that every generator is unknown.
-        precision: Share of right names among those given, by leave-one-out; None if none is.
+        precision: Share of right names among those given, by leave-one-out, on the fakes that
+            chose the certainty too; None if none is.
         named: Share of the held-out fakes that are given a name, in [0, 1].
         n_held_out: Fakes held out; all have a generator's name.
         optimistic: Whether some were held out without their source, because their generator
@@ -151,8 +153,10 @@ def fit_attribution(
     Each fake with a generator's name is attributed by the gallery without itself, without near
     duplicates, and without its source where its generator has another source (else leaving the
     source out would leave out the answer; the rule is then marked optimistic). The threshold is
-    the least certainty at which ``(wrong + 1) / (named + 1)`` is within the target, so that few
-    held-out fakes cannot promise much.
+    the least certainty at which the share of wrong names is within the target with 95 % confidence
+    (:func:`~.exact_bounds.at_most`), so that few held-out fakes cannot promise much, and choosing
+    the certainty by the same fakes does not flatter. Where all have one generator's name there is
+    nothing to tell apart, and none is named.
 
     Args:
         vectors: Embeddings of the gallery, shape (N, D), float32.
@@ -182,7 +186,7 @@ def fit_attribution(
         held_out = np.sort(random.choice(held_out, most, replace=False))
     lone = _only_source(names, groups)[held_out]
     exclude = np.where(lone, -1, groups[held_out])
-    if len(held_out) < MIN_FAKES:
+    if len(held_out) < MIN_FAKES or len(np.unique(names[named])) < 2:
         return AttributionRule(k, None, None, 0.0, len(held_out), bool(lone.any()))
     found = nearest_left(
         units,
@@ -213,8 +217,12 @@ def _least_certainty(certainties: Floats, right: Booleans, target: float) -> flo
     wrong = np.cumsum(~right[order])
     named = np.arange(1, len(ranked) + 1)
     last_of_tie = np.append(ranked[1:] < ranked[:-1], True)
-    enough = last_of_tie & (ranked > 0) & ((wrong + 1) / (named + 1) <= 1.0 - target)
-    return float(ranked[np.flatnonzero(enough)[-1]]) if enough.any() else None
+    for last in np.flatnonzero(last_of_tie & (ranked > 0) & (wrong <= (1.0 - target) * named))[
+        ::-1
+    ]:
+        if at_most(int(wrong[last]), int(named[last])) <= 1.0 - target:
+            return float(ranked[last])
+    return None
 
 
 def _only_source(names: npt.NDArray[np.str_], groups: Integers) -> Booleans:

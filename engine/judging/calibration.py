@@ -34,7 +34,7 @@ class CalibrationStatus(StrEnum):
 
     CALIBRATED = "calibrated"
     TOO_FEW = "too_few"  # references of a class, to say anything of certainty
-    NO_SEPARATION = "no_separation"  # fakes do not score above reals: the likelihood ratio is 1
+    NO_SEPARATION = "no_separation"  # fakes do not score above reals, or too seldom
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Calibration:
         """Compute log10 likelihood ratios of "generated" against "real".
 
         Args:
-            scores: Margins with this calibration's k, shape (N,).
+            scores: Scores (relative margins) with this calibration's k, shape (N,).
 
         Returns:
             Shape (N,), float64, within [lower, upper]; NaN where uncalibrated.
@@ -95,7 +95,7 @@ class Calibration:
         """Compute the probability of "generated" by Bayes' rule.
 
         Args:
-            scores: Margins with this calibration's k, shape (N,).
+            scores: Scores (relative margins) with this calibration's k, shape (N,).
             prior: Probability of "generated" before looking, in (0, 1).
 
         Returns:
@@ -182,7 +182,7 @@ def fit_calibration(scores: LeaveOneOutScores, k: int = 1) -> Calibration:
         status = CalibrationStatus.CALIBRATED
         if slope > 0:
             bounds = empirical_bounds(slope * real + intercept, slope * fake + intercept)
-        if max(-bounds[0], bounds[1]) < _NOTHING:
+        if min(-bounds[0], bounds[1]) < _NOTHING:  # nothing would speak for one of the classes
             status, slope, intercept = CalibrationStatus.NO_SEPARATION, 0.0, 0.0
     return Calibration(
         status=status,

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..decoding.layout import Crops
 from .calibration import MIN_REFERENCES, CalibrationStatus
+from .exact_bounds import at_most
 
 _CROPS = {
     Crops.CENTER: "the middle",
@@ -67,8 +68,9 @@ def promise_in_words(
     fpr, fnr = thresholds.get("fpr"), thresholds.get("fnr")
     if judging.get("classifier") is not None or fpr is None or fnr is None:
         return []
-    real = _rate("real images", "fake", fpr, judging.get("target_fpr"), thresholds)
-    fake = _rate("generated images", "real", fnr, judging.get("target_fnr"), thresholds)
+    fitted = judging.get("calibration") or {}
+    real = _rate("real images", "fake", fpr, judging.get("target_fpr"), thresholds, fitted)
+    fake = _rate("generated images", "real", fnr, judging.get("target_fnr"), thresholds, fitted)
     sentences = [f"{real} {fake}"]
     if views and views["crops"] != Crops.CENTER:
         sentences.append(
@@ -77,9 +79,9 @@ def promise_in_words(
         )
     if thresholds.get("optimistic"):
         sentences.append(
-            "These rates are optimistic: some sources of the gallery are unknown or the only ones"
-            " of their class, so scores could not be taken without them. Other cameras,"
-            " platforms and generators will give more errors."
+            "These rates are optimistic: some sources of the gallery are unknown, the only ones of"
+            " their class, or in both classes, so scores could not be taken without them. Other"
+            " cameras, platforms and generators will give more errors."
         )
     return sentences
 
@@ -117,11 +119,25 @@ def _of_head(head: Mapping[str, Any]) -> list[str]:
 
 
 def _rate(
-    images: str, verdict: str, rate: float, target: float | None, thresholds: Mapping[str, Any]
+    images: str,
+    verdict: str,
+    rate: float,
+    target: float | None,
+    thresholds: Mapping[str, Any],
+    fitted: Mapping[str, Any],
 ) -> str:
-    like = "from new sources like" if thresholds.get("exchangeable") == "sources" else "like"
+    by_source = thresholds.get("exchangeable") == "sources"
+    like = "from new sources like" if by_source else "like"
     supported = thresholds.get("fpr_supported" if verdict == "fake" else "fnr_supported", True)
     text = f"At most {rate:.2%} of {images} {like} the gallery's are called {verdict}"
+    among = fitted.get("n_real" if verdict == "fake" else "n_fake")
+    if among and not by_source:
+        # A conformal rate holds in the mean over galleries; this one's own share is that of
+        # scores beyond an order statistic, whose distribution is a beta's.
+        most = at_most(max(round(rate * (among + 1)) - 1, 0), among)
+        text += (
+            f", on average over galleries like it (by this one, with 95% confidence, {most:.2%})"
+        )
     if supported or target is None:
         return f"{text}."
     return (

@@ -19,6 +19,8 @@ from .scores import (
 NEAR_DUPLICATE_SIMILARITY = 0.999
 """Cosine from which a reference of the same class counts as a copy of the held-out one."""
 
+_BLOCK = 1024  # references whose cosines to all before them are computed at a time
+
 SUBSAMPLE = 20_000
 """Most references that are held out; a larger gallery is represented by a balanced sample."""
 
@@ -35,10 +37,11 @@ class LeaveOneOutScores:
             first, -inf where fewer than k are left.
         fake_similarities: The same for fake references, shape (M, k).
         source_kept: Where references of the same source had to stay, because the source is
-            unknown or because a class would have been left empty, or where the encoder was
-            trained on the source, shape (M,). These scores are optimistic for images of sources
+            unknown, stands in both classes or is all of one, or where the encoder was trained on
+            the source, shape (M,). These scores are optimistic for images of sources
             that the gallery does not hold.
-        near_duplicates: How many held-out references had near duplicates, which were left out.
+        near_duplicates: How many more were held out and are near duplicates of these: of copies
+            of one picture the one whose score misleads most stands for all.
         near_duplicate_similarity: The cosine from which they counted as such.
         n_references: References in the gallery that queries are compared with.
         subsampled: Whether only a class-balanced sample was held out.
@@ -87,9 +90,17 @@ def leave_one_out_scores(
     """Score each reference against the gallery without itself, its copies and its source.
 
     Left out are the reference itself, the near duplicates of its own class, and everything of
-    its own source in both classes. Where that would leave a class empty, the source stays (and
-    the score is marked, see ``source_kept``). Near duplicates of the other class stay. A
+    its own source. Where that would leave a class empty, or the source stands in both classes, it
+    stays (and the score is marked, see ``source_kept``). Near duplicates of the other class stay. A
     reference for which a class is still empty is not scored.
+
+    A new image may come of a source of the gallery, or of a new one. A source that stands in one
+    class alone is left out, which makes its references harder to tell: what holds then holds for
+    both. Left out of both classes, a source could make them easier to tell than new images of
+    it, which meet it in both: so it stays, and is marked.
+
+    References that are near duplicates of each other are one picture, and say no more than one:
+    of these the score that misleads most stands for all.
 
     References whose source the encoder was trained on would score better than any new image, so
     they are compared with but not held out, as long as their class has others. References that
@@ -128,35 +139,40 @@ def leave_one_out_scores(
     most = most_held_out(subsample, len(classes))
     held_out = candidates[_balanced_sample(classes[candidates], most, seed)]
     present = np.ones(len(classes), np.bool_) if compared is None else np.asarray(compared, bool)
-    kept = (groups[held_out] < 0) | known[held_out]
+    shared = _in_both_classes(classes, groups, present)[held_out]
+    kept = (groups[held_out] < 0) | known[held_out] | shared
     similarities: dict[int, Floats] = {}
-    copied = np.zeros(len(held_out), dtype=np.bool_)
     for label in (REAL, FAKE):
         references = np.flatnonzero((classes == label) & present)
         alone = _would_be_empty(groups[held_out], groups[references])
-        exclude = np.where(alone, -1, groups[held_out])
         kept |= alone
+        exclude = np.where(alone | shared, -1, groups[held_out])
         # A copy in the other class stays: hiding that the gallery contradicts itself would
         # be optimistic, keeping it is pessimistic at worst.
-        found = nearest_left(
+        similarities[label] = nearest_left(
             units,
             groups,
             references,
             HeldOut(held_out, exclude, classes[held_out] == label),
             k=k,
             near_duplicate_similarity=near_duplicate_similarity,
+        ).similarities
+    score = relative_margins(similarities[REAL], similarities[FAKE], k)
+    misleading = np.where(classes[held_out] == REAL, score, -score)
+    scored = np.flatnonzero(np.isfinite(score))
+    chosen = scored[
+        _one_of_copies(
+            units, held_out[scored], classes, misleading[scored], near_duplicate_similarity
         )
-        similarities[label] = found.similarities
-        copied |= found.copied
-    scored = np.isfinite(similarities[REAL][:, 0]) & np.isfinite(similarities[FAKE][:, 0])
+    ]
     return LeaveOneOutScores(
-        held_out=held_out[scored],
-        labels=classes[held_out][scored],
-        sources=groups[held_out][scored],
-        real_similarities=similarities[REAL][scored],
-        fake_similarities=similarities[FAKE][scored],
-        source_kept=kept[scored],
-        near_duplicates=int(copied[scored].sum()),
+        held_out=held_out[chosen],
+        labels=classes[held_out][chosen],
+        sources=groups[held_out][chosen],
+        real_similarities=similarities[REAL][chosen],
+        fake_similarities=similarities[FAKE][chosen],
+        source_kept=kept[chosen],
+        near_duplicates=len(scored) - len(chosen),
         near_duplicate_similarity=near_duplicate_similarity,
         n_references=int(present.sum()),
         subsampled=len(held_out) < len(candidates),
@@ -180,6 +196,47 @@ def unseen_rows(labels: Integers, trained: Booleans) -> Integers:
         if not usable[members].any():
             usable[members] = True
     return np.flatnonzero(usable)
+
+
+def _in_both_classes(labels: Integers, groups: Integers, present: Booleans) -> Booleans:
+    """Tell which references' sources have references in both classes that are compared with."""
+    known = present & (groups >= 0)
+    reals, fakes = (groups[known & (labels == label)] for label in (REAL, FAKE))
+    both: Booleans = np.isin(groups, np.intersect1d(reals, fakes))
+    return both
+
+
+def _one_of_copies(
+    units: npt.NDArray[np.float32],
+    rows: Integers,
+    labels: Integers,
+    misleading: Floats,
+    near_duplicate_similarity: float,
+) -> Integers:
+    """Choose of near duplicates in one class the reference that misleads most, and all others.
+
+    Args:
+        units: The gallery's unit vectors, shape (N, D), float32.
+        rows: The held-out ones, shape (M,).
+        labels: Of the gallery, shape (N,).
+        misleading: How much each held-out one misleads, shape (M,).
+        near_duplicate_similarity: Cosine from which two are copies.
+
+    Returns:
+        Positions in `rows`, ascending.
+    """
+    group = np.arange(len(rows))  # the first of its copies
+    for label in (REAL, FAKE):
+        members = np.flatnonzero(labels[rows] == label)
+        own = units[rows[members]]
+        for first in range(0, len(members), _BLOCK):
+            block = members[first : first + _BLOCK]
+            table = own[first : first + _BLOCK] @ own[: first + _BLOCK].T
+            near = np.tril(table >= near_duplicate_similarity, first - 1)
+            for row in np.flatnonzero(near.any(axis=1)):
+                group[block[row]] = group[members[near[row].argmax()]]
+    order = np.lexsort((-misleading, group))
+    return np.sort(order[np.unique(group[order], return_index=True)[1]])
 
 
 def _would_be_empty(own: Integers, references: Integers) -> Booleans:

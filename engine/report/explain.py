@@ -181,10 +181,20 @@ def _score(result: FileResult, judging: Judging) -> Iterator[Sentence]:
         )
 
 
+_UNLIKE = (Inconclusive.NOVEL, Inconclusive.TOO_SMALL)
+"""Reasons for which calibration does not hold."""
+
+
 def _likelihood(result: FileResult, judging: Judging) -> Iterator[Sentence]:
     if result.log10_lr is None or result.p_fake is None:
         yield Sentence(
             "There is no calibrated probability: how often such a score is wrong is not known."
+        )
+        return
+    if result.reason in _UNLIKE:
+        yield Sentence(
+            "No likelihood ratio is stated: the references that it would rest on say nothing of"
+            " such an image, and the figures in the report are no evidence."
         )
         return
     bounded = result.log10_lr in (judging.lr_bounds or ())
@@ -350,6 +360,6 @@ def _precision(result: FileResult) -> Iterator[Sentence]:
     yield say("The embedding was computed in {}.", result.precision)
     if result.precision != "float32" and result.reason in _SETTLED:
         yield Sentence(
-            "Vote and verdict lie outside the band that was measured for its error, so that float32"
-            " would give the same; scores and cosines may differ within the band."
+            "Vote and verdict lie outside the band that was measured for its error: by all that was"
+            " measured float32 gives the same; scores and cosines may differ within the band."
         )

@@ -251,5 +251,5 @@ def test_float32_would_give_the_same_only_where_that_was_settled(reason: str | N
     verdict = Verdict.INCONCLUSIVE if reason else Verdict.FAKE
     text = words(replace(row(1, verdict), reason=reason, precision="bfloat16"), Judging())
     settled = reason in (None, "between_thresholds", "novel", "contradicts_copy")
-    assert ("float32 would give the same" in text) == settled
+    assert ("by all that was measured float32 gives the same" in text) == settled
     assert "The embedding was computed in bfloat16." in text

@@ -18,12 +18,14 @@ def by_hand(vectors, labels, sources, k, near):
     units = vectors.astype(np.float64)
     units = units / np.linalg.norm(units, axis=1, keepdims=True)
     found, kept = np.full((2, len(units), k), -np.inf), np.zeros(len(units), dtype=bool)
+    of = [{s for s, at in zip(sources, labels, strict=True) if at == label} for label in (0, 1)]
     for i, unit in enumerate(units):
         cosine = units @ unit
-        kept[i] = sources[i] == ""
+        stays = sources[i] == "" or sources[i] in of[0] & of[1]
+        kept[i] = stays
         for label in (0, 1):
             left = [j for j in range(len(units)) if labels[j] == label and j != i]
-            other = [j for j in left if sources[i] == "" or sources[j] != sources[i]]
+            other = [j for j in left if stays or sources[j] != sources[i]]
             members = [j for j in range(len(units)) if labels[j] == label]
             if all(sources[j] == sources[i] != "" for j in members):
                 kept[i] = True
@@ -33,6 +35,15 @@ def by_hand(vectors, labels, sources, k, near):
             best = sorted((cosine[j] for j in other), reverse=True)[:k]
             found[label, i, : len(best)] = best
     return found, kept
+
+
+def misleading(similarities, labels, k):
+    return np.where(labels == 0, 1, -1) * relative_margins(*similarities, k)
+
+
+def alike(vectors, labels, i, j):
+    u, v = (vectors[n].astype(np.float64) for n in (i, j))
+    return labels[i] == labels[j] and u @ v >= 0.9999 * np.linalg.norm(u) * np.linalg.norm(v)
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,10 +67,17 @@ def test_equals_the_definition(seed, n, k, n_sources, block):
         patch.setattr(held_out_search, "_BLOCK_BYTES", block)
         got = leave_one_out_scores(vectors, labels, sources, k, near_duplicate_similarity=0.9999)
     want, kept = by_hand(vectors, labels, sources, k, 0.9999)
-    assert got.held_out.tolist() == list(range(n))
+    score = misleading(want, labels, k)
+    first = [min(j for j in range(n) if alike(vectors, labels, i, j)) for i in range(n)]
+    groups = [[i for i in range(n) if first[i] == f] for f in sorted(set(first))]
+    for held_out in got.held_out:
+        (group,) = (group for group in groups if held_out in group)
+        assert score[held_out] > max(score[i] for i in group) - 1e-6
+    assert len(got.held_out) == len(groups) and got.near_duplicates == n - len(groups)
+    want = want[:, got.held_out]
     np.testing.assert_allclose(got.real_similarities, want[0], atol=2e-6)
     np.testing.assert_allclose(got.fake_similarities, want[1], atol=2e-6)
-    assert got.source_kept.tolist() == kept.tolist()
+    assert got.source_kept.tolist() == kept[got.held_out].tolist()
     assert not got.subsampled
 
 
@@ -72,6 +90,8 @@ def test_without_known_sources_it_is_optimistic_and_with_them_it_is_not():
     assert leave_one_out_scores(vectors, labels, single).optimistic
     several = [f"{label}{i % 3}" for i, label in enumerate(labels)]
     assert not leave_one_out_scores(vectors, labels, several).optimistic
+    both = [f"{i % 3}" for i in range(40)]  # in both classes: new images of it meet it in both
+    assert leave_one_out_scores(vectors, labels, both).source_kept.all()
 
 
 def test_a_copy_in_the_other_class_is_not_hidden():
@@ -79,14 +99,27 @@ def test_a_copy_in_the_other_class_is_not_hidden():
     vectors[11] = vectors[10]
     vectors[12] = vectors[10]
     scores = leave_one_out_scores(vectors, np.arange(20) % 2, [""] * 20)
-    assert scores.near_duplicates == 2  # rows 10 and 12, of the same class
+    assert scores.near_duplicates == 1  # rows 10 and 12, of the same class
+    assert scores.held_out.tolist() == [n for n in range(20) if n != 12]
     assert scores.fake_similarities[10, 0] == pytest.approx(1, abs=1e-6)
     assert scores.real_similarities[10, 0] < 0.999
 
 
+def test_many_copies_of_a_picture_say_no_more_than_one():
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(60, 8)).astype(np.float32)
+    copies = np.repeat(vectors, 20, axis=0) + random.normal(size=(1200, 8)) * 1e-4
+    order = random.permutation(1200)
+    scores = leave_one_out_scores(
+        copies[order].astype(np.float32), (np.arange(1200) // 20 % 2)[order], [""] * 1200
+    )
+    assert len(scores.held_out) == 60 and scores.near_duplicates == 1140
+    assert sorted(order[scores.held_out] // 20) == list(range(60))
+
+
 def test_a_large_gallery_is_represented_by_a_balanced_seeded_sample():
     random = np.random.default_rng(0)
-    vectors = random.normal(size=(500, 4)).astype(np.float32)
+    vectors = random.normal(size=(500, 16)).astype(np.float32)
     labels = (np.arange(500) % 5 > 0).astype(int)
     whole = leave_one_out_scores(vectors, labels, [""] * 500)
     part = leave_one_out_scores(vectors, labels, [""] * 500, subsample=150, seed=3)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from code_forensics.engine.judging.calibration import CalibrationStatus, fit_calibration
 from code_forensics.engine.judging.conformal import Exchangeable, lower_threshold, upper_threshold
+from code_forensics.engine.judging.held_out_search import unit_vectors
 from code_forensics.engine.judging.leave_one_out import LeaveOneOutScores, leave_one_out_scores
-from code_forensics.engine.judging.scores import FLOOR
+from code_forensics.engine.judging.scores import FLOOR, relative_margins
 from code_forensics.engine.judging.thresholds import (
     Inconclusive,
     ThresholdOptions,
@@ -228,3 +229,29 @@ def test_margins_of_several_neighbours_are_judged_by_the_same_k():
     outcome = decide(scores.relative_margins(2), scores.nearest, thresholds)
     assert (outcome.verdicts[:40] != Verdict.FAKE).all()
     assert (outcome.verdicts[41:] == Verdict.FAKE).all()
+
+
+def test_error_rates_hold_where_sources_stand_in_both_classes():
+    """New images come of the gallery's own sources, whose content is in both classes."""
+    random = np.random.default_rng(0)
+    wrong, promised = [], []
+    for _ in range(40):
+        centres = np.eye(1, 12)[0] + random.normal(size=(5, 12))
+        apart = random.normal(size=12)
+        apart *= 0.25 / np.linalg.norm(apart)
+
+        def draw(label, n, centres=centres, apart=apart):
+            source = random.integers(5, size=n)
+            noise = 0.35 * random.normal(size=(n, 12))
+            return (centres[source] + label * apart + noise).astype(np.float32), source
+
+        (reals, a), (fakes, b) = draw(0, 150), draw(1, 150)
+        vectors, labels = np.concatenate((reals, fakes)), np.repeat((0, 1), 150)
+        scores = leave_one_out_scores(vectors, labels, [f"s{n}" for n in (*a, *b)])
+        upper = upper_threshold(scores.relative_margins()[scores.labels == 0], 0.05)
+        fresh, _ = draw(0, 200)
+        units = unit_vectors(fresh)
+        near = [np.sort(units @ unit_vectors(c).T, axis=1)[:, -1:] for c in (reals, fakes)]
+        wrong.append((relative_margins(*near) > upper.value).mean())
+        promised.append(upper.rate)
+    assert np.mean(wrong) < np.mean(promised) + 0.01  # left out of both classes: four times
