@@ -1,5 +1,6 @@
 """Which encoder a command embeds with, and where a workspace keeps it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..engine.embedding.checkpoint import Checkpoint, read_checkpoint
@@ -47,12 +48,20 @@ def checkpoint_of_gallery(
 
 
 def kept_checkpoint(workspace: Workspace, sha256: str) -> Checkpoint:
-    """The workspace's copy of an encoder.
+    """The workspace's copy of an encoder; the embedded starter's is put back where it is lost.
 
     Raises:
-        CheckpointError: It is damaged.
+        CheckpointError: It is gone or damaged.
     """
     folder = workspace.encoders.find(sha256).folder
+    with suppress(CheckpointError):
+        if (checkpoint := read_checkpoint(folder)).sha256 == sha256:
+            return checkpoint
+    from ..engine.starter.read import read_starter
+
+    starter = read_starter()
+    if starter.about.encoder_sha256 == sha256:
+        keep_encoder(workspace, DeferredEmbedder(starter.checkpoint, "cpu"), starter.checkpoint)
     checkpoint = read_checkpoint(folder)
     if checkpoint.sha256 != sha256:
         raise CheckpointError(

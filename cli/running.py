@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -17,6 +18,8 @@ from ..index.errors import WorkspaceError
 from .console import fail, notices, say
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # click's, or typer's own copy
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 EXIT_MATCHED = 1
 EXIT_UNUSABLE = 2
@@ -39,7 +42,7 @@ def run(app: typer.Typer, farewell: bool = False) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with notices(), native_messages_dropped():
+        with notices(), native_messages_dropped(), _terminated_as_interrupted():
             code = app(standalone_mode=False)
         _leave(code if isinstance(code, int) else 0, farewell)
     except _UsageError as error:
@@ -67,10 +70,26 @@ def run(app: typer.Typer, farewell: bool = False) -> None:
     except BrokenPipeError:
         _reader_left()
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        fail("no space is left where something was to be written", "make room, and run it again")
+        if error.errno in _FULL:
+            fail("the disk is full", "make room, and run it again: what was done is kept")
+        else:
+            _fault(error)
         _leave_at_once(EXIT_UNUSABLE)
+    except MemoryError:
+        fail("there is not enough memory", "use fewer --workers, or a machine with more memory")
+        _leave_at_once(EXIT_UNUSABLE)
+    except Exception as error:
+        _fault(error)
+        _leave_at_once(EXIT_UNUSABLE)
+
+
+def _fault(error: Exception) -> None:
+    """Say that something went wrong which nobody foresaw, with all that is known of it."""
+    traceback.print_exc()
+    fail(
+        f"a fault that was not foreseen ({type(error).__name__}: {error})",
+        "what was done is kept; please report the lines above",
+    )
 
 
 def _leave(code: int, farewell: bool) -> NoReturn:
@@ -111,6 +130,20 @@ def _leave_at_once(code: int = EXIT_INTERRUPTED) -> NoReturn:
 def end_process(code: int) -> NoReturn:
     """End without Python's farewell; tests that run commands in their own process replace it."""
     os._exit(code)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Within it, SIGTERM is Ctrl-C: what is half written is cleared away, and the code is 130."""
+
+    def handle(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -69,8 +69,13 @@ def _prepare(connection: sqlite3.Connection, path: Path, sealed: bool) -> Databa
     connection.execute("PRAGMA secure_delete = ON")  # purged rows leave no bytes behind
     connection.execute("PRAGMA trusted_schema = OFF")  # a restored database may be a stranger's
     _refuse_code(connection, path)
-    newer = sorted({migration.name for migration in MIGRATIONS.applied(database)} - KNOWN)
-    if newer:
+    applied = {migration.name for migration in MIGRATIONS.applied(database)}
+    if not applied and any(path.parent.glob("encoders/*/model.safetensors")):
+        raise UnusableWorkspaceError(
+            f"the database of the workspace {path.parent} is empty, though it was in use",
+            "restore a backup (code-index restore), or name another folder with --workspace",
+        )
+    if newer := sorted(applied - KNOWN):
         raise UnusableWorkspaceError(
             f"the workspace {path.parent} was made by a newer version of code-forensics"
             f" (schema {newer[-1]})",

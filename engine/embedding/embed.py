@@ -14,7 +14,6 @@ from .checkpoint import Checkpoint
 from .config import CROP, CUDA_BATCH, Device, Place, Precision
 from .devices import require_precision, resolve_device
 from .encoder import PIXEL_CENTRE, Encoder, fold_normalisation, normalise
-from .heap import keep_freed_memory
 from .passes import pass_size
 from .weights import build_encoder
 
@@ -78,7 +77,6 @@ class Embedder:
             else:
                 assert precision != "float16"  # refused above
                 self.batch = CPU_BATCH
-                keep_freed_memory()
                 self._run = CpuRunner(Forward(encoder), pass_size(encoder.config, precision))
 
     @property

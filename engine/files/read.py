@@ -78,6 +78,8 @@ def read_file(
                 data += more
     except OSError as error:
         return _refuse(file, Reason.UNREADABLE, error.strerror)
+    except MemoryError:
+        return _refuse(file, "no_memory", "the file does not fit into memory")
     finally:
         os.close(descriptor)
     if len(data) != status.st_size:

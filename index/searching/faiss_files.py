@@ -222,9 +222,7 @@ class FaissFiles:
         with writing(self._database):  # a file gets its name within a transaction
             known = {self.path(name) for name in self.names()}
             strangers = [path for path in self._all() if path not in known]
-            for path in strangers:
-                path.unlink(missing_ok=True)
-        return strangers
+            return [path for path in strangers if _deleted(path)]
 
     def _all(self) -> Iterator[Path]:
         return self.folder.glob(f"*{_SUFFIX}")
@@ -249,6 +247,15 @@ class FaissFiles:
         if hashlib.sha256(data).hexdigest() != expected:
             return FileState.DAMAGED, b"", ""
         return FileState.SOUND, data, watermark
+
+
+def _deleted(path: Path) -> bool:
+    """Delete a file; False for a folder, and for what cannot be deleted."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _look(path: Path) -> str:

@@ -139,14 +139,14 @@ def _write(database: Database, encoders: Path, target: Path) -> BackedUp:
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """Within it, nobody else writes this backup, and nothing of one that was killed is left."""
+    """Within it, nobody else writes a backup or workspace here; nothing of a killed one is left."""
     path = target.with_name(f".{target.name}.lock")
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UnusableWorkspaceError(
-            f"another process is writing the backup {target}", "wait for it, or name another file"
+            f"another process is writing {target}", "wait for it, or name another place"
         ) from error
     except OSError as error:
         raise _unwritable(target, str(error.strerror)) from error
@@ -155,7 +155,7 @@ def _alone(target: Path) -> Iterator[None]:
         for left in target.absolute().parent.iterdir():
             if re.fullmatch(name, left.name):
                 with suppress(OSError):
-                    left.unlink()
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
     finally:
         with suppress(OSError):
@@ -177,8 +177,8 @@ def _unwritable_as(target: Path) -> Iterator[None]:
 
 def _unwritable(target: Path, why: str) -> UnusableWorkspaceError:
     return UnusableWorkspaceError(
-        f"cannot write the backup {target}: {why}",
-        "name a file in a folder that can be written to, on a disk with room",
+        f"cannot write {target}: {why}",
+        "name one in a folder that can be written to, on a disk with room",
     )
 
 
@@ -202,9 +202,16 @@ def read_backup(source: Path, folder: Path) -> BackedUp:
         raise UnusableWorkspaceError(
             f"{folder} is not empty", "name a new folder with --workspace: nothing is overwritten"
         )
+    with suppress(OSError):  # which the next lines say
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        return _restore(source, folder)
+
+
+def _restore(source: Path, folder: Path) -> BackedUp:
     building = folder.with_name(f".{folder.name}.{uuid4()}.tmp")
     try:
-        building.mkdir(parents=True)
+        building.mkdir()
         members = _unpack(source, building)
         try:
             scans, galleries = _reopen(building)

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from code_forensics.index.errors import FileFormatError, UnusableWorkspaceError, WorkspaceError
@@ -132,7 +133,7 @@ def test_nothing_is_overwritten(space: Workspace, backup: Path, tmp_path: Path) 
 
 
 def test_where_it_cannot_be_written(space: Workspace, backup: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnusableWorkspaceError, match="cannot write the backup"):
+    with pytest.raises(UnusableWorkspaceError, match="cannot write "):
         space.backup(tmp_path / "nowhere" / "backup.zip")
     (tmp_path / "file").touch()
     with pytest.raises(UnusableWorkspaceError, match="cannot restore"):
@@ -158,7 +159,7 @@ def test_a_target_that_cannot_be_written_is_not_the_workspace(
         monkeypatch.setattr(sqlite3, "connect", opening)
         with pytest.raises(UnusableWorkspaceError) as caught, space.guarded():
             space.backup(tmp_path / "backup.zip")
-        assert str(caught.value).startswith(f"cannot write the backup {tmp_path / 'backup.zip'}: ")
+        assert str(caught.value).startswith(f"cannot write {tmp_path / 'backup.zip'}: ")
         assert why in str(caught.value)
         assert "folder that can be written to" in caught.value.hint
         assert "--workspace" not in caught.value.hint
@@ -360,3 +361,19 @@ def test_the_folder_of_a_user_that_there_is_not(backup: Path) -> None:
     for make in (lambda: read_backup(backup, folder), lambda: Workspace(folder)):
         with pytest.raises(UnusableWorkspaceError, match="no home folder"):
             make()
+
+
+def test_what_a_killed_restore_left_is_cleared_away(backup: Path, tmp_path: Path) -> None:
+    left = tmp_path / f".again.{uuid4()}.tmp"
+    left.mkdir()
+    (left / "workspace.sqlite").write_bytes(b"of a case")
+    read_backup(backup, tmp_path / "again")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_emptied_database_is_no_new_workspace(tmp_path: Path) -> None:
+    with make_workspace(tmp_path):
+        pass
+    (tmp_path / "workspace.sqlite").write_bytes(b"")
+    with pytest.raises(UnusableWorkspaceError, match="is empty, though it was in use"):
+        Workspace(tmp_path)
