@@ -17,7 +17,7 @@ _PIPE = 1000  # characters of a table's line that no terminal has to show
 @cache
 def stderr() -> Console:
     """The console for people."""
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 @cache
@@ -25,7 +25,7 @@ def stdout() -> Console:
     """The console for results."""
     # What reads a pipe wants whole lines: a table is as wide as its content there.
     wide = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _PIPE
-    return Console(highlight=False, markup=False, soft_wrap=True, width=wide)
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=wide)
 
 
 def say(text: str, style: str = "") -> None:

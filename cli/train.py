@@ -154,22 +154,26 @@ def train_command(
         return
     if not data or out is None:
         raise ConfigError("DATA and --out RUN are needed", "see code-train --help")
-    if resume:
-        _refuse_changes(begun, options)
+    notes = _changes(begun, options) if resume else []
 
     from ..train.distributed import is_first_process
     from ..train.loop import Outcome, train
 
-    if gallery is not None and is_first_process():
+    first = is_first_process()  # the only one that speaks
+    for note in notes if first else []:
+        say(note, "yellow")
+    if gallery is not None and first:
         from .train_gallery import check_name
 
         check_name(gallery, workspace)
     result = train(data, out, options, resume=resume, say=say)
     if result.outcome is Outcome.INTERRUPTED:
-        say(f"interrupted after step {result.steps}; go on with --resume")
+        if first:
+            say(f"interrupted after step {result.steps}; go on with --resume")
         raise typer.Exit(EXIT_INTERRUPTED)
-    say(f"{result.outcome.value} after {result.steps} steps; the encoder is in {result.model}")
-    if gallery is not None and result.model is not None and is_first_process():
+    if first:
+        say(f"{result.outcome.value} after {result.steps} steps; the encoder is in {result.model}")
+    if gallery is not None and result.model is not None and first:
         from .train_gallery import build_gallery
 
         build_gallery(gallery, workspace, result.model, data, options, references)
@@ -213,13 +217,23 @@ def prepare_command(
 
 def _recipe(config: Path) -> Path:
     """A file of options, or the shipped recipe of that name where there is no such file."""
+    from ..train.errors import ConfigError
+
     shipped = Path(__file__).parents[1] / "train" / "recipes" / f"{config.name}.toml"
-    named = config == Path(config.name) and not config.is_file() and shipped.is_file()
-    return shipped if named else config
+    if config.exists():
+        return config
+    if config == Path(config.name) and shipped.is_file():
+        return shipped
+    recipes = sorted(path.stem for path in shipped.parent.glob("*.toml"))
+    raise ConfigError(f"no such file or recipe: {config}", f"recipes: {', '.join(recipes)}")
 
 
-def _refuse_changes(begun: object, options: object) -> None:
-    """A resumed run keeps its options, but for where it is computed, how long and how fast."""
+def _changes(begun: object, options: object) -> list[str]:
+    """What of the schedule a resumed run changes, a line each.
+
+    Raises:
+        ConfigError: It changes more than where it is computed, how long and how fast.
+    """
     from dataclasses import replace
 
     from ..train.config import TrainConfig
@@ -235,6 +249,11 @@ def _refuse_changes(begun: object, options: object) -> None:
             "only the epochs, schedule.lr, schedule.clip, and what stands under [runtime] may"
             " change",
         )
+    return [
+        f"note: {name} {before} -> {after}"
+        for name in ("epochs", "lr", "clip")
+        if (before := getattr(begun.schedule, name)) != (after := getattr(now, name))
+    ]
 
 
 arrange(app)

@@ -9,7 +9,7 @@ import io
 import json
 import os
 from array import array
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
@@ -109,17 +109,27 @@ class Catalogue:
 
     def extended(self, other: "Catalogue", records: NDArray[np.int32]) -> "Catalogue":
         """Append the images of another catalogue, under the given record numbers of this one."""
-        builder = CatalogueBuilder()
-        for part, numbers in ((self, self.record), (other, records)):
-            for i in range(len(part)):
-                builder.add(
-                    part.containers[part.container[i]], Label(part.label[i]),
-                    generator=part.generators[part.generator[i]],
-                    source=part.sources[part.source[i]],
-                    record=int(numbers[i]), size=int(part.size[i]), offset=int(part.offset[i]),
-                )  # fmt: skip
-        digest = hashlib.sha256((self.digest + other.digest).encode()).hexdigest()
-        return replace(builder.build(), digest=digest)
+        containers, container = _joined(self.containers, other.containers)
+        generators, generator = _joined(self.generators, other.generators)
+        sources, source = _joined(self.sources, other.sources)
+        return Catalogue(
+            containers, np.concatenate((self.container, container[other.container])),
+            np.concatenate((self.offset, other.offset)), np.concatenate((self.size, other.size)),
+            np.concatenate((self.label, other.label)),
+            generators, np.concatenate((self.generator, generator[other.generator])),
+            sources, np.concatenate((self.source, source[other.source])),
+            np.concatenate((self.record, records)),
+            hashlib.sha256((self.digest + other.digest).encode()).hexdigest(),
+        )  # fmt: skip
+
+
+def _joined(
+    names: tuple[str, ...], more: tuple[str, ...]
+) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    """Names and more of them, each once; and which number each of the latter has then."""
+    numbers = {name: number for number, name in enumerate(names)}
+    moved = [numbers.setdefault(name, len(numbers)) for name in more]
+    return tuple(numbers), np.array(moved, dtype=np.int32)
 
 
 @dataclass(slots=True)

@@ -67,7 +67,11 @@ class Trained:
 
 
 def save_state(run: Path, trained: Trained, progress: Progress, data_digest: str) -> None:
-    """Write the state of a run, atomically; there is no random state beyond the draws' numbers."""
+    """Write the state of a run, atomically; there is no random state beyond the draws' numbers.
+
+    Raises:
+        TrainingError: The disk takes no more; what was written last is still there.
+    """
     state = {
         "model": trained.model.state_dict(),
         "optimiser": trained.optimiser.state_dict(),
@@ -76,7 +80,16 @@ def save_state(run: Path, trained: Trained, progress: Progress, data_digest: str
         "progress": asdict(progress),
         "data_digest": data_digest,
     }
-    write_atomically(run / STATE_NAME, lambda file: torch.save(state, file))
+    try:
+        write_atomically(run / STATE_NAME, lambda file: torch.save(state, file))
+    except (OSError, RuntimeError) as error:  # torch's own, raised while it handles the disk's
+        fault = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(fault, OSError):
+            raise
+        raise TrainingError(
+            f"{run / STATE_NAME} cannot be written: {fault.strerror}",
+            "make room; --resume goes on from the last checkpoint",
+        ) from error
 
 
 def load_state(run: Path, trained: Trained, data_digest: str, device: torch.device) -> Progress:

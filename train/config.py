@@ -175,7 +175,9 @@ class RuntimeOptions:
     """Where and how the run is computed. May change between a run and its resumption."""
 
     device: str = _option("auto", "auto, cpu, cuda or cuda:N")
-    workers: int = _option(4, "processes that decode and augment, per training process; 0: none")
+    workers: int = _option(
+        4, "processes that decode and augment, per training process, a core each at most; 0: none"
+    )
     log_every: int = _option(10, "steps between lines of metrics.jsonl")
     save_every: int = _option(500, "steps between checkpoints, besides those at epoch ends")
 

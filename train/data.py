@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from .ahead import made_ahead
+from .catalogue import Label
 from .config import TrainConfig
 from .dataset import open_catalogue
 from .distributed import Processes
 from .draws import GroupSampler
+from .errors import DataError
 from .loader import Batch, PairViews, batches
 from .probe import ProbeImages, load_probe_images
 from .reconstruct import Remake, load_autoencoder
@@ -61,6 +63,11 @@ def prepare_data(
     validation = open_catalogue(other, config.data.cache) if other else None
     if group.first:
         group.wait()
+    if not config.reconstruct.autoencoders and not len(catalogue.where(Label.FAKE)):
+        raise DataError(
+            f"{data} holds no fakes at all",
+            "put them under fake/GENERATOR/, or make them with --reconstruct",
+        )
     digest = catalogue.digest
     share = 0.0 if other or config.probe.images == 0 else config.data.holdout_share
     parts = split(catalogue, config.data.holdout, share, config.data.exclude)

@@ -2,6 +2,7 @@
 
 import atexit
 import multiprocessing.util
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def batches(
         )
         for m in range(first, last)
     ]
-    workers = config.runtime.workers
+    workers = min(config.runtime.workers, _cores())
     loader: DataLoader[Batch] = DataLoader(
         dataset,
         batch_sampler=numbers,
@@ -129,6 +130,13 @@ def batches(
     coming = iter(loader)
     _started.update(set(multiprocessing.active_children()) - others)
     return coming
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _quiet_worker(_worker: int) -> None:

@@ -1,11 +1,14 @@
 """Bounds on what is unpacked, and the reasons of what goes beyond them."""
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
 from ..errors import InputError
+
+_PER_SECOND = 1 << 20  # bytes on disk; the slowest decompressor takes twenty times as many
 
 FREE = 256 << 20
 """Unpacked bytes up to which nobody asks how small they were packed."""
@@ -18,7 +21,7 @@ class Reason(StrEnum):
     ENCRYPTED = "encrypted"  # a password would be needed
     TOO_DEEP = "too_deep"  # more archives in archives than the limit
     TOO_MANY_MEMBERS = "too_many_members"  # more members than the limit
-    BOMB = "archive_bomb"  # more bytes than the limits on total and ratio allow
+    BOMB = "archive_bomb"  # more bytes or time than the limits on total, ratio and seconds allow
     HARD_LINK = "hard_link"  # another name of an earlier member
 
 
@@ -28,12 +31,13 @@ class ArchiveLimits:
 
     Attributes:
         depth: Archives within archives that are opened; 1 opens none that lies in another.
-        members: Most members.
+        members: Most members; each message of a mailbox is one too.
         total: Most bytes that are unpacked, the paths of members included.
         ratio: Most unpacked bytes for each byte on disk, once 256 MiB have been unpacked; a
             photograph has 1, an empty page scanned to TIFF some hundred.
         nested: Largest archive or message within another one, in bytes: it is held in memory.
         packed: Largest archive on disk, in bytes: it is hashed as a whole before it is opened.
+        seconds: Most seconds of a processor that walking takes, and one more for each MiB on disk.
     """
 
     depth: int = 3
@@ -42,6 +46,7 @@ class ArchiveLimits:
     ratio: int = 200
     nested: int = 1 << 28
     packed: int = 1 << 40
+    seconds: int = 600
 
     def fault_on_disk(self, size: int, stored: int) -> "tuple[str, str] | None":
         """Why an archive on disk is not even hashed: a reason and words; None where it is.
@@ -122,6 +127,7 @@ class Spent:
         self.unpacked = 0
         self.members = 0
         self._packed = max(packed, 1)
+        self._until = time.process_time() + limits.seconds + packed // _PER_SECOND
         self._progress = progress
 
     def take(self, count: int) -> None:
@@ -138,21 +144,24 @@ class Spent:
         """Refuse to go on once there was too much.
 
         Raises:
-            LimitError: What is unpacked is more than the limits allow.
+            LimitError: What is unpacked is more than the limits allow, or took too long.
         """
         if self.unpacked > self.limits.total:
             raise LimitError(Reason.BOMB, f"more than {self.limits.total} bytes unpacked")
         if self.unpacked > max(FREE, self.limits.ratio * self._packed):
             detail = f"{self.unpacked} bytes unpacked from {self._packed}"
             raise LimitError(Reason.BOMB, f"{detail}, the limit is {self.limits.ratio} to 1")
+        if time.process_time() > self._until:
+            raise LimitError(Reason.BOMB, f"it takes long; the limit is {self.limits.seconds} s")
 
     def member(self) -> None:
         """Count a member.
 
         Raises:
-            LimitError: There are too many.
+            LimitError: There are too many, or walking took too long.
         """
         self.members += 1
         self._progress()
+        self.check()
         if self.members > self.limits.members:
             raise LimitError(Reason.TOO_MANY_MEMBERS, f"the limit is {self.limits.members}")

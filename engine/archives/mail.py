@@ -14,6 +14,7 @@ MESSAGE = 1 << 27
 """Largest message that is looked at, in bytes; servers rarely allow a quarter of it."""
 
 _PARTS = 10_000
+_DEPTH = 30  # of parts within parts, each of which looks at every line below it
 _HEADER = 4096  # characters of a header that are read
 _PARAMETERS = 100  # of a header that are read: names in pieces (RFC 2231) take some forty
 _SUFFIXES = {"jpeg": "jpg", "svg+xml": "svg", "tiff": "tif"}
@@ -25,6 +26,24 @@ class _Bounded(email.policy.Compat32):
     def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
         name, value = super().header_source_parse(sourcelines)
         return name, ";".join(value[:_HEADER].split(";", _PARAMETERS)[:_PARAMETERS])
+
+
+class _Part(email.message.Message):
+    """A message, or a part of one: refuses parts within parts as soon as they are too deep."""
+
+    depth = 0
+
+    def attach(self, payload: email.message.Message) -> None:  # type: ignore[override]
+        """Called for each part before it is read.
+
+        Raises:
+            ArchiveError: It lies too deep.
+        """
+        assert isinstance(payload, _Part)
+        payload.depth = self.depth + 1
+        if payload.depth > _DEPTH:
+            raise ArchiveError("corrupt", f"more than {_DEPTH} parts in each other")
+        super().attach(payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +63,11 @@ def attachments(message: bytes) -> Iterator[Attachment]:
     """The parts of a message that are files: all but its own text.
 
     Raises:
-        ArchiveError: The message is too large, or of too many parts.
+        ArchiveError: The message is too large, or of too many parts or too deep ones.
     """
     if len(message) > MESSAGE:
         raise ArchiveError("too_large", f"a message of {len(message)} bytes, at most {MESSAGE}")
-    whole = email.message_from_bytes(message, policy=_Bounded())
+    whole = email.message_from_bytes(message, _Part, policy=_Bounded())
     for number, part in enumerate(whole.walk(), 1):
         if number > _PARTS:
             raise ArchiveError("corrupt", f"more than {_PARTS} parts")

@@ -15,6 +15,8 @@ from .streams import Part, Source, exactly, skip
 _BLOCK = 512
 _LONG_NAME = 1 << 16
 _PAX = 1 << 20
+_RECORDS = 10_000  # of an extended header; an old sparse file's map has two for each hole
+_DIGITS = 8  # of a record's length
 _ZEROS = bytes(_BLOCK)
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 
@@ -102,18 +104,27 @@ def _extension(stream: Source, size: int, limit: int) -> bytes:
 
 
 def _pax(records: bytes) -> dict[str, str]:
-    """Records of "LENGTH KEY=VALUE" and a line feed; what is not of that form ends them."""
+    """Records of "LENGTH KEY=VALUE" and a line feed; what is not of that form ends them.
+
+    Raises:
+        ArchiveError: They are too many.
+    """
     found: dict[str, str] = {}
-    while records:
-        length, space, _ = records.partition(b" ")
-        if not space or not length.isdigit() or len(length) > 8:
-            break
-        record, records = records[: int(length)], records[int(length) :]
-        key, equals, value = record[len(length) + 1 : -1].partition(b"=")
+    at = 0
+    for _ in range(_RECORDS):
+        space = records.find(b" ", at, at + _DIGITS + 1)
+        length = records[at : max(space, at)]
+        if not length.isdigit():
+            return found
+        end = min(at + int(length), len(records))
+        key, equals, value = records[space + 1 : max(end - 1, 0)].partition(b"=")
         if not equals:
-            break
+            return found
         text = value.decode("utf-8", "surrogateescape")
         found[key.decode("utf-8", "surrogateescape")] = text
+        at = end
+    if at < len(records):
+        raise ArchiveError("corrupt", f"an extended header of more than {_RECORDS} records")
     return found
 
 

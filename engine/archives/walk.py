@@ -140,6 +140,7 @@ class _Walk:
 
     def _mailbox(self, stream: Source, prefix: str, depth: int) -> Iterator[Member]:
         for number, message in messages(stream):
+            self._spent.member()  # most have no attachment, but each is taken apart
             folder = f"{prefix}{number}/"
             if message is None:
                 detail = f"a message of more than {MESSAGE} bytes"

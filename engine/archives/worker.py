@@ -73,7 +73,7 @@ class _Worker:
         self._timeout = request["timeout"]
         spent = Spent(ArchiveLimits(**request["limits"]), request["stat"][0], self._progress)
         try:
-            file = self._file = io.BufferedReader(_Watched(request["open"], self._progress))
+            file = self._file = io.BufferedReader(_Watched(request["open"], lambda: spent.take(0)))
             status = os.fstat(file.fileno())
             now = [status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev]
             if now != request["stat"]:

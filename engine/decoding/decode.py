@@ -179,7 +179,7 @@ def decode(
 
 
 def decode_frames(
-    data: bytes, start: int, stop: int, options: DecodeOptions = DecodeOptions()
+    data: bytes, start: int, stop: int, frames: int, options: DecodeOptions = DecodeOptions()
 ) -> Iterator[Decoded | Undecodable]:
     """Decode some frames, or pages, of an image that has several, one after the other.
 
@@ -187,6 +187,7 @@ def decode_frames(
         data: The whole file.
         start: First frame, from 0.
         stop: First frame that is not wanted.
+        frames: How many the file has, as decoding its first one found: counting takes long.
         options: Bounds.
 
     Yields:
@@ -198,7 +199,6 @@ def decode_frames(
         except Exception as error:
             yield from [_refusal(error, data, None)] * (stop - start)
             return
-        frames = _frames(image, data)
         for number in range(start, stop):
             try:
                 image.seek(number)

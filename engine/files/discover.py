@@ -75,7 +75,7 @@ class Walk:
     def __iter__(self) -> Iterator[FoundFile]:
         """Walk from the beginning."""
         self.left_out = 0
-        self._omit = frozenset(os.path.realpath(path) for path in self.options.omit)
+        self._omit = frozenset(_real(path) for path in self.options.omit)
         for remote, roots in groupby(self.roots, is_address):
             if remote:
                 yield from self._addresses(roots)
@@ -87,9 +87,9 @@ class Walk:
         if (wrong := fault(root)) is not None and not os.path.lexists(root):
             yield FoundFile(root, reason=Reason.UNREADABLE, detail=wrong, root=root)
             return
-        if os.path.realpath(root) in self._omit:
+        if _real(root) in self._omit:
             return
-        if Path(root).is_dir():
+        if os.path.isdir(root):  # pathlib's raises where a name is too long or hidden
             yield from self._tree(root, root)
         elif self._belongs(root, os.path.dirname(root), root):
             yield examine(root, root)
@@ -123,10 +123,10 @@ class Walk:
         """
         folder = os.path.dirname(path)
         while len(folder) > len(root):
-            if self._excluded(folder, root) or os.path.realpath(folder) in self._omit:
+            if self._excluded(folder, root) or _real(folder) in self._omit:
                 return
             folder = os.path.dirname(folder)
-        if os.path.realpath(path) in self._omit or not os.path.lexists(path):
+        if _real(path) in self._omit or not os.path.lexists(path):
             return
         if os.path.islink(path) and not self.options.follow_symlinks:
             if self._belongs(path, root):
@@ -142,7 +142,7 @@ class Walk:
 
         On a stack of its own, because recursion ends at a depth that a tree may have.
         """
-        first: Iterator[FoundFile | _Folder] = iter((_Folder(path, os.path.realpath(path)),))
+        first: Iterator[FoundFile | _Folder] = iter((_Folder(path, _real(path)),))
         above: list[tuple[tuple[int, int] | None, Iterator[FoundFile | _Folder]]] = [(None, first)]
         walked: set[tuple[int, int]] = set()  # where links are followed, else it stays empty
         while above:
@@ -183,7 +183,7 @@ class Walk:
             return
         for name in sorted(names):
             child = os.path.join(path, name)
-            real = os.path.realpath(child) if name in links else os.path.join(folder.real, name)
+            real = _real(child) if name in links else os.path.join(folder.real, name)
             if real in self._omit:
                 continue
             if name in links and not self.options.follow_symlinks:
@@ -291,6 +291,14 @@ def _itself(path: str) -> str:
     return path.rstrip("/") if is_address(path) else os.path.abspath(path)
 
 
+def _real(path: str | Path) -> str:
+    """A path without symbolic links; as it is where one may not be read, or it can be none."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return os.path.abspath(path)
+
+
 def _lineage(path: str) -> list[str]:
     """A path, and all that it can lie under; an address alone only where it ends with a slash."""
     if is_address(path):
@@ -331,6 +339,8 @@ def examine(path: str, root: str = "") -> FoundFile:
             else Reason.UNREADABLE
         )
         return FoundFile(path, reason=reason, detail=error.strerror, root=root)
+    except ValueError as error:  # a list may hold what no file system takes
+        return FoundFile(path, reason=Reason.UNREADABLE, detail=str(error), root=root)
     if not stat.S_ISREG(status.st_mode):
         return FoundFile(path, reason=Reason.SPECIAL_FILE, root=root)
     return FoundFile(

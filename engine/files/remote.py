@@ -34,6 +34,10 @@ _BLOCK = 1 << 20
 _ASKED = 16  # servers are asked about so many files at a time
 _DETAIL = 200
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP's codes for "try again"
+_LASTING = frozenset({  # aiohttp's names for addresses and redirects that lead nowhere
+    "InvalidURL", "InvalidUrlRedirectClientError", "NonHttpUrlRedirectClientError",
+    "TooManyRedirects",
+})  # fmt: skip
 _VERSION = ("ETag", "etag", "generation", "md5Hash", "Content-MD5", "Digest", "Last-Modified")
 _MODIFIED = ("LastModified", "updated", "Last-Modified", "mtime", "created")
 
@@ -210,8 +214,8 @@ def _absent(error: Exception) -> bool:
 def _may_pass(error: Exception) -> bool:
     if _absent(error) or isinstance(error, (PermissionError, InputError, _TooLargeError)):
         return False
-    if type(error).__name__ in ("InvalidURL", "NonHttpUrlRedirectClientError", "TooManyRedirects"):
-        return False
+    if not _LASTING.isdisjoint(type(each).__name__ for each in (error, error.__cause__)):
+        return False  # also where fsspec has made a FileNotFoundError of it
     status = getattr(error, "status", None)
     return not isinstance(status, int) or status in _PASSING
 

@@ -46,7 +46,7 @@ def watch(
             "watching needs the package watchfiles", "pip install 'code-forensics[watch]'"
         ) from error
     for root in walk.roots:
-        if not Path(root).is_dir():
+        if not os.path.isdir(root):
             raise InputError(f"{root!r} is not a directory", "name a directory to watch")
     pending = _Pending(settled)
     ended = threading.Event()

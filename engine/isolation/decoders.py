@@ -88,7 +88,7 @@ class Decoders:
         return answer
 
     def decode_frames(
-        self, data: bytes, start: int, stop: int
+        self, data: bytes, start: int, stop: int, frames: int
     ) -> tuple[Decoded | Undecodable, ...]:
         """Decode some frames of an image with several, each within the time limit.
 
@@ -98,10 +98,11 @@ class Decoders:
             data: The whole file.
             start: First frame, from 0.
             stop: First frame that is not wanted.
+            frames: How many the file has, as decoding its first one found.
         """
         if self._here:
-            return tuple(decode_frames(data, start, stop, self.options))
-        return self._decode_there(data, Request(Work.FRAMES, self.options, start, stop))
+            return tuple(decode_frames(data, start, stop, frames, self.options))
+        return self._decode_there(data, Request(Work.FRAMES, self.options, start, stop, frames))
 
     def provenance(self, data: bytes) -> Mapping[str, object]:
         """What a file says of its origin, as :meth:`Provenance.as_dict` gives it.
@@ -168,7 +169,7 @@ class Decoders:
                 if request.work is Work.DECODE:
                     return (decode(data, self.options, self._room.holding),)
                 first = request.start + len(answers)
-                answers += decode_frames(data, first, request.stop, self.options)
+                answers += decode_frames(data, first, request.stop, request.frames, self.options)
                 break
             except TimeoutError:
                 reason, said = Reason.DECODE_TIMEOUT, f"no answer within {self.options.timeout:g} s"

@@ -40,12 +40,14 @@ class Request:
         options: Bounds for the decoder.
         start: First frame, from 0; for `Work.FRAMES`, which has an answer for each.
         stop: First frame that is not wanted.
+        frames: How many the file has, where that is known.
     """
 
     work: Work
     options: DecodeOptions
     start: int = 0
     stop: int = 1
+    frames: int = 1
 
     def header(self) -> dict[str, Any]:
         """As JSON-able object."""
@@ -59,6 +61,7 @@ class Request:
             "probe": self.options.views.probe,
             "start": self.start,
             "stop": self.stop,
+            "frames": self.frames,
         }
 
     @classmethod
@@ -72,7 +75,8 @@ class Request:
             region=header["region"],
             views=ViewPlan(Crops(header["crops"]), header["probe"]),
         )
-        return cls(Work(header["work"]), options, header["start"], header["stop"])
+        start, stop, frames = header["start"], header["stop"], header["frames"]
+        return cls(Work(header["work"]), options, start, stop, frames)
 
 
 def pack(answer: Decoded | Undecodable) -> tuple[dict[str, Any], bytes]:

@@ -2,12 +2,15 @@
 
 Trusted are libjpeg-turbo, zlib and Pillow's PNG reader: the most used of all decoders, linear in
 their input, and without a known hang. Even they can be kept busy by a file that is made for it (a
-progressive JPEG with a thousand scans, a PNG with a million chunks), so the markers are counted
-first, which costs a walk over a few headers. Bytes that no decoder claims are answered here too:
-nothing but short headers is looked at in Python, and one that goes on for long is isolated.
+progressive JPEG with a thousand scans, a PNG with a million chunks or with profiles that inflate to
+gigabytes), so the markers are counted first, which costs a walk over a few headers. Bytes that no
+decoder claims are answered here too: nothing but short headers is looked at in Python, and one that
+goes on for long is isolated.
 """
 
 from contextlib import nullcontext
+
+from PIL import PngImagePlugin
 
 from ..decoding.decode import Decoded, DecodeOptions, Holding, Undecodable, decode
 from ..decoding.formats import claimed, opens_unclaimed
@@ -15,7 +18,11 @@ from ..decoding.formats import claimed, opens_unclaimed
 _EFFORT = 1 << 29  # pixels times scans: 1 to 3 s on a slow core
 _EFFORT_PER_SECOND = 1 << 25  # a tenth of what a slow core does
 _SEGMENTS = 1000  # before a JPEG's first scan
+_BEFORE = 1 << 22  # bytes of them: Pillow joins some in quadratic time
 _CHUNKS = 20_000  # of a PNG, each a step in Python
+_PACKED = (b"iCCP", b"zTXt", b"iTXt")  # its chunks that Pillow inflates, each
+_INFLATED = PngImagePlugin.MAX_TEXT_CHUNK  # to so many bytes at most
+_DEFLATE = 1032  # bytes that one of zlib's makes at most
 _UNCLAIMED = 1 << 16  # bytes in which a format without a signature shows itself as a rule
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -66,6 +73,8 @@ def _jpeg_effort(data: bytes) -> float:
     """
     pixels, at, whole = 0, 2, -1
     for _ in range(_SEGMENTS):
+        if at > _BEFORE:
+            break
         if at + 4 >= len(data):
             return 0  # cut off before the first scan: nothing is going to be decoded
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
@@ -86,14 +95,17 @@ def _jpeg_effort(data: bytes) -> float:
 
 
 def _png_effort(data: bytes) -> float:
-    """Bytes of pixels; infinite for a structure that is out of the ordinary."""
+    """Bytes of pixels, and of what else is inflated; infinite for an uncommon structure."""
     if data[8:16] != b"\0\0\0\x0dIHDR" or len(data) < 29:
         return float("inf") if len(data) >= 29 else 0
+    width, height, depth = data[16:20], data[20:24], data[24]
+    effort = int.from_bytes(width) * int.from_bytes(height) * (2 if depth == 16 else 1)
     at = len(_PNG)
     for _ in range(_CHUNKS):
         if at + 8 > len(data):
-            width, height, depth = data[16:20], data[20:24], data[24]
-            pixels = int.from_bytes(width) * int.from_bytes(height)
-            return pixels * (2 if depth == 16 else 1)
-        at += 12 + int.from_bytes(data[at : at + 4])
+            return effort
+        length = int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] in _PACKED:
+            effort += min(length * _DEFLATE, _INFLATED)
+        at += 12 + length
     return float("inf")

@@ -43,8 +43,8 @@ def main() -> None:
         elif request.work is Work.DECODE:
             send(sink, *pack(decode(data, request.options)))
         else:
-            frames = decode_frames(data, request.start, request.stop, request.options)
-            for answer in frames:
+            start, stop, frames = request.start, request.stop, request.frames
+            for answer in decode_frames(data, start, stop, frames, request.options):
                 send(sink, *pack(answer))
                 alarm(request.options.timeout + _GRACE)
         del data

@@ -28,11 +28,13 @@ class FrameJob:
 
     Attributes:
         data: The whole file.
+        count: How many frames it has.
         numbers: Which frames, side by side, from 2.
         works: What is to be done for each.
     """
 
     data: bytes
+    count: int
     numbers: range
     works: list[Work]
 
@@ -61,7 +63,7 @@ class Frames:
             return []
         frames = content.frames or 1
         last = min(frames, self._most)
-        run = _Run(data or b"", self._at_a_time)
+        run = _Run(data or b"", frames, self._at_a_time)
         items = []
         for number in range(2, last + 1):
             known = self._memory.content(content.sha256, number)
@@ -92,7 +94,7 @@ class Frames:
                 continue
             numbers = run.take()
             if numbers:
-                yield FrameJob(run.data, numbers, run.pending)
+                yield FrameJob(run.data, run.count, numbers, run.pending)
             else:
                 self._runs.remove(run)
 
@@ -103,6 +105,7 @@ class _Run:
 
     Attributes:
         data: The whole file.
+        count: How many frames it has.
         size: Frames at a time.
         numbers: Frames that are left, rising, from 2.
         works: What is to be done for each.
@@ -110,6 +113,7 @@ class _Run:
     """
 
     data: bytes
+    count: int
     size: int
     numbers: list[int] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)

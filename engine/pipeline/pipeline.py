@@ -282,7 +282,7 @@ class Pipeline:
 
         def job() -> Callable[[], None]:
             started = time.perf_counter()
-            answers = self._decoders.decode_frames(frames.data, start, stop)
+            answers = self._decoders.decode_frames(frames.data, start, stop, frames.count)
             elapsed = time.perf_counter() - started
             return lambda: self._on_decoded(frames.works, answers, elapsed)
 

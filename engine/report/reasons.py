@@ -114,8 +114,9 @@ WITHOUT_VERDICT = {
         "Scan again with more members in --archive-limits, if the archive is what it seems.",
     ),
     "archive_bomb": Meaning(
-        "Unpacking gives far more bytes than the limits allow; the rest was not scanned.",
-        "Treat the archive as hostile; else scan with a larger total or ratio in --archive-limits.",
+        "Unpacking gives far more bytes, or takes longer, than the limits allow; the rest was not"
+        " scanned.",
+        "Treat the archive as hostile; else raise total, ratio or seconds in --archive-limits.",
     ),
     "too_many_frames": Meaning(
         "The file holds more pictures than the limit; those from this one on were not judged.",

@@ -129,6 +129,21 @@ def test_the_reports_that_were_written_are_named(
     assert said("code-report", "export", "1", "--csv", "-") == ""
 
 
+def test_names_with_colons_are_shown_as_they_are(
+    reported: Path, photos: Path, tmp_path: Path
+) -> None:
+    """Rich takes some words between colons for emoji."""
+    names = ("IMG:x:2.jpg", ":skull:.jpg")
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes((photos / f"{number}.jpg").read_bytes())
+    done = subprocess.run(
+        [BIN / "code-scan", tmp_path, "-v", "--workspace", reported / "ws"],
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "300"},
+    )  # fmt: skip
+    assert all(name in done.stderr for name in names)  # --verbose: a line a file
+    assert all(name in done.stdout for name in names)  # the most suspicious
+
+
 def test_quiet_says_nothing(reported: Path, photos: Path) -> None:
     done = subprocess.run(
         [BIN / "code-scan", photos, "--quiet", "--workspace", reported / "ws"],

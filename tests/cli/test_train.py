@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from code_forensics.cli.train import train_command
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.index.workspace import Workspace
+from code_forensics.train import loop
 from code_forensics.train.config import read_config
+from code_forensics.train.loop import Outcome, Result
 from PIL import Image
 
 # a Ctrl-C test must not wait for threads that wait for each other on a busy machine
@@ -93,7 +97,8 @@ def test_a_configuration_file_is_read_and_overridden(tmp_path):
         (("nowhere", "--out", "run", "--resume"), "holds no run to resume"),
         (("x", "--out", "run", "--set", "loss.positiv=1"), "unknown option 'positiv'"),
         (("x", "--out", "run", "--set", "nonsense"), "is not TOML"),
-        (("x", "--out", "run", "--config", "none.toml"), "cannot read none.toml"),
+        (("x", "--out", "run", "--config", "none.toml"), "no such file or recipe: none.toml"),
+        (("x", "--out", "run", "--config", "startr"), "startr; recipes: starter, starter-cpu-1"),
         (("x", "--out", "run", "--device", "mars"), "cannot use the device 'mars'"),
         (("prepare", "nowhere", "--out", "shards"), "no training data at nowhere"),
     ],
@@ -123,8 +128,26 @@ def test_shards_are_made_and_trained_on_and_a_run_keeps_its_options(tree, tmp_pa
     longer = code_train(tmp_path / "shards", "--out", run, "--resume", *slower)
     assert longer.returncode == 0, longer.stderr
     assert "finished after 4 steps" in longer.stderr
+    said = [line for line in longer.stderr.splitlines() if line.startswith("note: ")]
+    assert said == ["note: epochs 1 -> 2", "note: lr 0.002 -> 1e-05", "note: clip 0.0 -> 1.0"]
     kept = read_config(run / "config.toml").schedule  # what the next --resume begins with
     assert (kept.epochs, kept.lr, kept.clip) == (2, 1e-5, 1)
+
+
+def test_data_without_fakes_are_said_to_have_none(tree, tmp_path):
+    shutil.rmtree(tree / "fake")
+    done = code_train(tree, "--out", tmp_path / "run", *QUICK)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tree} holds no fakes at all; put them under")
+
+
+def test_of_several_processes_the_first_speaks(tree, tmp_path, monkeypatch, capsys):
+    result = Result(Outcome.FINISHED, tmp_path / "model", 7)
+    monkeypatch.setattr(loop, "train", lambda *args, **options: result)
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        train_command(str(tree), out=tmp_path / "run", references=1)
+        assert ("finished after 7 steps" in capsys.readouterr().err) is (rank == "0")
 
 
 def test_a_gallery_is_built_from_the_images_that_trained(tree, tmp_path):

@@ -33,8 +33,8 @@ def _decode(data, options):
     return decode(data, options)
 
 
-def _decode_frames(data, start, stop, options):
-    answers = decode_frames(data, start, stop, options)
+def _decode_frames(data, start, stop, frames, options):
+    answers = decode_frames(data, start, stop, frames, options)
     for number, answer in zip(range(start, stop), answers, strict=True):
         if b"SLOW" in data:
             time.sleep(0.4)

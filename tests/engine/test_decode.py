@@ -13,16 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from code_forensics.engine.decoding import decode as module
 from code_forensics.engine.decoding import frames
 from code_forensics.engine.decoding.decode import (
     Decoded,
     DecodeOptions,
+    Isolation,
     Reason,
     Undecodable,
     decode,
     decoder_versions,
 )
 from code_forensics.engine.decoding.formats import sniff, suffix_fits
+from code_forensics.engine.isolation.decoders import Decoders
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, TiffImagePlugin
@@ -134,6 +137,28 @@ def test_counting_frames_does_not_take_the_first_ones_verdict(monkeypatch):
     assert same_answer(gif + tiny * 2000).frames == 1000
     monkeypatch.setattr(frames, "_SUB_BLOCKS", 5000)
     assert same_answer(gif + tiny * 2000).frames < 101
+
+
+def test_frames_are_counted_with_the_first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    count = module.count_gif_frames
+    monkeypatch.setattr(
+        module, "count_gif_frames", lambda data: counts.append(len(data)) or count(data)
+    )
+    shades = [Image.new("L", (230, 230), shade) for shade in range(0, 200, 20)]
+    file = io.BytesIO()
+    shades[0].save(file, "GIF", save_all=True, append_images=shades[1:])
+    with Decoders(DecodeOptions(isolation=Isolation.NONE)) as decoders:
+        number = decoders.decode(file.getvalue()).frames
+        answers = [
+            answer
+            for first in range(1, number)
+            for answer in decoders.decode_frames(file.getvalue(), first, first + 1, number)
+        ]
+    assert [(int(a.crop[0, 0, 0]), a.frames) for a in answers] == [
+        (shade, 10) for shade in range(20, 200, 20)
+    ]
+    assert len(counts) == 1
 
 
 @given(st.data())

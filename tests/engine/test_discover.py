@@ -1,5 +1,6 @@
 """Walking: against ``sorted`` over :mod:`pathlib`, deep trees, and many paths given at once."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -76,6 +77,24 @@ def test_links_beside_each_other_do_not_multiply_a_tree(tmp_path: Path) -> None:
         Reason.SYMLINK_LOOP
     }
     assert len(found) < 50
+
+
+def test_what_cannot_be_looked_at_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, hidden = tmp_path / "good.jpg", str(tmp_path / "locked" / "a.jpg")
+    good.touch()
+    stat = os.stat
+
+    def locked(path: str, **options: bool) -> os.stat_result:
+        if str(path) == hidden:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", locked)
+    listed = [str(good), hidden, str(tmp_path / ("n" * 300)), "a\0b.jpg", str(tmp_path / "gone")]
+    reasons = {file.path: file.reason for file in walk([], listed=listed)}
+    assert list(map(reasons.get, listed)) == [
+        None, Reason.UNREADABLE, Reason.UNREADABLE, Reason.UNREADABLE, Reason.VANISHED
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("folders", [False, True])

@@ -207,7 +207,7 @@ def pages(word: bytes, count: int = 8) -> bytes:
 def test_each_frame_has_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with Decoders(DecodeOptions(timeout=1.5), "tests.engine.bad_worker") as decoders:
-        answers = decoders.decode_frames(pages(b"SLOW"), 1, 8)
+        answers = decoders.decode_frames(pages(b"SLOW"), 1, 8, 8)
     assert [type(answer) for answer in answers] == [Decoded] * 7
     assert {answer.frames for answer in answers} == {8}
 
@@ -218,7 +218,7 @@ def test_frames_are_those_of_this_process(isolation: Isolation) -> None:
     file = io.BytesIO()
     shades[0].save(file, "TIFF", save_all=True, append_images=shades[1:])
     with Decoders(DecodeOptions(isolation=isolation)) as decoders:
-        answers = decoders.decode_frames(file.getvalue(), 2, 6)
+        answers = decoders.decode_frames(file.getvalue(), 2, 6, 5)
     assert [int(answer.crop[0, 0, 0]) for answer in answers[:3]] == [2, 3, 4]
     assert answers[3].reason is Reason.TRUNCATED  # there is no such frame
 
@@ -226,10 +226,10 @@ def test_frames_are_those_of_this_process(isolation: Isolation) -> None:
 def test_a_lost_frame_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with Decoders(DecodeOptions(timeout=2.0), "tests.engine.bad_worker") as decoders:
-        answers = decoders.decode_frames(pages(b"CRASH@2;HANG@4;"), 1, 8)
+        answers = decoders.decode_frames(pages(b"CRASH@2;HANG@4;"), 1, 8, 8)
         lost = {n: a.reason for n, a in enumerate(answers, 1) if not isinstance(a, Decoded)}
         assert lost == {2: Reason.DECODER_CRASHED, 4: Reason.DECODE_TIMEOUT}
-        answers = decoders.decode_frames(pages(b"CRASH@2;CRASH@4;CRASH@5;"), 1, 8)
+        answers = decoders.decode_frames(pages(b"CRASH@2;CRASH@4;CRASH@5;"), 1, 8, 8)
         assert [isinstance(answer, Decoded) for answer in answers] == [True, False, True] + (
             [False] * 4
         )  # three losses: the rest is given up

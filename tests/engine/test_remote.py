@@ -85,6 +85,17 @@ def test_what_goes_wrong_is_a_reason(
     assert words in (file.detail or "") and (file.detail or "").isprintable()
 
 
+@pytest.mark.parametrize(("name", "most"), [("to-loop", 11), ("to-file", 1)])
+def test_redirects_that_lead_nowhere_are_followed_once(
+    server: Server, name: str, most: int
+) -> None:
+    """By each of the three questions: HEAD and GET for what there is, GET for its bytes."""
+    file = remote.examine(server.url(name))
+    assert read_file(file, 1000).file.reason == "unreadable"
+    assert 0 < server.asked[f"HEAD {name}"] <= most
+    assert 0 < server.asked[f"GET {name}"] <= 2 * most
+
+
 def test_a_server_that_is_not_there_is_a_reason(server: Server) -> None:
     server.server_close()
     (file,) = walk([server.url("a.jpg")])

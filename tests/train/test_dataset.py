@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from code_forensics.train import loader
 from code_forensics.train.catalogue import Label, decode
 from code_forensics.train.dataset import open_catalogue
 from code_forensics.train.distributed import Processes
@@ -292,3 +293,18 @@ def test_a_link_to_nowhere_is_a_bad_image_among_others(tree):
     )
     with pytest.raises(OSError, match="nowhere"):
         catalogue.read(nowhere)
+
+
+def test_no_more_processes_make_views_than_there_are_cores(tree, small, monkeypatch):
+    catalogue = open_catalogue(str(tree))
+    sampler = PairSampler(catalogue, np.arange(len(catalogue)), 0)
+    started = []
+    monkeypatch.setattr(
+        loader, "DataLoader", lambda *_, num_workers, **__: started.append(num_workers) or ()
+    )
+    alone = Processes(0, 1, torch.device("cpu"))
+    for cores, workers in ((2, 4), (8, 4), (2, 0)):
+        monkeypatch.setattr(loader, "_cores", lambda cores=cores: cores)
+        config = replace(small, runtime=replace(small.runtime, workers=workers))
+        batches(PairViews(catalogue, sampler, config), config, 0, 1, alone)
+    assert started == [2, 4, 0]

@@ -1,5 +1,6 @@
 """Runs that were interrupted, killed or finished go on, exactly, and with nothing else's data."""
 
+import errno
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -73,6 +74,42 @@ def test_a_run_killed_before_its_first_checkpoint_resumes_from_its_beginning(
         train(str(tree), tmp_path / "run", small, resume=True, encoder=tiny_encoder())
     (tmp_path / "kept.jpg").rename(tree / "real" / "one" / "0.jpg")
     train(str(tree), tmp_path / "run", small, resume=True, encoder=tiny_encoder())
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+class _Full:
+    """A file on a disk that takes a kilobyte."""
+
+    def __init__(self, file):
+        self._file, self._left = file, 1000
+
+    def write(self, data):
+        self._left -= len(data)
+        if self._left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._file.write(data)
+
+    def flush(self):
+        self._file.flush()
+
+
+def test_a_run_on_a_full_disk_keeps_its_last_checkpoint(tree, small, tiny_encoder, tmp_path):
+    config = replace(small, runtime=replace(small.runtime, save_every=1))
+    train(str(tree), tmp_path / "whole", config, encoder=tiny_encoder())
+    saved, save = [], torch.save
+
+    def once(state, file):
+        saved.append(1)
+        save(state, file if len(saved) < 3 else _Full(file))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "save", once)
+        with pytest.raises(TrainingError, match="cannot be written: No space left") as caught:
+            train(str(tree), tmp_path / "run", config, encoder=tiny_encoder())
+    assert "--resume" in caught.value.hint
+    assert not list((tmp_path / "run").glob("*.partial"))
+    train(str(tree), tmp_path / "run", config, resume=True, encoder=tiny_encoder())
     assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
