@@ -66,6 +66,11 @@ def is_terminal() -> bool:
     return drawn and not os.environ.get("CI")
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number of things; `plural` is for nouns that take more than an s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 @contextmanager
 def working(stage: str, quiet: bool = False) -> Iterator[None]:
     """On a terminal, show what is being done while the block runs."""
