@@ -172,8 +172,10 @@ def list_(workspace: opt.Workspace = None) -> None:
 
 @app.command(epilog="Example: [bold]code-index info desk[/]")
 def info(name: Name, workspace: opt.Workspace = None) -> None:
-    """Describe a gallery: identity, encoder, generators and sources."""
+    """Describe a gallery: identity, encoder, separation, generators and sources."""
+    from ..engine.evaluation.separation import check_separation
     from . import render
+    from .session import assessment_of_gallery
     from .starter import gallery_named, starter_facts, workspace_of
 
     with workspace_of(workspace, name) as space, space.guarded():
@@ -182,6 +184,7 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
         groups = space.galleries.groups(found)
         calibrating = space.galleries.calibrating(found)
         searches = space.galleries.searches(found)
+        separation = check_separation(assessment_of_gallery(space, found))
     render.table(
         f"gallery {found.name}",
         ("", ""),
@@ -199,6 +202,7 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
                 (f"search ({label})", str(search or "every reference is compared"))
                 for label, search in searches.items()
             ),
+            ("separation", separation.message),
             *facts,
         ],
     )
