@@ -39,7 +39,7 @@ def import_(
             " (.sav, .joblib, .pkl).",
         ),
     ],
-    weights: opt.Weights = None,
+    weights: opt.NewWeights = None,
     replace: Annotated[
         bool, typer.Option(help="Use this classifier in the place of the one of its kind.")
     ] = False,
@@ -92,7 +92,7 @@ def export(
     """
     from ..engine.errors import InputError
     from ..index.importing.ready_vectors import exported, write_npz, write_safetensors
-    from .console import say
+    from .console import counted, say
     from .starter import workspace_of
 
     if file.suffix not in (".npz", ".safetensors"):
@@ -113,18 +113,19 @@ def export(
             return
         vectors = _exported(space, name)
     (write_npz if file.suffix == ".npz" else write_safetensors)(file, vectors)
-    say(f"wrote {len(vectors.labels)} references of {name} to {file}")
+    say(f"wrote {counted(len(vectors.labels), 'reference')} of {name} to {file}")
 
 
 def heads(workspace: opt.Workspace = None) -> None:
     """List the classifiers that --classifier can name beside knn."""
     from ..index.workspace import Workspace
     from . import render
+    from .console import counted
 
     with Workspace.existing(workspace) as space, space.guarded():
         known = space.heads.all()
     render.table(
-        f"{len(known)} classifiers",
+        counted(len(known), "classifier"),
         ("name", "--classifier", "encoder", "sha256", "from", "added"),
         [(h.name, h.kind, h.encoder_sha256[:12], h.sha256[:12], h.origin, h.added) for h in known],
     )

@@ -51,7 +51,7 @@ def build(
     name: Name,
     real: Real = None,
     fake: Fake = None,
-    weights: opt.Weights = None,
+    weights: opt.NewWeights = None,
     device: opt.Device = opt.DeviceChoice.AUTO,
     precision: opt.ExactPrecision = opt.PrecisionChoice.AUTO,
     include: opt.Include = None,
@@ -60,7 +60,7 @@ def build(
     max_pixels: opt.MaxPixels = opt.MAX_PIXELS,
     max_bytes: opt.MaxBytes = opt.MAX_BYTES,
     decode_timeout: opt.DecodeTimeout = opt.DECODE_TIMEOUT,
-    workers: opt.Workers = 0,
+    workers: opt.SharedWorkers = 0,
     processes: opt.Processes = 0,
     ray: opt.Ray = "",
     ray_workers: opt.RayWorkers = "",
@@ -151,7 +151,7 @@ def list_(workspace: opt.Workspace = None) -> None:
             embedded = embedded_row(space)
     except NoWorkspaceError as error:
         say(f"{error} yet")
-    own = f"{len(infos)} {'gallery' if len(infos) == 1 else 'galleries'}"
+    own = counted(len(infos), "gallery", "galleries")
     render.table(
         own if infos or not embedded else "no gallery but the embedded starter",
         ("name", "real", "fake", "encoder", "created", ""),

@@ -64,7 +64,7 @@ def check_targets(targets: list[Path]) -> None:
             )
         if not _may_go(target):
             raise InputError(
-                f"a report to {target} would overwrite a file that is no report",
+                f"a report to {target} would overwrite a file that is not a report",
                 "name another file, or delete that one",
             )
 

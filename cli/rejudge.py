@@ -64,6 +64,11 @@ def rejudge(
         space = stack.enter_context(Workspace.existing(workspace))
         stack.enter_context(space.guarded())
         earlier = space.scans.info(scan)
+        if not space.scans.count(earlier):
+            raise InputError(
+                f"scan {earlier.key} has no rows to be judged again",
+                "see the scans with: code-report list",
+            )
         info = _gallery(space, earlier, gallery)
         if earlier.run["encoder"]["sha256"] != info.encoder_sha256:
             raise InputError(

@@ -15,7 +15,7 @@ from ..engine.report.tally import FEW, Tally, summarise
 from ..engine.results import FileResult, Status, Summary
 from ..index.gallery_records import GalleryInfo
 from ..index.scans import ScanInfo, Scans
-from .console import say, stderr, stdout
+from .console import counted, say, stderr, stdout
 
 if TYPE_CHECKING:
     from ..engine.embedding.precision import Audit
@@ -83,35 +83,37 @@ def summary(
     to_stderr: bool,
 ) -> None:
     """Print what a scan found; `run` is its record."""
-    counted, worst = tally.summary, tally.worst.rows()
+    found, worst = tally.summary, tally.worst.rows()
     console = stderr() if to_stderr else stdout()
-    table = Table(title=f"scan {scan}: {counted.files} files", title_justify="left", box=None)
+    table = Table(
+        title=f"scan {scan}: {counted(found.files, 'file')}", title_justify="left", box=None
+    )
     table.add_column("")
     table.add_column("files", justify="right")
     table.add_column("")
     for verdict in ("fake", "inconclusive", "real"):
-        if count := counted.by_verdict.get(verdict, 0):
+        if count := found.by_verdict.get(verdict, 0):
             table.add_row(verdict, str(count), "", style=STYLES[verdict])
     for status in ("skipped", "failed"):
-        if count := counted.by_status.get(status, 0):
+        if count := found.by_status.get(status, 0):
             table.add_row(status, str(count), "")
-    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(counted.by_reason.items()))
-    if counted.files:
+    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(found.by_reason.items()))
+    if found.files:
         console.print(table)
     else:
-        console.print(f"scan {scan}: no file was scanned: {_why_none(counted, run['arguments'])}")
+        console.print(f"scan {scan}: no file was scanned: {_why_none(found, run['arguments'])}")
     if reasons:
         console.print(f"reasons: {reasons}")
     if tally.closed_archives:
-        console.print(_closed_archives(tally.closed_archives, counted.by_reason["not_an_image"]))
-    if counted.files and counted.left_out:
-        console.print(f"left out by --include and --exclude: {counted.left_out}")
+        console.print(_closed_archives(tally.closed_archives, found.by_reason["not_an_image"]))
+    if found.files and found.left_out:
+        console.print(f"left out by --include and --exclude: {found.left_out}")
     reused = [
-        f"{status} {counted.by_status[status]}"
+        f"{status} {found.by_status[status]}"
         for status in ("cached", "duplicate")
-        if status in counted.by_status
+        if status in found.by_status
     ]
-    if counted.files <= FEW:
+    if found.files <= FEW:
         for result in tally.first:
             line = for_terminal(_in_a_line(result)) + _why(result)
             console.print(line, style=_style(result))
@@ -146,12 +148,12 @@ def _failures(tally: Tally, scan: int, console: Console) -> None:
         )
 
 
-def _why_none(counted: Summary, arguments: Mapping[str, Any]) -> str:
+def _why_none(found: Summary, arguments: Mapping[str, Any]) -> str:
     """Why a scan met no file at all, by what it was asked."""
     globs = [f"--{name}" for name in ("include", "exclude") if arguments.get(name)]
     asked = f"{' and '.join(globs)} (case counts)"
-    if counted.left_out:
-        return f"{counted.left_out} left out by {asked}"
+    if found.left_out:
+        return f"{found.left_out} left out by {asked}"
     if arguments.get("shard"):
         return f"none belongs to part {arguments['shard']}"
     if globs:
@@ -194,13 +196,11 @@ STYLES = {"fake": "bold red", "inconclusive": "yellow", "real": "green"}
 
 
 def interrupted(
-    counted: Summary, scan: int, then: str = "run the same command again to go on"
+    found: Summary, scan: int, then: str = "run the same command again to go on"
 ) -> None:
     """Print what an interruption has kept, and what to do then."""
-    say(
-        f"interrupted: {counted.files} files are done and kept as scan {scan}; {then}",
-        "yellow",
-    )
+    done = counted(found.files, "file is", "files are")
+    say(f"interrupted: {done} done and kept as scan {scan}; {then}", "yellow")
 
 
 def precision(name: str, audit: "Audit", to_stderr: bool) -> None:

@@ -59,7 +59,7 @@ def verify(
     from ..engine.reproduce import Outcome
     from ..index.workspace import Workspace
     from . import render
-    from .console import say
+    from .console import counted, say
     from .progress import meter
 
     opt.require("--seed", seed, "--sample N", sample is not None)
@@ -89,7 +89,9 @@ def verify(
                 "not the same", ("outcome", "verdict", "what differs", "file"), [*map(_row, odd)]
             )
         counts = [(str(outcome), found[outcome]) for outcome in Outcome if found[outcome]]
-        render.table(f"scan {info.key}: {found.total()} rows verified", ("", "rows"), counts)
+        render.table(
+            f"scan {info.key}: {counted(found.total(), 'row')} verified", ("", "rows"), counts
+        )
     if not intact or any(found[o] for o in (Outcome.DIFFERS, Outcome.CHANGED, Outcome.GONE)):
         raise typer.Exit(EXIT_MATCHED)
 

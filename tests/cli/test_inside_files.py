@@ -225,7 +225,7 @@ def test_limits_damage_and_secrets_are_reasons(space: Path, tmp_path: Path) -> N
     ran = run(
         "code-scan", tmp_path, "--archive-limits", "depth=x", "--workspace", space, code=2
     )  # fmt: skip
-    assert "is no limit on archives" in ran.stderr
+    assert "is not a limit on archives" in ran.stderr
 
 
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "PNG", "WEBP"])
@@ -330,6 +330,8 @@ def test_a_killed_scan_goes_on_within_an_archive(space: Path, tmp_path: Path) ->
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    last = run("code-report", "list", "--workspace", space).stdout.splitlines()[-1].split()
+    assert last[2] == "interrupted" and int(last[3]) >= 20  # files, though nothing has summed up
     rows = scan(space, photos, "--archives")
     assert len(rows) == 151
     kept = [row for row in rows.values() if row["status"] == "cached"]

@@ -280,3 +280,11 @@ def test_what_is_judged_again_is_no_more_finished_than_it_was(
     monkeypatch.setenv("COLUMNS", "240")
     listed = run("code-report", "list", "--workspace", workspace).stdout
     assert "scan 1 judged again" in listed.splitlines()[-1]
+
+
+def test_a_scan_without_rows_is_not_judged_again(space: tuple[Path, Path], tmp_path: Path) -> None:
+    _, workspace = space
+    (tmp_path / "nothing").mkdir()
+    run("code-scan", tmp_path / "nothing", "-q", "--gallery", "one", "--workspace", workspace)
+    done = run("code-report", "rejudge", "latest", "--workspace", workspace, code=2)
+    assert "has no rows to be judged again" in done.stderr
