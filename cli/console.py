@@ -11,6 +11,9 @@ from rich.console import Console
 
 from ..engine.inert import for_terminal
 
+WIDE = 80
+"""Columns of a terminal that is not narrow."""
+
 _PIPE = 1000  # characters of a table's line that no terminal has to show
 
 
@@ -64,6 +67,11 @@ def is_terminal() -> bool:
     console = stderr()
     drawn = console.is_terminal and not console.is_dumb_terminal and sys.stderr.isatty()
     return drawn and not os.environ.get("CI")
+
+
+def prose(console: Console, text: str, style: str = "") -> None:
+    """Print sentences, broken between words where a terminal shows them; a pipe gets one line."""
+    console.print(text, style=style or None, soft_wrap=not console.file.isatty())
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -194,7 +194,8 @@ def _import_gallery(
     from .session import assessment_of_gallery
 
     space.galleries.check_new(name)
-    embedder, checkpoint = _encoder(space, weights, ready.encoder)
+    taking = "taking the vectors for those of"
+    embedder, checkpoint = _encoder(space, weights, ready.encoder, taking)
     for what, stated, ours in (
         ("encoder", ready.encoder, embedder.sha256),
         ("preprocessing", ready.preprocessing, PREPROCESSING),
@@ -233,7 +234,7 @@ def _import_head(
     from .encoders import keep_encoder
 
     space.galleries.check_new(name)  # `export` tells the two by name
-    embedder, checkpoint = _encoder(space, weights, "")
+    embedder, checkpoint = _encoder(space, weights, "", "taking the classifier for one of")
     if head.dimension != embedder.dimension:
         raise FileFormatError(
             f"{file}: the classifier takes {head.dimension} dimensions, the encoder gives"
@@ -261,7 +262,7 @@ def _origin(file: Path) -> str:
 
 
 def _encoder(
-    space: "Workspace", weights: str | None, stated: str
+    space: "Workspace", weights: str | None, stated: str, purpose: str
 ) -> "tuple[KnownEncoder, Checkpoint]":
     """The encoder of ``--weights``, else the one that the file names, else that of a build."""
     from .encoders import EncoderChoice
@@ -270,7 +271,7 @@ def _encoder(
     if weights is None and any(kept.sha256 == stated for kept in space.encoders.all()):
         weights = str(space.encoders.find(stated).folder)
     choice = EncoderChoice(weights, opt.DeviceChoice.CPU, opt.PrecisionChoice.FLOAT32)
-    return encoder_for_build(space, choice)
+    return encoder_for_build(space, choice, purpose)
 
 
 def _exported(space: "Workspace", name: str) -> "ReadyVectors":

@@ -7,7 +7,7 @@ import typer
 
 from . import diff, formats, rejudge, show, sign, verify_scan
 from . import options as opt
-from .console import counted, say, stdout, working
+from .console import WIDE, counted, say, stdout, working
 from .help import arrange
 from .running import run
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from ..index.workspace import Workspace
 
 Row = tuple[str, ...]
-
-WIDE = 80
-"""Columns of a terminal that is not narrow."""
 
 app = typer.Typer(
     no_args_is_help=True,

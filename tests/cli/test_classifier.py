@@ -115,7 +115,9 @@ def test_verdicts_are_scikit_learns(
 def test_verify_rejudge_diff_and_words(folder: Path, models: dict[str, object]) -> None:
     scan(folder, "--classifier", "svm")
     workspace = ("--workspace", folder / "ws")
-    lines = run("code-report", "verify", "latest", "--jsonl", "-q", *workspace).stdout.splitlines()
+    lines = run(
+        "code-report", "verify", "latest", "--jsonl", "-", "-q", *workspace
+    ).stdout.splitlines()
     assert [json.loads(line)["outcome"] for line in lines] == ["reproduced"] * 6
     ran = run("code-report", "rejudge", "latest", *workspace)
     assert "judged as scan" in ran.stderr and "but for" not in ran.stderr

@@ -136,7 +136,7 @@ def test_verify_and_rejudge(space: Path, archives: Path) -> None:
     (archives / "more.zip").write_bytes(zip_of({"clip.gif": frames(4, 1)}))
     first = scan(space, archives, "--archives", "--frames", "all")
     assert len(first) == len(ROWS) + 3 + 5
-    verify = ("code-report", "verify", "latest", "--jsonl", "-q", "--workspace", space)
+    verify = ("code-report", "verify", "latest", "--jsonl", "-", "-q", "--workspace", space)
     outcomes = [json.loads(line)["outcome"] for line in run(*verify).stdout.splitlines()]
     assert outcomes == ["reproduced"] * len(first)
     sample = run(*verify, "--sample", "5", "--seed", "2").stdout.splitlines()
@@ -146,7 +146,8 @@ def test_verify_and_rejudge(space: Path, archives: Path) -> None:
     (archives / "album.zip").write_bytes(zip_of({"dir/a.jpg": photo(9), "t": b"text"}))
     (archives / "mail.eml").unlink()
     lines = run(
-        *("code-report", "verify", str(number - 1), "--jsonl", "-q", "--workspace", space), code=1
+        *("code-report", "verify", str(number - 1), "--jsonl", "-", "-q", "--workspace", space),
+        code=1,
     ).stdout.splitlines()
     found = {}
     for line in map(json.loads, lines):
@@ -172,7 +173,7 @@ def test_a_folder_with_the_name_of_an_archive_and_its_mark(space: Path, tmp_path
         assert [row.get("container") for row in twins] == [str(tmp_path / "a.zip"), None]
         assert twins[0]["path"] == twins[1]["path"]
         assert len({row["sha256"] for row in twins}) == 2
-    ran = run("code-report", "verify", "latest", "--jsonl", "-q", "--workspace", space)
+    ran = run("code-report", "verify", "latest", "--jsonl", "-", "-q", "--workspace", space)
     assert [json.loads(line)["outcome"] for line in ran.stdout.splitlines()] == ["reproduced"] * 3
     shown = shows(space, tmp_path / "a.zip!" / "x.jpg")
     assert [one.get("lies in") for one in shown] == [str(tmp_path / "a.zip"), None]

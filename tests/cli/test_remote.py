@@ -113,7 +113,7 @@ def test_addresses_give_the_rows_of_the_files(
     server.asked.clear()
     run("code-report", "export", "latest", "--html", tmp_path / "r.html", "--workspace", space)
     assert not server.asked  # a report asks no server
-    verified = run("code-report", "verify", "latest", "--jsonl", "--workspace", space)
+    verified = run("code-report", "verify", "latest", "--jsonl", "-", "--workspace", space)
     outcomes = [json.loads(line)["outcome"] for line in verified.stdout.splitlines()]
     assert outcomes.count("reproduced") == 11 and set(outcomes) == {"reproduced", "unread"}
 
