@@ -33,7 +33,7 @@ def stdout() -> Console:
 
 def say(text: str, style: str = "") -> None:
     """Print one line for people."""
-    stderr().print(for_terminal(text), style=style or None)
+    prose(stderr(), for_terminal(text), style)
 
 
 def fail(message: str, hint: str = "") -> None:
@@ -41,7 +41,7 @@ def fail(message: str, hint: str = "") -> None:
     line = f"error: {message}"
     if hint:
         line += f"; {hint}" if not line.endswith((".", "?")) else f" {hint}"
-    stderr().print(for_terminal(line), style="bold red")
+    prose(stderr(), for_terminal(line), "bold red")
 
 
 class _Notices(logging.Handler):

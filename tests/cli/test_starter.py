@@ -166,14 +166,14 @@ def test_the_encoder_is_named_where_the_user_does_not(
     space = ("--workspace", tmp_path / "ws")
     build = ("--real", photos, "--fake", f"g={photos}", *space)
     said = run("code-index", "build", "one", *build, "--weights", small_checkpoint).stderr
-    assert "encoder" not in said
+    assert "embedding with" not in said
     digest = read_checkpoint(small_checkpoint).sha256[:12]
     only = f"the workspace's only encoder, {small_checkpoint} ({digest}); another one: --weights"
     assert f"embedding with {only}" in run("code-index", "build", "two", *build).stderr
     vectors = np.random.default_rng(1).standard_normal((2, SMALL.hidden_size)).astype(np.float32)
     np.savez(tmp_path / "v.npz", vectors=vectors, labels=[0, 1])
     said = run("code-index", "import", "three", tmp_path / "v.npz", *space).stderr
-    assert f"taking the vectors for those of {only}" in said and "embedding" not in said
+    assert f"taking the vectors for those of {only}" in said and "embedding with" not in said
 
 
 def test_commands_know_it_by_its_name_before_it_is_installed(photos: Path, tmp_path: Path) -> None:
