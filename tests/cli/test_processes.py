@@ -214,7 +214,7 @@ def test_what_goes_wrong_in_a_process_is_told_in_its_words(mixed: Path, tmp_path
     ("options", "words"),
     [
         ((*TWO, "--precision", "bfloat16"), "--processes computes in float32"),
-        ((*TWO, "--ray", "local"), "leave one"),
+        ((*TWO, "--ray", "local"), "drop one"),
     ],
 )
 def test_what_cannot_be(options: tuple[str, ...], words: str, mixed: Path) -> None:
