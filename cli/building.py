@@ -131,7 +131,7 @@ def say_copies(usable: "list[ReferenceFile]", taken: int) -> None:
 
 def _warn_of_conflicts(usable: "list[ReferenceFile]", held: Collection[tuple[str, str]]) -> None:
     """Name files of one class whose bytes stand in the other: here, or in the gallery."""
-    from .console import say
+    from .console import counted, say
 
     labels: dict[str, set[str]] = {}
     for sha256, label in held:
@@ -145,7 +145,8 @@ def _warn_of_conflicts(usable: "list[ReferenceFile]", held: Collection[tuple[str
         there.add(reference.label)
     if conflicts:
         first = next(iter(conflicts.values()))
-        say(f"warning: {len(conflicts)} files stand in both classes, first {first}", "yellow")
+        stand = counted(len(conflicts), "file stands", "files stand")
+        say(f"warning: {stand} in both classes, first {first}", "yellow")
 
 
 def labelled_folders(real: list[Path] | None, fake: list[str] | None) -> "list[LabelledFolder]":

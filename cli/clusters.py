@@ -20,7 +20,8 @@ def ray_options(address: str, workers: str, gpus: float, device: DeviceChoice) -
     if not address:
         if workers or gpus:
             raise InputError(
-                "--ray-workers and --ray-gpus are for --ray", "add --ray local, for example"
+                "--ray-workers and --ray-gpus have no effect without --ray",
+                "add --ray local, for example",
             )
         return None
     if "://" in address:
@@ -29,7 +30,7 @@ def ray_options(address: str, workers: str, gpus: float, device: DeviceChoice) -
             "run this on a node of the cluster with --ray auto, or name HOST:PORT",
         )
     if gpus and device is DeviceChoice.CPU:
-        raise InputError("--device cpu and --ray-gpus contradict each other", "leave one of them")
+        raise InputError("--device cpu and --ray-gpus contradict each other", "drop one of them")
     if device is DeviceChoice.CUDA:
         gpus = gpus or 1.0
     return RayOptions(address, RayOptions.parse_workers(workers) if workers else None, gpus)
@@ -45,8 +46,8 @@ def helpers(
     """
     if processes and ray is not None:
         raise InputError(
-            "--processes and --ray go another way each",
-            "leave one: a cluster has processes of its own, see --ray-workers",
+            "--processes and --ray exclude each other",
+            "drop one: a cluster has processes of its own, see --ray-workers",
         )
     if not processes:
         return ray
@@ -72,7 +73,7 @@ def encoder_beside(
         option = "--ray" if isinstance(options, RayOptions) else "--processes"
         raise InputError(
             f"{option} computes in float32, not in {choice.precision}",
-            "what lies near a threshold is embedded again here alone: leave --precision or"
+            "what lies near a threshold is embedded again here alone: drop --precision or"
             f" {option}",
         )
     return replace(choice, device=DeviceChoice.CPU)

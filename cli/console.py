@@ -11,6 +11,9 @@ from rich.console import Console
 
 from ..engine.inert import for_terminal
 
+WIDE = 80
+"""Columns of a terminal that is not narrow."""
+
 _PIPE = 1000  # characters of a table's line that no terminal has to show
 
 
@@ -30,7 +33,7 @@ def stdout() -> Console:
 
 def say(text: str, style: str = "") -> None:
     """Print one line for people."""
-    stderr().print(for_terminal(text), style=style or None)
+    prose(stderr(), for_terminal(text), style)
 
 
 def fail(message: str, hint: str = "") -> None:
@@ -38,7 +41,7 @@ def fail(message: str, hint: str = "") -> None:
     line = f"error: {message}"
     if hint:
         line += f"; {hint}" if not line.endswith((".", "?")) else f" {hint}"
-    stderr().print(for_terminal(line), style="bold red")
+    prose(stderr(), for_terminal(line), "bold red")
 
 
 class _Notices(logging.Handler):
@@ -64,6 +67,16 @@ def is_terminal() -> bool:
     console = stderr()
     drawn = console.is_terminal and not console.is_dumb_terminal and sys.stderr.isatty()
     return drawn and not os.environ.get("CI")
+
+
+def prose(console: Console, text: str, style: str = "") -> None:
+    """Print sentences, broken between words where a terminal shows them; a pipe gets one line."""
+    console.print(text, style=style or None, soft_wrap=not console.file.isatty())
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number of things; `plural` is for nouns that take more than an s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """``code-report diff``: the verdicts that flipped between two scans, and why."""
 
 import json
-import sys
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,25 +20,32 @@ def register(app: typer.Typer) -> None:
 def diff(
     first: Scan,
     second: Scan,
-    lines: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line.")] = False,
+    jsonl: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a JSON object a file; - is stdout."),
+    ] = None,
     workspace: opt.Workspace = None,
 ) -> None:
     """List the files whose verdict, or plain vote, differs between two scans, and why."""
     from ..engine.inert import for_json
     from ..engine.report.difference import compare_runs
     from ..index.workspace import Workspace
-    from . import render
+    from . import outputs, render
 
-    with Workspace.existing(workspace) as space, space.guarded():
+    outputs.check_targets([jsonl] if jsonl else [])
+    with ExitStack() as stack:
+        space = stack.enter_context(Workspace.existing(workspace))
+        stack.enter_context(space.guarded())
         a, b = space.scans.info(first), space.scans.info(second)
         difference = compare_runs(a.run, b.run)
+        lines = stack.enter_context(outputs.Lines(jsonl)) if jsonl else None
         same, table = 0, []
         for before, after in space.scans.pairs(a, b):
             if (before.verdict, before.knn) == (after.verdict, after.knn):
                 same += 1
                 continue
             why = [str(cause) for cause in difference.of(before, after)]
-            if lines:
+            if lines is not None:
                 row = {
                     "path": for_json(before.path),
                     "verdict": [before.verdict, after.verdict],
@@ -47,13 +55,13 @@ def diff(
                     "p_fake": [before.p_fake, after.p_fake],
                     "why": why,
                 }
-                sys.stdout.write(json.dumps(row) + "\n")
-            else:
+                lines.write(json.dumps(row) + "\n")
+            if jsonl != outputs.STDOUT:
                 verdicts = f"{before.verdict or before.status} -> {after.verdict or after.status}"
                 votes = f"{before.knn or '-'} -> {after.knn or '-'}"
                 table.append((verdicts, votes, ", ".join(why), before.path))
         gone, new = space.scans.only_in(a, b), space.scans.only_in(b, a)
-    if lines:
+    if jsonl == outputs.STDOUT:
         return
     render.table(
         f"scan {a.key} and scan {b.key}: {len(table)} differ, {same} agree,"

@@ -1,13 +1,14 @@
 """``code-index doctor``: what could make a gallery's verdicts wrong, and what to do about it."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options as opt
-from .running import EXIT_INTERRUPTED, interruptible
+from .running import EXIT_INTERRUPTED, EXIT_MATCHED, interruptible
 
 if TYPE_CHECKING:
     from ..engine.evaluation.duplicates import Against
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from ..index.gallery_records import GalleryInfo
     from ..index.workspace import Workspace
     from .encoders import EncoderChoice
+
+
+class FailOn(StrEnum):
+    """What ``--fail-on`` can name."""
+
+    SERIOUS = "serious"
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +43,10 @@ def doctor(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write JSON.")
     ] = None,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option("--fail-on", help="Exit with 1 if a finding is serious."),
+    ] = None,
     weights: opt.Weights = None,
     device: opt.Device = opt.DeviceChoice.AUTO,
     precision: opt.ExactPrecision = opt.PrecisionChoice.AUTO,
@@ -45,14 +56,17 @@ def doctor(
 ) -> None:
     """Examine a gallery for what could make its verdicts wrong.
 
-    Balance, duplicates, leakage, dead vectors, sources, generators; and whether the classes can
-    be told apart by file format and compression alone, or by coarse colours alone. Reads the
-    files that the gallery was built from, where they still lie there; changes nothing.
+    Balance, duplicates, leakage, dead vectors, sources, generators; how well its own references
+    are told apart, each left out in turn; and whether the classes can be told apart by file format
+    and compression alone, or by coarse colours alone. Reads the files that the gallery was built
+    from, where they still lie there; changes nothing. Exits with 1 with --fail-on serious, if
+    anything is serious.
     """
     from ..engine.evaluation.doctor import examine
     from . import outputs
     from .console import say
     from .encoders import EncoderChoice
+    from .session import assessment_of_gallery
     from .starter import gallery_named, workspace_of
 
     outputs.check_targets([json_file] if json_file else [])
@@ -65,7 +79,8 @@ def doctor(
             files = _scanned(space, info)
         if not quiet:
             say(f"examining {info.reals} real and {info.fakes} fake references")
-        findings = examine(_references(space, info), _Known(space, info), files)
+        assessment = assessment_of_gallery(space, info)
+        findings = examine(_references(space, info), _Known(space, info), files, assessment)
     if json_file is not None:
         with outputs.whole(json_file) as stream:
             document = {
@@ -76,6 +91,8 @@ def doctor(
             stream.write("\n")
     if json_file != outputs.STDOUT:
         _show(info.name, findings)
+    if fail_on is not None and any(finding.severity == fail_on.value for finding in findings):
+        raise typer.Exit(EXIT_MATCHED)
 
 
 class _Known:

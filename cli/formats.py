@@ -102,7 +102,7 @@ class Wanted:
         require("--thumbnail-mb", self.thumbnail_mb, "--html FILE", self.html is not None)
         if bare and self.thumbnail_mb is not None:
             raise InputError(
-                "--no-thumbnails and --thumbnail-mb contradict each other", "leave one of them"
+                "--no-thumbnails and --thumbnail-mb contradict each other", "drop one of them"
             )
 
     @property

@@ -39,7 +39,7 @@ def import_(
             " (.sav, .joblib, .pkl).",
         ),
     ],
-    weights: opt.Weights = None,
+    weights: opt.NewWeights = None,
     replace: Annotated[
         bool, typer.Option(help="Use this classifier in the place of the one of its kind.")
     ] = False,
@@ -92,7 +92,7 @@ def export(
     """
     from ..engine.errors import InputError
     from ..index.importing.ready_vectors import exported, write_npz, write_safetensors
-    from .console import say
+    from .console import counted, say
     from .starter import workspace_of
 
     if file.suffix not in (".npz", ".safetensors"):
@@ -113,18 +113,19 @@ def export(
             return
         vectors = _exported(space, name)
     (write_npz if file.suffix == ".npz" else write_safetensors)(file, vectors)
-    say(f"wrote {len(vectors.labels)} references of {name} to {file}")
+    say(f"wrote {counted(len(vectors.labels), 'reference')} of {name} to {file}")
 
 
 def heads(workspace: opt.Workspace = None) -> None:
     """List the classifiers that --classifier can name beside knn."""
     from ..index.workspace import Workspace
     from . import render
+    from .console import counted
 
     with Workspace.existing(workspace) as space, space.guarded():
         known = space.heads.all()
     render.table(
-        f"{len(known)} classifiers",
+        counted(len(known), "classifier"),
         ("name", "--classifier", "encoder", "sha256", "from", "added"),
         [(h.name, h.kind, h.encoder_sha256[:12], h.sha256[:12], h.origin, h.added) for h in known],
     )
@@ -193,7 +194,8 @@ def _import_gallery(
     from .session import assessment_of_gallery
 
     space.galleries.check_new(name)
-    embedder, checkpoint = _encoder(space, weights, ready.encoder)
+    taking = "taking the vectors for those of"
+    embedder, checkpoint = _encoder(space, weights, ready.encoder, taking)
     for what, stated, ours in (
         ("encoder", ready.encoder, embedder.sha256),
         ("preprocessing", ready.preprocessing, PREPROCESSING),
@@ -232,7 +234,7 @@ def _import_head(
     from .encoders import keep_encoder
 
     space.galleries.check_new(name)  # `export` tells the two by name
-    embedder, checkpoint = _encoder(space, weights, "")
+    embedder, checkpoint = _encoder(space, weights, "", "taking the classifier for one of")
     if head.dimension != embedder.dimension:
         raise FileFormatError(
             f"{file}: the classifier takes {head.dimension} dimensions, the encoder gives"
@@ -260,7 +262,7 @@ def _origin(file: Path) -> str:
 
 
 def _encoder(
-    space: "Workspace", weights: str | None, stated: str
+    space: "Workspace", weights: str | None, stated: str, purpose: str
 ) -> "tuple[KnownEncoder, Checkpoint]":
     """The encoder of ``--weights``, else the one that the file names, else that of a build."""
     from .encoders import EncoderChoice
@@ -269,7 +271,7 @@ def _encoder(
     if weights is None and any(kept.sha256 == stated for kept in space.encoders.all()):
         weights = str(space.encoders.find(stated).folder)
     choice = EncoderChoice(weights, opt.DeviceChoice.CPU, opt.PrecisionChoice.FLOAT32)
-    return encoder_for_build(space, choice)
+    return encoder_for_build(space, choice, purpose)
 
 
 def _exported(space: "Workspace", name: str) -> "ReadyVectors":

@@ -8,6 +8,7 @@ import typer
 
 from . import building, doctor, evaluate, import_export, merge, pull, search, upkeep
 from . import options as opt
+from .console import counted
 from .help import arrange
 from .running import run
 
@@ -50,7 +51,7 @@ def build(
     name: Name,
     real: Real = None,
     fake: Fake = None,
-    weights: opt.Weights = None,
+    weights: opt.NewWeights = None,
     device: opt.Device = opt.DeviceChoice.AUTO,
     precision: opt.ExactPrecision = opt.PrecisionChoice.AUTO,
     include: opt.Include = None,
@@ -59,7 +60,7 @@ def build(
     max_pixels: opt.MaxPixels = opt.MAX_PIXELS,
     max_bytes: opt.MaxBytes = opt.MAX_BYTES,
     decode_timeout: opt.DecodeTimeout = opt.DECODE_TIMEOUT,
-    workers: opt.Workers = 0,
+    workers: opt.SharedWorkers = 0,
     processes: opt.Processes = 0,
     ray: opt.Ray = "",
     ray_workers: opt.RayWorkers = "",
@@ -150,7 +151,7 @@ def list_(workspace: opt.Workspace = None) -> None:
             embedded = embedded_row(space)
     except NoWorkspaceError as error:
         say(f"{error} yet")
-    own = f"{len(infos)} {'gallery' if len(infos) == 1 else 'galleries'}"
+    own = counted(len(infos), "gallery", "galleries")
     render.table(
         own if infos or not embedded else "no gallery but the embedded starter",
         ("name", "real", "fake", "encoder", "created", ""),
@@ -171,8 +172,10 @@ def list_(workspace: opt.Workspace = None) -> None:
 
 @app.command(epilog="Example: [bold]code-index info desk[/]")
 def info(name: Name, workspace: opt.Workspace = None) -> None:
-    """Describe a gallery: identity, encoder, generators and sources."""
+    """Describe a gallery: identity, encoder, separation, generators and sources."""
+    from ..engine.evaluation.separation import check_separation
     from . import render
+    from .session import assessment_of_gallery
     from .starter import gallery_named, starter_facts, workspace_of
 
     with workspace_of(workspace, name) as space, space.guarded():
@@ -181,6 +184,7 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
         groups = space.galleries.groups(found)
         calibrating = space.galleries.calibrating(found)
         searches = space.galleries.searches(found)
+        separation = check_separation(assessment_of_gallery(space, found))
     render.table(
         f"gallery {found.name}",
         ("", ""),
@@ -198,6 +202,7 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
                 (f"search ({label})", str(search or "every reference is compared"))
                 for label, search in searches.items()
             ),
+            ("separation", separation.message),
             *facts,
         ],
     )
@@ -213,31 +218,51 @@ def info(name: Name, workspace: opt.Workspace = None) -> None:
     "[bold]code-index remove desk[/]"
 )
 def remove(
-    name: Name,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The gallery, or the classifier.")],
     source: Annotated[
-        list[str] | None, typer.Option(metavar="SOURCE", help="Only references of this source.")
+        list[str] | None,
+        typer.Option(metavar="SOURCE", help="Only references of this source; again for more."),
     ] = None,
     generator: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only references by this generator.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only fakes by this generator; again for more."),
     ] = None,
     sha256: Annotated[
-        list[str] | None, typer.Option(metavar="HEX", help="Only references of this file.")
+        list[str] | None,
+        typer.Option(
+            metavar="HEX",
+            help="Only references of this file, by its SHA-256 or at least 6 first digits of it;"
+            " again for more.",
+        ),
     ] = None,
     workspace: opt.Workspace = None,
 ) -> None:
-    """Take a gallery, or some of its references, out of use.
+    """Take a gallery, some of its references, or a classifier out of use.
 
-    What old scans show as evidence stays in the workspace.
+    An option given again widens the choice, another option narrows it: --source a --source b
+    --generator g takes out the fakes by g that are from a or b. What old scans show as evidence
+    stays in the workspace, and so does what they were judged by.
     """
+    from ..engine.errors import InputError
     from ..index.workspace import Workspace
     from .console import say
 
+    chosen = bool(source or generator or sha256)
     with Workspace.existing(workspace) as space, space.guarded():
-        if source or generator or sha256:
+        head = space.heads.named(name)
+        if head is not None and name not in space.galleries.names():
+            if chosen:
+                raise InputError(
+                    f"{name} is a classifier, which has no references",
+                    f"take it out of use as a whole with: code-index remove {name}",
+                )
+            space.heads.remove(head)
+            say(f"removed the {head.kind} classifier {name}")
+        elif chosen:
             count = space.galleries.withdraw(
                 name, "remove", source or (), generator or (), sha256 or ()
             )
-            say(f"withdrew {count} references from {name}")
+            say(f"withdrew {counted(count, 'reference')} from {name}")
         else:
             space.galleries.remove(name)
             say(f"removed {name}")

@@ -74,7 +74,9 @@ class Classifier(StrEnum):
 _CLASSIFIER = typer.Option(
     "--classifier",
     help="What gives the verdicts: the gallery's references (knn), or the published logistic"
-    " regression or one-class SVM, as pulled or imported: those always answer real or fake.",
+    " regression or one-class SVM, as pulled or imported: those answer real or fake for every"
+    " image, but for what a reference that practically is the image contradicts"
+    " (contradicts_copy).",
     rich_help_panel=PANEL,
 )
 _EXACT_SEARCH = (

@@ -38,7 +38,7 @@ def merge(
     from ..index.paths import workspace_folder
     from ..index.shard_scans import asked_paths, check_shards, find_shard
     from ..index.workspace import Workspace, default_folder
-    from .console import say
+    from .console import counted, say
 
     target = workspace or default_folder()
     folders = [workspace_folder(folder) for folder in workspaces]
@@ -63,7 +63,7 @@ def merge(
                 say("interrupted: nothing of the scan was written; run the same command again")
                 raise typer.Exit(EXIT_INTERRUPTED) from None
     files = (info.summary or {}).get("files", 0)
-    say(f"merged {len(shards)} shards into scan {info.key}: {files} files")
+    say(f"merged {counted(len(shards), 'shard')} into scan {info.key}: {counted(files, 'file')}")
     hosts = {str(shard.info.run.get("host", {}).get("machine")) for shard in shards}
     if len(hosts) > 1:
         say(

@@ -3,7 +3,7 @@
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,9 +53,9 @@ class FramesChoice(StrEnum):
 
 
 def finite(number: float | None) -> float | None:
-    """Refuse what is no number, which lies in every range."""
+    """Refuse what is not a number, which lies in every range."""
     if number is not None and not math.isfinite(number):
-        raise typer.BadParameter(f"{number} is no finite number")
+        raise typer.BadParameter(f"{number} is not a finite number")
     return number
 
 
@@ -72,7 +72,9 @@ def require(option: str, value: object, other: str, there: bool) -> None:
         InputError: It was given, and the other was not.
     """
     if value is not None and not there:
-        raise InputError(f"{option} is for {other}", f"add {other}, or leave {option}")
+        raise InputError(
+            f"{option} has no effect without {other}", f"add {other}, or drop {option}"
+        )
 
 
 def _show_version(asked: bool) -> None:
@@ -108,17 +110,24 @@ Workspace = Annotated[
         rich_help_panel="Workspace",
     ),
 ]
-Weights = Annotated[
-    str | None,
-    typer.Option(
+
+
+def _weights(default: str) -> Any:
+    return typer.Option(
         "--weights",
         metavar="W",
         help="Encoder: a folder with model.safetensors and config.json, or a hub id"
-        " (owner/name\\[@revision]). Default: the gallery's; for a new one the pulled, the only own"
-        " or the embedded starter's.",
+        f" (owner/name\\[@revision]). Default: {default}.",
         rich_help_panel="Encoder",
-    ),
+    )
+
+
+Weights = Annotated[str | None, _weights("the gallery's")]
+NewWeights = Annotated[
+    str | None, _weights("the pulled one, the only other one, or the embedded starter's")
 ]
+"""The encoder of a gallery that is there, and of a new one."""
+
 Device = Annotated[
     DeviceChoice, typer.Option("--device", help="Where it runs.", rich_help_panel="Encoder")
 ]
@@ -234,7 +243,8 @@ Archives = Annotated[
     bool,
     typer.Option(
         "--archives",
-        help="Scan what lies in zip, tar and compressed files and in mail, where it lies.",
+        help="Also scan images inside zip, tar and compressed files and e-mail; nothing is unpacked"
+        " to disk.",
         rich_help_panel="Files",
     ),
 ]
@@ -284,17 +294,27 @@ MaxFrames = Annotated[
 MAX_PIXELS, MAX_BYTES, DECODE_TIMEOUT = 1 << 28, 1 << 30, 60.0
 """Defaults of the bounds, those of the engine's ``DecodeOptions``."""
 
-Workers = Annotated[
-    int,
-    typer.Option(
+
+def _workers(more: str = "") -> Any:
+    return typer.Option(
         "--workers",
         min=0,
         max=1024,
-        help="Threads; 0: one a core. With --processes those of each process, 0: its share of the"
-        " cores; with --ray those of each worker, 0: one.",
+        help=f"Threads; 0: one a core.{more}",
         rich_help_panel="Speed",
+    )
+
+
+Workers = Annotated[int, _workers()]
+SharedWorkers = Annotated[
+    int,
+    _workers(
+        " With --processes those of each process, 0: its share of the cores; with --ray those of"
+        " each worker, 0: one."
     ),
 ]
+"""Threads of a command that works alone, and of one with ``--processes`` and ``--ray``."""
+
 Processes = Annotated[
     int,
     typer.Option(
@@ -302,8 +322,8 @@ Processes = Annotated[
         metavar="N",
         min=0,
         max=256,
-        help="Further processes that read, decode and, without a GPU, embed: on many cores, where"
-        " the one lock of one process holds a scan back; 0: none.",
+        help="Extra processes that read, decode and, without a GPU, embed. Helps on many cores,"
+        " where Python's lock limits one process. 0: none.",
         rich_help_panel="Speed",
     ),
 ]

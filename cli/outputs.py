@@ -64,7 +64,7 @@ def check_targets(targets: list[Path]) -> None:
             )
         if not _may_go(target):
             raise InputError(
-                f"a report to {target} would overwrite a file that is no report",
+                f"a report to {target} would overwrite a file that is not a report",
                 "name another file, or delete that one",
             )
 
@@ -178,7 +178,7 @@ def whole_bytes(target: Path) -> Iterator[BinaryIO]:
 
 
 class Lines:
-    """A report that is written while the scan runs, line by line."""
+    """A report that is written while the work goes on, line by line."""
 
     def __init__(self, target: Path, more: bool = False) -> None:
         """Open it.
@@ -220,7 +220,7 @@ class Lines:
             self._stream.close()
 
     def _failing(self) -> AbstractContextManager[None]:
-        return _failing_as(self._target, "make room and run the same command again: it goes on")
+        return _failing_as(self._target, "make room and run the same command again")
 
 
 @contextmanager

@@ -44,8 +44,9 @@ def rejudge(
 ) -> None:
     """Judge a scan again from the vectors that the workspace keeps: no image is opened.
 
-    What no option says is as in that scan; a line tells what differs. The result is a scan of its
-    own; the earlier one stays as it is.
+    What no option says is as in that scan; a line tells what differs. A classifier answers for
+    every row, but for contradicts_copy: where a reference of the other class practically is the
+    picture. The result is a scan of its own; the earlier one stays as it is.
     """
     from ..engine.decoding.views import ViewPlan
     from ..engine.errors import InputError
@@ -64,6 +65,11 @@ def rejudge(
         space = stack.enter_context(Workspace.existing(workspace))
         stack.enter_context(space.guarded())
         earlier = space.scans.info(scan)
+        if not space.scans.count(earlier):
+            raise InputError(
+                f"scan {earlier.key} has no rows to be judged again",
+                "see the scans with: code-report list",
+            )
         info = _gallery(space, earlier, gallery)
         if earlier.run["encoder"]["sha256"] != info.encoder_sha256:
             raise InputError(

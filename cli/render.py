@@ -15,7 +15,7 @@ from ..engine.report.tally import FEW, Tally, summarise
 from ..engine.results import FileResult, Status, Summary
 from ..index.gallery_records import GalleryInfo
 from ..index.scans import ScanInfo, Scans
-from .console import say, stderr, stdout
+from .console import WIDE, counted, prose, say, stderr, stdout
 
 if TYPE_CHECKING:
     from ..engine.embedding.precision import Audit
@@ -83,47 +83,50 @@ def summary(
     to_stderr: bool,
 ) -> None:
     """Print what a scan found; `run` is its record."""
-    counted, worst = tally.summary, tally.worst.rows()
+    found, worst = tally.summary, tally.worst.rows()
     console = stderr() if to_stderr else stdout()
-    table = Table(title=f"scan {scan}: {counted.files} files", title_justify="left", box=None)
+    table = Table(
+        title=f"scan {scan}: {counted(found.files, 'file')}", title_justify="left", box=None
+    )
     table.add_column("")
     table.add_column("files", justify="right")
     table.add_column("")
     for verdict in ("fake", "inconclusive", "real"):
-        if count := counted.by_verdict.get(verdict, 0):
+        if count := found.by_verdict.get(verdict, 0):
             table.add_row(verdict, str(count), "", style=STYLES[verdict])
     for status in ("skipped", "failed"):
-        if count := counted.by_status.get(status, 0):
+        if count := found.by_status.get(status, 0):
             table.add_row(status, str(count), "")
-    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(counted.by_reason.items()))
-    if counted.files:
+    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(found.by_reason.items()))
+    if found.files:
         console.print(table)
     else:
-        console.print(f"scan {scan}: no file was scanned: {_why_none(counted, run['arguments'])}")
+        why = _why_none(found, run["arguments"])
+        prose(console, f"scan {scan}: no file was scanned: {why}")
     if reasons:
-        console.print(f"reasons: {reasons}")
+        prose(console, f"reasons: {reasons}")
     if tally.closed_archives:
-        console.print(_closed_archives(tally.closed_archives, counted.by_reason["not_an_image"]))
-    if counted.files and counted.left_out:
-        console.print(f"left out by --include and --exclude: {counted.left_out}")
+        prose(console, _closed_archives(tally.closed_archives, found.by_reason["not_an_image"]))
+    if found.files and found.left_out:
+        prose(console, f"left out by --include and --exclude: {found.left_out}")
     reused = [
-        f"{status} {counted.by_status[status]}"
+        f"{status} {found.by_status[status]}"
         for status in ("cached", "duplicate")
-        if status in counted.by_status
+        if status in found.by_status
     ]
-    if counted.files <= FEW:
+    if found.files <= FEW:
         for result in tally.first:
             line = for_terminal(_in_a_line(result)) + _why(result)
             console.print(line, style=_style(result))
     else:
         _failures(tally, scan, console)
     if reused:
-        console.print(f"not embedded again: {', '.join(reused)}")
-    console.print(
-        f"gallery {gallery.name}: {gallery.reals} real and {gallery.fakes} fake references"
+        prose(console, f"not embedded again: {', '.join(reused)}")
+    prose(
+        console, f"gallery {gallery.name}: {gallery.reals} real and {gallery.fakes} fake references"
     )
     for sentence in limits_in_words(run["judging"], run.get("views")):
-        console.print(sentence, style="dim")
+        prose(console, sentence, "dim")
     if worst:
         _most_suspicious(worst, to_stderr)
 
@@ -140,18 +143,19 @@ def _failures(tally: Tally, scan: int, console: Console) -> None:
         console.print(f"failed: {for_terminal(result.path)}{_why(result)}")
     more = tally.summary.by_status.get(Status.FAILED, 0) - len(tally.failed)
     if more:
-        console.print(
+        prose(
+            console,
             f"and {more} more failed: code-report export {scan} --csv -"
-            f"; one of them: code-report show {scan} FILE"
+            f"; one of them: code-report show {scan} FILE",
         )
 
 
-def _why_none(counted: Summary, arguments: Mapping[str, Any]) -> str:
+def _why_none(found: Summary, arguments: Mapping[str, Any]) -> str:
     """Why a scan met no file at all, by what it was asked."""
     globs = [f"--{name}" for name in ("include", "exclude") if arguments.get(name)]
     asked = f"{' and '.join(globs)} (case counts)"
-    if counted.left_out:
-        return f"{counted.left_out} left out by {asked}"
+    if found.left_out:
+        return f"{found.left_out} left out by {asked}"
     if arguments.get("shard"):
         return f"none belongs to part {arguments['shard']}"
     if globs:
@@ -163,6 +167,7 @@ def _why_none(counted: Summary, arguments: Mapping[str, Any]) -> str:
 
 def _most_suspicious(worst: Sequence[FileResult], to_stderr: bool) -> None:
     console = stderr() if to_stderr else stdout()
+    whole = console.width >= WIDE  # else there is no room but for what they are, and which
     table = Table(title="most suspicious", title_justify="left", box=None)
     table.add_column("verdict")
     table.add_column("p_fake", justify="right")
@@ -170,17 +175,18 @@ def _most_suspicious(worst: Sequence[FileResult], to_stderr: bool) -> None:
     by_classifier = any(result.classifier_score is not None for result in worst)
     if by_classifier:  # what they are ordered by
         table.add_column("classifier", justify="right")
-    table.add_column("attribution")
-    table.add_column("nearest")
+    if whole:
+        table.add_column("attribution")
+        table.add_column("nearest")
     table.add_column("file", overflow="fold")
     for result in worst:
+        named, nearest = result.attribution or "", result.neighbour or ""
         table.add_row(
             str(result.verdict),
             "" if result.p_fake is None else f"{result.p_fake:.3f}",
             _signed(result.score),
             *([_signed(result.classifier_score)] if by_classifier else []),
-            for_terminal(result.attribution or "", 30),
-            for_terminal(result.neighbour or "", 40),
+            *((for_terminal(named, 30), for_terminal(nearest, 40)) if whole else ()),
             for_terminal(result.path),
         )
     console.print(table)
@@ -194,28 +200,28 @@ STYLES = {"fake": "bold red", "inconclusive": "yellow", "real": "green"}
 
 
 def interrupted(
-    counted: Summary, scan: int, then: str = "run the same command again to go on"
+    found: Summary, scan: int, then: str = "run the same command again to go on"
 ) -> None:
     """Print what an interruption has kept, and what to do then."""
-    say(
-        f"interrupted: {counted.files} files are done and kept as scan {scan}; {then}",
-        "yellow",
-    )
+    done = counted(found.files, "file is", "files are")
+    say(f"interrupted: {done} done and kept as scan {scan}; {then}", "yellow")
 
 
 def precision(name: str, audit: "Audit", to_stderr: bool) -> None:
     """Print what reduced precision rests on, and whether that has held."""
     console = stderr() if to_stderr else stdout()
-    console.print(
+    prose(
+        console,
         f"{name}: what cosines off by {audit.width:.4f} could turn was embedded again in float32;"
         f" {audit.images} images audited, largest error {audit.largest:.4f}",
-        style="dim",
+        "dim",
     )
     if not audit.held:
-        console.print(
+        prose(
+            console,
             f"An audited error left the measured band of {audit.band.width:.4f}: answers from"
             " before it was widened may not be float32's. Scan again with --precision float32.",
-            style="bold red",
+            "bold red",
         )
 
 
@@ -237,7 +243,7 @@ def stage_times(times: StageTimes, to_stderr: bool) -> None:
     for name, seconds in rows.items():
         table.add_row(name, f"{seconds:.2f}")
     console.print(table)
-    console.print(f"decoded {times.decoded}, embedded {times.embedded}; summed over threads")
+    prose(console, f"decoded {times.decoded}, embedded {times.embedded}; summed over threads")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from . import diff, formats, rejudge, show, sign, verify_scan
 from . import options as opt
-from .console import say, stdout, working
+from .console import WIDE, counted, say, stdout, working
 from .help import arrange
 from .running import run
 
@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..index.scans import ScanInfo
+    from ..index.workspace import Workspace
 
 Row = tuple[str, ...]
-
-WIDE = 80
-"""Columns of a terminal that is not narrow."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,29 +44,32 @@ def list_(workspace: opt.Workspace = None) -> None:
 
     with Workspace.existing(workspace) as space, space.guarded():
         scans = space.scans.all()
-    title = f"{len(scans)} scans"
-    columns, rows = _whole(scans)
+        counts = [_counts(space, scan) for scan in scans]
+    title = counted(len(scans), "scan")
+    columns, rows = _whole(scans, counts)
     if render.table_width(columns, rows) > stdout().width:
-        columns, rows = _short(scans, stdout().width)
+        columns, rows = _short(scans, counts, stdout().width)
     render.table(title, columns, rows)
 
 
-def _whole(scans: "Sequence[ScanInfo]") -> tuple[Row, list[Row]]:
+def _whole(scans: "Sequence[ScanInfo]", counts: "Sequence[Row]") -> tuple[Row, list[Row]]:
     return ("scan", "started", "state", "files", "fake", "gallery", "case", "paths"), [
         (
             str(s.key),
             s.started,
             s.state,
-            *_counts(s),
+            *counted_rows,
             s.run["gallery"]["name"],
             s.run["arguments"].get("case", ""),
             _what(s.run),
         )
-        for s in scans
+        for s, counted_rows in zip(scans, counts, strict=True)
     ]
 
 
-def _short(scans: "Sequence[ScanInfo]", width: int) -> tuple[Row, list[Row]]:
+def _short(
+    scans: "Sequence[ScanInfo]", counts: "Sequence[Row]", width: int
+) -> tuple[Row, list[Row]]:
     """A line a scan on a terminal of so many columns.
 
     Times are without seconds, the state is shown only where it is not finished, the case where
@@ -81,8 +82,8 @@ def _short(scans: "Sequence[ScanInfo]", width: int) -> tuple[Row, list[Row]]:
     parts: dict[str, list[str]] = {
         "scan": [str(s.key) for s in scans],
         "started": [s.started[: 10 if narrow else 16].replace("T", " ") for s in scans],
-        "files": [_counts(s)[0] for s in scans],
-        "fake": [_counts(s)[1] for s in scans],
+        "files": [files for files, _ in counts],
+        "fake": [fakes for _, fakes in counts],
     }
     if not narrow:
         parts["gallery"] = [for_terminal(s.run["gallery"]["name"], 10) for s in scans]
@@ -98,9 +99,14 @@ def _short(scans: "Sequence[ScanInfo]", width: int) -> tuple[Row, list[Row]]:
     return (*parts, "paths"), [(*row, path) for row, path in zip(rows, paths, strict=True)]
 
 
-def _counts(scan: "ScanInfo") -> tuple[str, str]:
-    summary = scan.summary or {}
-    return str(summary.get("files", "")), str(summary.get("by_verdict", {}).get("fake", 0))
+def _counts(space: "Workspace", scan: "ScanInfo") -> Row:
+    """Files and fakes; of a scan that was killed, or runs, those of its rows."""
+    if scan.summary is None:
+        files, fakes = space.scans.tally(scan)
+    else:
+        files = scan.summary.get("files", "")
+        fakes = scan.summary.get("by_verdict", {}).get("fake", 0)
+    return str(files), str(fakes)
 
 
 def _what(run: "Mapping[str, Any]") -> str:

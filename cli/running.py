@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -63,7 +64,7 @@ def run(app: typer.Typer, farewell: bool = False) -> None:
     except UnicodeEncodeError as error:  # names are text, though paths may be any bytes
         if error.object not in (part for word in sys.argv for part in (word, *word.split("="))):
             raise
-        fail(f"{error.object!s} is no valid UTF-8", "only paths may be anything else")
+        fail(f"{error.object!s} is not valid UTF-8", "only paths may be anything else")
         sys.exit(EXIT_UNUSABLE)
     except KeyboardInterrupt:
         _leave_at_once()
@@ -116,7 +117,31 @@ def _misused(error: Exception) -> None:
         return
     message = getattr(error, "format_message", error.__str__)()
     command = context.command_path if context else "the command"
-    fail(message.rstrip("."), f"see {command} --help")
+    hint = f"see {command} --help"
+    if context and (extra := _UNEXPECTED.fullmatch(message)):
+        message = f"got unexpected extra arguments ({_some(extra[1])})"
+        repeatable = [
+            name for p in context.command.params if getattr(p, "multiple", False) for name in p.opts
+        ]
+        if given := [word for word in sys.argv if word in repeatable]:
+            folder = ", or name the folder that holds them" if given[-1] in _OF_FOLDERS else ""
+            hint = f"{given[-1]} takes one value: write it before each{folder}; {hint}"
+    fail(message.rstrip("."), hint)
+
+
+_UNEXPECTED = re.compile(r"Got unexpected extra argument(?:s|\(s\)|) \((.*)\)", re.DOTALL)
+_OF_FOLDERS = ("--real", "--fake")
+
+
+def _some(extra: str) -> str:
+    """The first two arguments of those that a message joins by spaces, and how many are left."""
+    words, rest = [], extra
+    for word in sys.argv[1:]:
+        if rest == word or rest.startswith(f"{word} "):
+            words.append(word)
+            rest = rest[len(word) + 1 :]
+    more = len(words) - 2
+    return " ".join(words[:2]) + (f" and {more} more" if more > 0 else "")
 
 
 def _leave_at_once(code: int = EXIT_INTERRUPTED) -> NoReturn:

@@ -154,7 +154,7 @@ def scan(
     weights: opt.Weights = None,
     device: opt.Device = opt.DeviceChoice.AUTO,
     precision: opt.Precision = opt.PrecisionChoice.AUTO,
-    workers: opt.Workers = 0,
+    workers: opt.SharedWorkers = 0,
     processes: opt.Processes = 0,
     ray: opt.Ray = "",
     ray_workers: opt.RayWorkers = "",
@@ -186,7 +186,7 @@ def scan(
         from ..engine.arguments import Case
         from ..engine.decoding.decode import DecodeOptions, Isolation
         from ..engine.errors import InputError
-        from ..engine.files.addresses import is_address
+        from ..engine.files.addresses import fault, is_address
         from ..engine.files.discover import WalkOptions
         from ..engine.files.lists import read_list
         from ..engine.files.shard import Shard
@@ -204,7 +204,9 @@ def scan(
             "no PATH is given", "name files or directories, or --list FILE; see code-scan --help"
         )
     request = ScanRequest(
-        paths=tuple(path if is_address(path) else str(Path(path)) for path in paths or ()),
+        paths=tuple(
+            path if is_address(path) or fault(path) else str(Path(path)) for path in paths or ()
+        ),
         lists=tuple(map(read_list, lists or ())),
         workspace=workspace or default_folder(),
         encoder=EncoderChoice(weights, device, precision),

@@ -249,11 +249,11 @@ def perform(request: ScanRequest) -> Summary:
     """
     outputs.check_targets(request.targets)
     if isinstance(request.helpers, RayOptions) and request.watch is not None:
-        raise InputError("--watch works on this machine alone", "leave --ray or --watch")
+        raise InputError("--watch works on this machine alone", "drop --ray or --watch")
     if request.walking.shard and request.lists and not request.walking.recurse:
         raise InputError(
             "--shard, --list and --no-recurse do not go together",
-            "leave --no-recurse, or list the files themselves: the merge of such shards would"
+            "drop --no-recurse, or list the files themselves: the merge of such shards would"
             " not know in which order a single run walks",
         )
     encoder_beside(request.helpers, request.encoder)  # before anything is started

@@ -92,9 +92,16 @@ def assessment_of_gallery(
 
 
 def encoder_for_build(
-    workspace: Workspace, choice: EncoderChoice
+    workspace: Workspace, choice: EncoderChoice, purpose: str = "embedding with"
 ) -> tuple[KnownEncoder, Checkpoint]:
     """The encoder for a new gallery: ``--weights``, pulled, the only own one, else the starter's.
+
+    Where ``--weights`` does not name it, a line does.
+
+    Args:
+        workspace: Where it may be kept.
+        choice: What the user said.
+        purpose: What it is for, as that line begins.
 
     Raises:
         WorkspaceError: There are several.
@@ -115,8 +122,12 @@ def encoder_for_build(
             "say which with --weights (a folder with model.safetensors and config.json)",
         )
     if kept:
-        checkpoint = kept_checkpoint(workspace, kept[0].sha256)
+        (own,) = kept
+        checkpoint = kept_checkpoint(workspace, own.sha256)
+        is_pulled = pulled is not None and own.sha256 == pulled.encoder_sha256
+        which = "the pulled encoder" if is_pulled else "the workspace's only encoder"
+        say(f"{purpose} {which}, {own.origin} ({own.sha256[:12]}); another one: --weights")
     else:
         checkpoint = starter_encoder(workspace)
-        say("embedding with the encoder of the embedded starter; another one: --weights")
+        say(f"{purpose} the encoder of the embedded starter; another one: --weights")
     return DeferredEmbedder(checkpoint, choice.device.value), checkpoint

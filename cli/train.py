@@ -9,7 +9,7 @@ import typer
 
 from . import make_starter
 from . import options as opt
-from .console import say
+from .console import counted, say
 from .help import arrange
 from .running import EXIT_INTERRUPTED, run
 
@@ -145,7 +145,7 @@ def train_command(
     base = read_config(_recipe(config)) if config else TrainConfig()
     if resume and out:
         if not (out / CONFIG_FILE).is_file():
-            raise TrainingError(f"{out} holds no run to resume", "leave --resume out")
+            raise TrainingError(f"{out} holds no run to resume", "drop --resume")
         begun = read_config(out / CONFIG_FILE)
         base = base if config else begun
     options = from_toml(overrides, "the command line", base)
@@ -210,8 +210,8 @@ def prepare_command(
     limits = DownloadOptions(threads, timeout, retries, max_bytes=max_mb << 20)
     done = prepare(source, out, per_shard, limits, say)
     say(
-        f"{done.shards} shards in {out}; this call made {done.made} with {done.records} records,"
-        f" {done.dead} left out because their real image is gone"
+        f"{counted(done.shards, 'shard')} in {out}; this call made {done.made} with"
+        f" {counted(done.records, 'record')}, {done.dead} left out because their real image is gone"
     )
 
 

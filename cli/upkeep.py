@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as opt
+from .console import counted, say
 from .running import EXIT_MATCHED
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ def verify(
     and the FAISS files against the database. FAISS files are rebuilt, what killed processes left
     over is removed, and their scans are marked interrupted. Exit code 1: something remains.
     """
-    from .console import say
-
     clean = True
     with _open(workspace) as space, space.guarded():
         for result in space.verify(_identify, files):
@@ -95,7 +94,6 @@ def purge(
     from ..engine.errors import InputError
     from ..engine.report.tally import summarise
     from ..index.upkeep.purge_plan import PurgeRequest
-    from .console import say
 
     if resume + forget + bool(scan or path or gallery) > 1:
         raise InputError(
@@ -120,7 +118,11 @@ def purge(
             question = "Drop the rest of that purge?" if forget else "Remove this for good?"
             typer.confirm(question, abort=True, err=True)
         done = purger.carry_out(plan)
-    counts = ", ".join(f"{count} {name}" for name, count in done.counts().items() if count)
+    counts = ", ".join(
+        counted(count, _SINGULAR.get(name, name.removesuffix("s")), name)
+        for name, count in done.counts().items()
+        if count
+    )
     say(f"purged: {counts or 'nothing'}")
     for note in done.notes:
         say(f"note: {note}", "yellow")
@@ -134,16 +136,15 @@ def backup(
 
     It holds the database as it is at this moment, and the copies of the encoders.
     """
-    from .console import say
-
     with _open(workspace) as space, space.guarded():
         made = space.backup(file)
     say(
-        f"backed up {made.scans} scans, {made.galleries} galleries and {made.encoders} encoders:"
+        f"backed up {_in_words(made.scans, made.galleries, made.encoders)}:"
         f" {file}, {made.bytes / 1e6:.1f} MB"
     )
     if made.missing:
-        say(f"note: the workspace has lost the weights of {made.missing} encoders", "yellow")
+        lost = counted(made.missing, "encoder")
+        say(f"note: the workspace has lost the weights of {lost}", "yellow")
 
 
 def restore(
@@ -153,36 +154,42 @@ def restore(
     """Put a backup back as a new workspace; nothing is overwritten."""
     from ..index.upkeep.backup import read_backup
     from ..index.workspace import default_folder
-    from .console import say
 
     folder = workspace or default_folder()
     found = read_backup(file, folder)
-    say(
-        f"restored {found.scans} scans, {found.galleries} galleries and {found.encoders} encoders"
-        f" to {folder}"
+    say(f"restored {_in_words(found.scans, found.galleries, found.encoders)} to {folder}")
+
+
+_SINGULAR = {"galleries": "gallery"}
+"""Of what purges count, where it is not without the s."""
+
+
+def _in_words(scans: int, galleries: int, encoders: int) -> str:
+    return (
+        f"{counted(scans, 'scan')}, {counted(galleries, 'gallery', 'galleries')} and"
+        f" {counted(encoders, 'encoder')}"
     )
 
 
 def _announce(plan: "PurgePlan") -> None:
-    from .console import say
 
     for info in plan.scans:
         paths = " ".join(info.run["arguments"]["paths"])
         say(f"scan {info.key} of {info.started}: {paths}")
     if plan.prefixes:
-        say(f"{plan.rows} rows of other scans at or below {', '.join(plan.prefixes)}")
+        say(f"{counted(plan.rows, 'row')} of other scans at or below {', '.join(plan.prefixes)}")
     if plan.naming:
         say(f"{plan.naming} of the scans that stay were asked for it, and will not say so any more")
     for info in plan.emptied:
         paths = " ".join(info.run["arguments"]["paths"])
         say(f"scan {info.key} of {info.started} goes as a whole, as all its rows do: {paths}")
     if plan.galleries:
-        say(f"{len(plan.galleries)} galleries with {plan.references} references")
+        galleries = counted(len(plan.galleries), "gallery", "galleries")
+        say(f"{galleries} with {counted(plan.references, 'reference')}")
 
 
 def _show(result: "CheckResult") -> None:
     from ..index.upkeep.findings import Outcome
-    from .console import say
 
     state = "" if result.findings else ": sound"
     say(f"{result.name}: {result.examined} checked{state}")

@@ -2,11 +2,11 @@
 
 import json
 import random
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -38,9 +38,10 @@ def verify(
         int | None,
         typer.Option(metavar="N", help="Of the draw, with --sample; default: 0."),
     ] = None,
-    lines: Annotated[
-        bool, typer.Option("--jsonl", help="One JSON object a file on stdout.")
-    ] = False,
+    jsonl: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a JSON object a row while it runs; - is stdout."),
+    ] = None,
     weights: opt.Weights = None,
     device: opt.Device = opt.DeviceChoice.AUTO,
     workers: opt.Workers = 0,
@@ -53,16 +54,19 @@ def verify(
     figure bit for bit), agrees (the same answer, figures within the tolerance of another
     platform, or within the band of reduced precision, for this is always float32; a copy within
     it of its bound may withhold the verdict or not), or differs; or its file has changed or is
-    gone. Rows that were purged are counted, not looked for. Exits with 1 if any row differs, has
-    changed or is gone, or if the rows on record are not those that the scan wrote.
+    gone; or it is unread: the scan did not read the file either (an empty one, a special one, one
+    beyond a bound), so that there is nothing to reproduce. Rows that were purged are counted, not
+    looked for. Exits with 1 if any row differs, has changed or is gone, or if the rows on record
+    are not those that the scan wrote.
     """
     from ..engine.reproduce import Outcome
     from ..index.workspace import Workspace
-    from . import render
-    from .console import say
+    from . import outputs, render
+    from .console import counted, say
     from .progress import meter
 
     opt.require("--seed", seed, "--sample N", sample is not None)
+    outputs.check_targets([jsonl] if jsonl else [])
     with ExitStack() as stack:
         space = stack.enter_context(Workspace.existing(workspace))
         stack.enter_context(space.guarded())
@@ -70,26 +74,29 @@ def verify(
         intact = _check_digest(space, info)
         chosen = _chosen(space, info, sample, seed or 0)
         stopped = stack.enter_context(interruptible())
+        lines = stack.enter_context(outputs.Lines(jsonl)) if jsonl else None
         progress = stack.enter_context(meter("verifying", [], quiet))
         found: Counter[Outcome] = Counter()
         odd: list[Reproduction] = []
         for one in _reproduce(space, info, chosen, weights, device, workers, stopped):
             found[one.outcome] += 1
-            if lines:
-                sys.stdout.write(json.dumps(_line(one)) + "\n")
-            elif one.outcome not in (Outcome.REPRODUCED, Outcome.UNREAD, Outcome.AGREES):
+            if lines is not None:
+                lines.write(json.dumps(_line(one)) + "\n")
+            if one.outcome not in (Outcome.REPRODUCED, Outcome.UNREAD, Outcome.AGREES):
                 odd.append(one)
             progress.advance(" ".join(f"{outcome} {n}" for outcome, n in found.items()))
         if stopped():
             say("interrupted", "yellow")
             raise typer.Exit(EXIT_INTERRUPTED)
-    if not lines:
+    if jsonl != outputs.STDOUT:
         if odd:
             render.table(
                 "not the same", ("outcome", "verdict", "what differs", "file"), [*map(_row, odd)]
             )
         counts = [(str(outcome), found[outcome]) for outcome in Outcome if found[outcome]]
-        render.table(f"scan {info.key}: {found.total()} rows verified", ("", "rows"), counts)
+        render.table(
+            f"scan {info.key}: {counted(found.total(), 'row')} verified", ("", "rows"), counts
+        )
     if not intact or any(found[o] for o in (Outcome.DIFFERS, Outcome.CHANGED, Outcome.GONE)):
         raise typer.Exit(EXIT_MATCHED)
 

@@ -103,7 +103,7 @@ def require_same_encoder(gallery: str, of_gallery: str, given: str) -> None:
         name = f"the gallery {gallery}" if gallery else "the gallery"
         raise InputError(
             f"{name} was made by encoder {of_gallery[:12]}, not by {given[:12]}",
-            "leave --weights out to use the gallery's own, or build a gallery with the other one",
+            "drop --weights to use the gallery's own, or build a gallery with the other one",
         )
 
 

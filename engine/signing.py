@@ -132,7 +132,7 @@ def sign_file(file: Path, key: Path, passphrase: Callable[[], bytes] = lambda: b
         passphrase: Asked once, where the key is encrypted.
 
     Raises:
-        InputError: A file cannot be read, the key is no Ed25519 key, or the passphrase is wrong.
+        InputError: A file cannot be read, the key is not Ed25519, or the passphrase is wrong.
     """
     private = _private_key(_read(key, _MAX_SMALL), key, passphrase)
     data = _read(file, MAX_BYTES)
@@ -240,7 +240,7 @@ def _private_key(data: bytes, path: Path, passphrase: Callable[[], bytes]) -> "E
             "give the PEM file that code-report keygen made, and its passphrase if it has one",
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise InputError(f"{path} is no Ed25519 key", "make one with: code-report keygen")
+        raise InputError(f"{path} is not an Ed25519 key", "make one with: code-report keygen")
     return key
 
 
@@ -256,7 +256,7 @@ def _public_key(data: bytes, path: Path) -> "Ed25519PublicKey":
             f"cannot read a public key from {path}", "give the PEM file of the public key"
         ) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise InputError(f"{path} is no Ed25519 key", "give the PEM file of the public key")
+        raise InputError(f"{path} is not an Ed25519 key", "give the PEM file of the public key")
     return key
 
 

@@ -33,6 +33,10 @@ from .searching.vectors import VectorIndex
 from .sqlite import Database
 
 _LOG = logging.getLogger(__name__)
+MIN_DIGITS = 6
+"""Hexadecimal digits by which a reference's file may be named at least."""
+
+_DIGEST = re.compile(rf"[0-9a-f]{{{MIN_DIGITS},64}}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -188,28 +192,33 @@ class Galleries:
         Args:
             name: The gallery.
             action: What the user did, for the record.
-            sources: References from any of these sources,
-            generators: or by any of these generators,
-            sha256s: or of any of these files (a prefix of the digest will do) are withdrawn.
+            sources: Only references from one of these sources, where any is named.
+            generators: Only fakes by one of these generators, where any is named.
+            sha256s: Only references of one of these files, where any is named: digests, or
+                beginnings of them that fit no other file of the gallery.
 
         Returns:
             How many were withdrawn.
 
         Raises:
-            GalleryError: None match, a digest is empty, or a class would be left empty.
+            GalleryError: None match, a digest is unusable, or a class would be left empty.
         """
-        if not all(sha256s):  # as of a variable that is not set: every digest begins so
-            raise GalleryError("the SHA-256 is empty", "name the file's, or its first digits")
-        clauses = ["source = ?"] * len(sources) + ["generator = ?"] * len(generators)
-        clauses += ["substr(sha256, 1, ?) = ?"] * len(sha256s)
-        values: list[str | int] = [*sources, *generators]
-        for digest in sha256s:
-            values += [len(digest), digest.lower()]
         with writing(self._database) as connection:
             info = self.info(name)
+            digests = [self._whole_digest(info, text) for text in sha256s]
+            clauses: list[str] = []
+            values: list[str] = []
+            for named, clause in (
+                (sources, "source IN"),
+                (generators, "label = 'fake' AND generator IN"),
+                (digests, "sha256 IN"),
+            ):
+                if named:
+                    clauses.append(f"{clause} ({', '.join('?' * len(named))})")
+                    values += named
             count = connection.execute(
                 'UPDATE "references" SET removed = ?'  # noqa: S608
-                f" WHERE gallery_id = ? AND removed IS NULL AND ({' OR '.join(clauses)})",
+                f" WHERE gallery_id = ? AND removed IS NULL AND {' AND '.join(clauses)}",
                 (info.generation + 1, info.key, *values),
             ).rowcount
             if not count:
@@ -219,6 +228,33 @@ class Galleries:
                 )
             seal_generation(connection, info.key, info.generation + 1, action)
         return count
+
+    def _whole_digest(self, info: GalleryInfo, text: str) -> str:
+        """The digest of a reference in force that begins so; of none, what was given.
+
+        Raises:
+            GalleryError: It is too short or not hexadecimal, or several files' digests begin so.
+        """
+        beginning = text.lower()
+        if not _DIGEST.fullmatch(beginning):
+            raise GalleryError(
+                f"{text!r} is not a SHA-256, nor the beginning of one",
+                f"give at least {MIN_DIGITS} of its hexadecimal digits",
+            )
+        rows = self._database.conn.execute(
+            'SELECT DISTINCT sha256 FROM "references"'
+            " WHERE gallery_id = ? AND removed IS NULL AND substr(sha256, 1, ?) = ?"
+            " ORDER BY sha256",
+            (info.key, len(beginning), beginning),
+        ).fetchall()
+        if len(rows) > 1:
+            named = ", ".join(f"{digest[: len(text) + 6]}..." for (digest,) in rows[:3])
+            more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+            raise GalleryError(
+                f"{len(rows)} files of gallery {info.name!r} begin with {text}: {named}{more}",
+                "give more digits",
+            )
+        return rows[0][0] if rows else beginning
 
     def remove(self, name: str) -> None:
         """Take a gallery out of use; its references stay as evidence of old scans."""

@@ -156,6 +156,11 @@ class Heads:
                 )
         return self.find(encoder_sha256, kind)
 
+    def remove(self, info: HeadInfo) -> None:
+        """Take a classifier out of use; it stays on record for the scans that it judged."""
+        with writing(self._database) as connection:
+            connection.execute("UPDATE heads SET removed = ? WHERE id = ?", (now(), info.key))
+
     def _current(self, encoder_sha256: str, kind: str) -> HeadInfo | None:
         row = self._database.conn.execute(
             f"{_SELECT} WHERE e.sha256 = ? AND h.kind = ? AND h.removed IS NULL",

@@ -213,6 +213,15 @@ class Scans:
         ).fetchone()
         return int(count)
 
+    def tally(self, info: ScanInfo) -> tuple[int, int]:
+        """Number of rows of a scan, and of those that are fake."""
+        rows, fakes = self._database.conn.execute(
+            "SELECT COUNT(*), COUNT(*) FILTER (WHERE verdict = 'fake') FROM verdicts"
+            " WHERE scan_id = ?",
+            (info.key,),
+        ).fetchone()
+        return int(rows), int(fakes)
+
     def pairs(self, first: ScanInfo, second: ScanInfo) -> Iterator[tuple[RowFacts, RowFacts]]:
         """Rows of two scans of the same path, in the order of the first scan.
 

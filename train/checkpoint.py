@@ -101,7 +101,7 @@ def load_state(run: Path, trained: Trained, data_digest: str, device: torch.devi
     path = run / STATE_NAME
     if not path.is_file():
         if not (run / CONFIG_FILE).is_file():
-            raise TrainingError(f"{run} holds no run to resume", "leave --resume out")
+            raise TrainingError(f"{run} holds no run to resume", "drop --resume")
         _require_same_data(run, json.loads((run / RUN_FILE).read_bytes())["digest"], data_digest)
         return Progress()
     try:

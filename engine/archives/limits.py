@@ -79,7 +79,7 @@ class ArchiveLimits:
             name, _, number = word.partition("=")
             if name.strip() not in names or not number.strip().isdecimal() or not int(number):
                 raise InputError(
-                    f"{word!r} is no limit on archives",
+                    f"{word!r} is not a limit on archives",
                     f"write it as depth=3,ratio=200; there are {', '.join(names)}",
                 )
             given[name.strip()] = int(number)

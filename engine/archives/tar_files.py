@@ -132,7 +132,7 @@ def _number(text: str | None, otherwise: int) -> int:
     if text is None:
         return otherwise
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ArchiveError("corrupt", "a size that is no number")
+        raise ArchiveError("corrupt", "a size that is not a number")
     return int(text)
 
 

@@ -6,7 +6,10 @@ normalisation, as the embedded starter's does.
 
 import hashlib
 import json
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +20,9 @@ from .config import EncoderConfig
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+
+_PATIENCE = 10.0
+"""Seconds that a hub has to answer."""
 
 _REQUIRED = {
     "model_type": "vit",
@@ -97,22 +103,34 @@ def _looks_like_hub_id(text: str) -> bool:
 
 def _read_from_hub(text: str, revision: str | None) -> Checkpoint:
     """Fetch a checkpoint by way of the hub library's cache, or in offline mode from that alone."""
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    repo, _, pinned = text.partition("@")
-    try:
-        wanted = revision or pinned or None
-        folder = Path(hf_hub_download(repo, WEIGHTS_NAME, revision=wanted)).parent
-        hf_hub_download(repo, CONFIG_NAME, revision=folder.name)  # of the same commit
-    except (
+    failures: tuple[type[Exception], ...] = (
         OSError, ValueError, KeyError, TypeError,
         errors.HTTPError,  # type: ignore[attr-defined]
-    ) as error:  # fmt: skip
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        raise CheckpointError(
-            f"cannot fetch {text} from the hub: {reason}",
-            "check the name and the network, or give --weights a local folder",
-        ) from error
+    )  # fmt: skip
+    repo, _, pinned = text.partition("@")
+    wanted = revision or pinned or None
+    failure: Exception | None = None
+    with _hub_in_silence():
+        try:  # once: the library tries to reach a hub for half a minute
+            get_hf_file_metadata(hf_hub_url(repo, WEIGHTS_NAME, revision=wanted), timeout=_PATIENCE)
+        except failures as error:
+            failure = error
+        try:
+            kept = failure is not None
+            weights = hf_hub_download(repo, WEIGHTS_NAME, revision=wanted, local_files_only=kept)
+            folder = Path(weights).parent
+            # Of the same commit.
+            hf_hub_download(repo, CONFIG_NAME, revision=folder.name, local_files_only=kept)
+        except failures as error:
+            words = str(failure or error).strip().splitlines()
+            reason = words[0].rstrip(".") if words else type(failure or error).__name__
+            raise CheckpointError(
+                f"cannot fetch {text} from the hub: {reason}",
+                "check the name and the network, or give --weights a local folder; code-index pull"
+                " fetches the published encoder",
+            ) from error
     local = read_checkpoint(folder)
     for name, data in ((WEIGHTS_NAME, local.weights), (CONFIG_NAME, local.config)):
         if not _as_stated(folder / name, data):
@@ -121,6 +139,30 @@ def _read_from_hub(text: str, revision: str | None) -> Checkpoint:
                 "delete that folder and fetch it again",
             )
     return Checkpoint(local.weights, local.config, repo, revision=folder.name)
+
+
+@contextmanager
+def _hub_in_silence() -> Iterator[None]:
+    """Within it, the hub library logs nothing and draws no progress."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    logger = logging.getLogger("huggingface_hub")
+    level, drawn = logger.level, not are_progress_bars_disabled()
+    ours = drawn and constants.HF_HUB_DISABLE_PROGRESS_BARS is None  # else the user's word stands
+    logger.setLevel(logging.CRITICAL)
+    if ours:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if ours:
+            enable_progress_bars()
 
 
 def _as_stated(path: Path, data: bytes) -> bool:

@@ -31,7 +31,9 @@ def fault(path: str) -> str | None:
     """
     if not is_address(path):
         scheme = path.partition(":")[0]
-        return f"nothing is read from {scheme}:" if _OTHER.match(path) else None
+        if not _OTHER.match(path):
+            return None
+        return f"nothing is read from {scheme}:, only from {', '.join(SCHEMES)} addresses"
     if _CONTROLS.search(path):
         return "a control character in an address"
     try:

@@ -54,7 +54,7 @@ def read_list(name: str) -> FileList:
             empty ones are left out. Names that are separated by NUL are taken as they are.
 
     Raises:
-        InputError: It cannot be read, or is no list.
+        InputError: It cannot be read, or is not a list.
     """
     if name == STDIN or _is_pipe(name):
         data, sha256 = _piped(name)
@@ -107,7 +107,7 @@ def _text(name: str, data: bytes) -> list[str]:
 
 def _no_list(name: str) -> InputError:
     return InputError(
-        f"{name!r} is no list",
+        f"{name!r} is not a list",
         "write a path or an address a line, or Parquet with a column path",
     )
 

@@ -36,7 +36,7 @@ class Shard:
         if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
             return cls(int(number), int(count))
         raise InputError(
-            f"{text!r} is no shard", "write I/N with I from 1 to N, such as --shard 2/16"
+            f"{text!r} is not a shard", "write I/N with I from 1 to N, such as --shard 2/16"
         )
 
     def __str__(self) -> str:

@@ -43,7 +43,7 @@ def make_dtype(args: tuple[object, ...]) -> PickledDtype:
     name = args[0] if args else None
     if not isinstance(name, str) or not _DTYPE.fullmatch(name):
         shown = ascii(name[:40])[:40] if isinstance(name, str) else "of a pickle"
-        hint = "Labels have to be numbers or fixed-width text, not Python objects."
+        hint = "labels have to be numbers or fixed-width text, not Python objects"
         raise FileFormatError(f"refused the array type {shown}", hint)
     return PickledDtype(np.dtype(name))
 

@@ -203,7 +203,7 @@ class _Machine:
     def pop_args(self) -> tuple[object, ...]:
         args = self.pop()
         if not isinstance(args, tuple):
-            raise FileFormatError("damaged pickle: arguments are no tuple")
+            raise FileFormatError("damaged pickle: arguments are not a tuple")
         return args
 
     # Names and objects

@@ -95,7 +95,7 @@ def read_npz(path: Path, dimension: int | None = None) -> ReadyVectors:
                 arrays = {name: archive[name] for name in archive.files if name in _NAMES}
         for name, array in arrays.items():
             if not isinstance(array, np.ndarray):  # bytes, where the beginning of one is missing
-                raise ValueError(f"`{name}` is no array")
+                raise ValueError(f"`{name}` is not an array")
     except Exception as error:  # zipfile, its decompressors and numpy's parser have many kinds
         raise FileFormatError(f"cannot read {path}: {error}", _LAYOUT) from error
     texts = {name: _texts(path, name, arrays.get(name)) for name in _TEXTS}
@@ -187,7 +187,7 @@ def ready(
             raise FileFormatError(f"{path}: `{name}` is not {count} texts", _LAYOUT)
         if not _storable(texts):
             raise FileFormatError(
-                f"{path}: `{name}` holds a text that is no valid Unicode", "write the names anew"
+                f"{path}: `{name}` holds a text that is not valid Unicode", "write the names anew"
             )
         most = max(map(len, texts), default=0)
         if most > MAX_NAME or sum(map(len, texts)) > max(_SMALL_NAMES, checked.nbytes):
@@ -351,7 +351,7 @@ def _values(path: Path, name: str, array: NDArray[Any]) -> list[Any]:
         values: list[Any] = array.reshape(-1).tolist()
     except (ValueError, SystemError) as error:  # beyond U+10FFFF
         raise FileFormatError(
-            f"{path}: `{name}` holds a text that is no Unicode", _LAYOUT
+            f"{path}: `{name}` holds a text that is not Unicode", _LAYOUT
         ) from error
     return values
 

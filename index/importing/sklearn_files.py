@@ -161,12 +161,12 @@ def _decompressed(data: bytes, max_bytes: int) -> bytes:
     if data[:1] == b"\x80":
         return data
     if data[:4] == b"\x04\x22\x4d\x18":
-        hint = "Decompress it with the lz4 program first, then import the result."
+        hint = "decompress it with the lz4 program first, then import the result"
         raise FileFormatError("lz4 compression is not read", hint)
     make = next((make for magic, make in _DECOMPRESSORS if data.startswith(magic)), None)
     if make is None or data[:2] == b"ZF":
-        hint = "Save the classifier again with joblib.dump of joblib 0.10 or later."
-        raise FileFormatError("this is no joblib or pickle file of protocol 2 to 5", hint)
+        hint = "save the classifier again with joblib.dump of joblib 0.10 or later"
+        raise FileFormatError("this is not a joblib or pickle file of protocol 2 to 5", hint)
     limit = min(max_bytes, max(_SMALL, MAX_RATIO * len(data)))
     decompressor = make()
     try:

@@ -223,7 +223,7 @@ def _restore(source: Path, folder: Path) -> BackedUp:
         building.rename(folder)
         sync_folder(folder.parent)
     except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, struct.error) as error:
-        raise FileFormatError(f"{source} is no backup, or damaged: {error}") from error
+        raise FileFormatError(f"{source} is not a backup, or damaged: {error}") from error
     except OSError as error:
         raise UnusableWorkspaceError(
             f"cannot restore {source} to {folder}: {error.strerror or error}",
@@ -298,7 +298,7 @@ def _read_manifest(
     info = infos.get(MANIFEST_NAME)
     hint = "name a file that code-index backup has written"
     if info is None or info.compress_type != zipfile.ZIP_STORED or info.file_size > _MANIFEST_LIMIT:
-        raise FileFormatError("this is no backup of a workspace", hint)
+        raise FileFormatError("this is not a backup of a workspace", hint)
     try:
         manifest = json.loads(archive.read(info))
         if manifest["format"] != _FORMAT:
@@ -310,7 +310,7 @@ def _read_manifest(
     except (
         ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError
     ) as error:  # fmt: skip
-        raise FileFormatError("this is no backup of a workspace", hint) from error
+        raise FileFormatError("this is not a backup of a workspace", hint) from error
     for name in members:
         if not _MEMBER.fullmatch(name):
             raise FileFormatError(f"the backup holds a file {name!r} that none has")

@@ -93,7 +93,7 @@ def _examine(path: str, sha256: str) -> str:
         return f"cannot be read: {error.strerror}"
     with os.fdopen(descriptor, "rb") as handle:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return "is no file any more"
+            return "is not a file any more"
         try:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
         except OSError as error:

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -24,10 +25,13 @@ class Ran:
 def run(command: str, *arguments: str | Path, code: int | None = 0) -> Ran:
     """Call a command's entry point as the shell would, and check its exit code, unless None."""
     module = importlib.import_module(f"code_forensics.cli.{_MODULES[command]}")
-    out, err, left = io.StringIO(), io.StringIO(), 0
+    err, left = io.StringIO(), 0
     console.stdout.cache_clear()  # a new process would be as wide as its own environment says
     console.stderr.cache_clear()
     with (
+        tempfile.TemporaryFile(
+            "w+", encoding="utf-8", newline=""
+        ) as out,  # reports go to its number
         mock.patch.object(sys, "argv", [command, *map(str, arguments)]),
         mock.patch.object(running, "end_process", sys.exit),
         contextlib.redirect_stdout(out),
@@ -37,8 +41,10 @@ def run(command: str, *arguments: str | Path, code: int | None = 0) -> Ran:
             module.main()
         except SystemExit as leaving:
             left = leaving.code if isinstance(leaving.code, int) else 1 if leaving.code else 0
-    assert code is None or left == code, out.getvalue() + err.getvalue()
-    return Ran(out.getvalue(), err.getvalue())
+        out.seek(0)
+        said = out.read()
+    assert code is None or left == code, said + err.getvalue()
+    return Ran(said, err.getvalue())
 
 
 WITHOUT_TORCH = """

@@ -80,7 +80,7 @@ def test_bytes_of_the_other_class_are_taken_with_a_warning(
 def test_a_build_warns_of_its_own_files(folder: Path, small_checkpoint: Path) -> None:
     for copy in ("copy.png", "again.png"):
         shutil.copy(folder / "real" / "one" / "1.png", folder / "fake" / "gen" / copy)
-    assert "warning: 1 files stand in both classes" in build(folder, small_checkpoint)
+    assert "warning: 1 file stands in both classes" in build(folder, small_checkpoint)
 
 
 def test_a_gallery_that_changes_while_a_scan_starts_is_met_as_it_was(

@@ -1,6 +1,7 @@
 """Verdicts by the published heads, through the commands, against scikit-learn."""
 
 import json
+import shutil
 from pathlib import Path
 
 import joblib
@@ -114,7 +115,9 @@ def test_verdicts_are_scikit_learns(
 def test_verify_rejudge_diff_and_words(folder: Path, models: dict[str, object]) -> None:
     scan(folder, "--classifier", "svm")
     workspace = ("--workspace", folder / "ws")
-    lines = run("code-report", "verify", "latest", "--jsonl", "-q", *workspace).stdout.splitlines()
+    lines = run(
+        "code-report", "verify", "latest", "--jsonl", "-", "-q", *workspace
+    ).stdout.splitlines()
     assert [json.loads(line)["outcome"] for line in lines] == ["reproduced"] * 6
     ran = run("code-report", "rejudge", "latest", *workspace)
     assert "judged as scan" in ran.stderr and "but for" not in ran.stderr
@@ -133,3 +136,20 @@ def test_verify_rejudge_diff_and_words(folder: Path, models: dict[str, object]) 
     number = int(ran.stdout.removeprefix("scan ").partition(":")[0])
     diff = run("code-report", "diff", str(number - 1), str(number), *workspace).stdout
     assert "classifier" in diff
+
+
+def test_a_removed_classifier_is_gone_but_for_the_scans_that_it_judged(
+    folder: Path, models: dict[str, object], tmp_path: Path
+) -> None:
+    workspace = ("--workspace", shutil.copytree(folder / "ws", tmp_path / "ws"))
+    run("code-scan", folder / "photos", "--classifier", "svm", "-q", *workspace)
+    refused = run("code-index", "remove", "my-svm", "--source", "s1", *workspace, code=2)
+    assert "my-svm is a classifier, which has no references" in refused.stderr
+    gone = run("code-index", "remove", "my-svm", *workspace)
+    assert gone.stderr == "removed the svm classifier my-svm\n"
+    run("code-scan", folder / "photos", "--classifier", "svm", "-q", *workspace, code=2)
+    run("code-report", "verify", "latest", "-q", *workspace)
+    assert (
+        "there is no gallery 'my-svm'"
+        in run("code-index", "remove", "my-svm", *workspace, code=2).stderr
+    )

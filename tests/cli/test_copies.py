@@ -65,7 +65,7 @@ def test_the_reports_name_the_reason_and_the_reference(folder: Path) -> None:
 
 def test_it_is_reproduced_and_judged_again_alike(folder: Path) -> None:
     space = ("--workspace", folder / "ws")
-    lines = run("code-report", "verify", "1", "--jsonl", "-q", *space).stdout.splitlines()
+    lines = run("code-report", "verify", "1", "--jsonl", "-", "-q", *space).stdout.splitlines()
     assert [json.loads(line)["outcome"] for line in lines] == ["reproduced"] * 2
     assert "but for" not in run("code-report", "rejudge", "1", *space).stderr
     assert rows(folder, "latest")["known.png"]["reason"] == "contradicts_copy"
@@ -90,10 +90,10 @@ def test_a_scan_of_a_version_without_the_rule_says_what_parts_it(
         conn.commit()
     said = run("code-report", "rejudge", "1", *space).stderr
     assert "a copy withholds a verdict from cosine 0.999 (was never)" in " ".join(said.split())
-    text = run("code-report", "diff", "1", "latest", "--jsonl", *space).stdout
+    text = run("code-report", "diff", "1", "latest", "--jsonl", "-", *space).stdout
     (line,) = map(json.loads, text.splitlines())
     assert (line["verdict"], line["why"]) == (["fake", "inconclusive"], ["copies"])
-    ran = run("code-report", "verify", "1", "--jsonl", "-q", *space, code=1)
+    ran = run("code-report", "verify", "1", "--jsonl", "-", "-q", *space, code=1)
     outcomes = {Path(row["path"]).name: row["outcome"] for row in map(json.loads, ran.stdout.splitlines())}  # fmt: skip
     assert outcomes == {"known.png": "differs", "other.png": "reproduced"}
     assert "a copy of the other class withheld no verdict" in " ".join(ran.stderr.split())

@@ -45,6 +45,35 @@ def test_faults_are_found_with_numbers_and_advice(space: Path) -> None:
     assert all(f["advice"] for f in found.values() if f["severity"] not in ("good", "unknown"))
 
 
+def test_fail_on_serious_exits_1(space: Path) -> None:
+    arguments = ("doctor", "desk", "--workspace", space / "w", "-q", "--fail-on", "serious")
+    assert run("code-index", *arguments, code=1).stdout.startswith("gallery desk\nserious")
+
+
+def test_the_separation_is_that_of_scans_and_of_info(space: Path) -> None:
+    found = examine(space)["separation"]
+    assert found["measures"]["real"] == 24 and found["measures"]["fake"] == 25
+    assert "leave-one-out AUC" in str(found["message"])
+    shown = " ".join(run("code-index", "info", "desk", "--workspace", space / "w").stdout.split())
+    assert f"separation {found['message']}" in shown
+
+
+def test_a_gallery_that_decides_nothing_is_serious(tmp_path: Path, small_checkpoint: Path) -> None:
+    for number in range(24):
+        draw_photo(tmp_path / "real" / f"s{number % 3}" / f"{number}.png", number)
+        draw_photo(tmp_path / "fake" / f"g{number % 3}" / f"{number}.png", 100 + number)
+    folders = ("--real", tmp_path / "real", "--fake", tmp_path / "fake")
+    space = ("--workspace", tmp_path / "w")
+    run("code-index", "build", "desk", *folders, "--weights", small_checkpoint, "-q", *space)
+    draw_photo(tmp_path / "photos" / "one.png", 500)
+    target = tmp_path / "scan.json"
+    run("code-scan", tmp_path / "photos", "--json", target, "-q", *space)
+    row = json.loads(target.read_text())["files"][0]
+    assert row["reason"] == "no_separation"
+    found = examine(tmp_path)["separation"]
+    assert found["severity"] == "serious" and "no_separation" in str(found["message"])
+
+
 def test_the_table_shows_the_worst_first(space: Path) -> None:
     done = run("code-index", "doctor", "desk", "--workspace", space / "w", "-q")
     lines = done.stdout.splitlines()

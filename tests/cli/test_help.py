@@ -93,6 +93,16 @@ def test_a_usage_error_is_one_line_that_says_what_to_do(arguments, said: str) ->
     assert "--help" in done.stderr
 
 
+def test_many_paths_too_many_are_shown_in_part(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"a photo {number}.jpg") for number in range(60)]
+    done = run("code-index", "build", "g", "--fake", "f", "--real", *paths)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"({paths[1]} {paths[2]} and 57 more)" in done.stderr
+    assert "--real takes one value: write it before each, or name the folder" in done.stderr
+    done = run("code-report", "list", "a", "b")
+    assert "(a b)" in done.stderr and "more" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "needed"),
     [
@@ -109,7 +119,7 @@ def test_an_option_without_effect_is_refused(arguments, needed: str, tmp_path: P
     done = run(*arguments, "--workspace", str(tmp_path / "ws"))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     option = [argument for argument in arguments if argument.startswith("--")][-1]
-    assert f"{option} is for {needed}; add {needed}, or leave {option}" in done.stderr
+    assert f"{option} has no effect without {needed}; add {needed}, or drop {option}" in done.stderr
     assert not (tmp_path / "ws").exists()
 
 

@@ -136,7 +136,7 @@ def test_verify_and_rejudge(space: Path, archives: Path) -> None:
     (archives / "more.zip").write_bytes(zip_of({"clip.gif": frames(4, 1)}))
     first = scan(space, archives, "--archives", "--frames", "all")
     assert len(first) == len(ROWS) + 3 + 5
-    verify = ("code-report", "verify", "latest", "--jsonl", "-q", "--workspace", space)
+    verify = ("code-report", "verify", "latest", "--jsonl", "-", "-q", "--workspace", space)
     outcomes = [json.loads(line)["outcome"] for line in run(*verify).stdout.splitlines()]
     assert outcomes == ["reproduced"] * len(first)
     sample = run(*verify, "--sample", "5", "--seed", "2").stdout.splitlines()
@@ -146,7 +146,8 @@ def test_verify_and_rejudge(space: Path, archives: Path) -> None:
     (archives / "album.zip").write_bytes(zip_of({"dir/a.jpg": photo(9), "t": b"text"}))
     (archives / "mail.eml").unlink()
     lines = run(
-        *("code-report", "verify", str(number - 1), "--jsonl", "-q", "--workspace", space), code=1
+        *("code-report", "verify", str(number - 1), "--jsonl", "-", "-q", "--workspace", space),
+        code=1,
     ).stdout.splitlines()
     found = {}
     for line in map(json.loads, lines):
@@ -172,7 +173,7 @@ def test_a_folder_with_the_name_of_an_archive_and_its_mark(space: Path, tmp_path
         assert [row.get("container") for row in twins] == [str(tmp_path / "a.zip"), None]
         assert twins[0]["path"] == twins[1]["path"]
         assert len({row["sha256"] for row in twins}) == 2
-    ran = run("code-report", "verify", "latest", "--jsonl", "-q", "--workspace", space)
+    ran = run("code-report", "verify", "latest", "--jsonl", "-", "-q", "--workspace", space)
     assert [json.loads(line)["outcome"] for line in ran.stdout.splitlines()] == ["reproduced"] * 3
     shown = shows(space, tmp_path / "a.zip!" / "x.jpg")
     assert [one.get("lies in") for one in shown] == [str(tmp_path / "a.zip"), None]
@@ -225,7 +226,7 @@ def test_limits_damage_and_secrets_are_reasons(space: Path, tmp_path: Path) -> N
     ran = run(
         "code-scan", tmp_path, "--archive-limits", "depth=x", "--workspace", space, code=2
     )  # fmt: skip
-    assert "is no limit on archives" in ran.stderr
+    assert "is not a limit on archives" in ran.stderr
 
 
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "PNG", "WEBP"])
@@ -330,6 +331,8 @@ def test_a_killed_scan_goes_on_within_an_archive(space: Path, tmp_path: Path) ->
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    last = run("code-report", "list", "--workspace", space).stdout.splitlines()[-1].split()
+    assert last[2] == "interrupted" and int(last[3]) >= 20  # files, though nothing has summed up
     rows = scan(space, photos, "--archives")
     assert len(rows) == 151
     kept = [row for row in rows.values() if row["status"] == "cached"]

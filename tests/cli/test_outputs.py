@@ -62,7 +62,7 @@ def test_a_report_never_takes_the_place_of_a_picture(space: Path, option: str) -
     refused = run(
         "code-scan", space / "photos", option, picture, "--workspace", space / "ws", code=2
     )
-    assert "would overwrite a file that is no report" in refused.stderr
+    assert "would overwrite a file that is not a report" in refused.stderr
     assert picture.read_bytes() == before
 
 
@@ -232,7 +232,7 @@ EVIDENCE = (
 @pytest.mark.parametrize("begin", EVIDENCE)
 def test_nothing_but_an_earlier_report_is_replaced(tmp_path: Path, begin: bytes) -> None:
     (tmp_path / "evidence").write_bytes(begin)
-    with pytest.raises(InputError, match="no report"):
+    with pytest.raises(InputError, match="is not a report"):
         outputs.check_targets([tmp_path / "evidence"])
 
 

@@ -242,7 +242,7 @@ def test_a_float32_scan_does_not_rest_on_what_was_stored_in_less(scene: Scene, s
 
 def test_a_scan_in_reduced_precision_is_verified_in_float32(scene: Scene, space: Path) -> None:
     stored = scan(scene, space, "--gallery", "clear", "--precision", "bfloat16")
-    ran = run("code-report", "verify", "latest", "--jsonl", "-q", "--workspace", space)
+    ran = run("code-report", "verify", "latest", "--jsonl", "-", "-q", "--workspace", space)
     outcomes = [json.loads(line)["outcome"] for line in ran.stdout.splitlines()]
     expected = {"bfloat16": "agrees", "float32": "reproduced"}
     assert outcomes == [expected[row["precision"]] for row in stored]

@@ -71,12 +71,18 @@ def test_a_rejudged_scan_equals_a_scan_of_the_files(space: tuple[Path, Path]) ->
 def test_diff_names_what_flipped_and_why(space: tuple[Path, Path]) -> None:
     photos, workspace = space
     run("code-report", "rejudge", "1", "--gallery", "two", "--workspace", workspace)
-    text = run("code-report", "diff", "1", "latest", "--jsonl", "--workspace", workspace).stdout
+    text = run(
+        "code-report", "diff", "1", "latest", "--jsonl", "-", "--workspace", workspace
+    ).stdout
     rows = {Path(row["path"]).name: row for row in map(json.loads, text.splitlines())}
     assert set(rows) == {path.name for path in photos.iterdir()} - {"broken.jpg"}
     assert rows["rough1.png"]["knn"] == ["real", "fake"]
     assert all("gallery" in row["why"] for row in rows.values())
-    table = run("code-report", "diff", "1", "latest", "--workspace", workspace).stdout
+    target = workspace.parent / "diff.jsonl"
+    again = ("code-report", "diff", "1", "latest", "--jsonl", target, "--workspace", workspace)
+    table = run(*again).stdout
+    assert target.read_text(encoding="utf-8") == text
+    assert run(*again).stdout == table  # an earlier report is replaced
     assert "7 differ, 1 agree, 0 only in 1, 0 only in" in table
     same = run("code-report", "diff", "1", "1", "--workspace", workspace).stdout
     assert "0 differ, 8 agree" in same
@@ -90,7 +96,7 @@ def test_other_thresholds_alone_are_named_as_the_cause(space: tuple[Path, Path])
     scans = run("code-report", "list", "--workspace", workspace).stdout
     last = max(int(line.split()[0]) for line in scans.splitlines() if line.split()[0].isdigit())
     both = (str(last - 1), str(last))
-    text = run("code-report", "diff", *both, "--jsonl", "--workspace", workspace).stdout
+    text = run("code-report", "diff", *both, "--jsonl", "-", "--workspace", workspace).stdout
     for row in map(json.loads, text.splitlines()):
         assert row["why"] == ["threshold"]
         assert row["score"][0] == row["score"][1]
@@ -280,3 +286,11 @@ def test_what_is_judged_again_is_no_more_finished_than_it_was(
     monkeypatch.setenv("COLUMNS", "240")
     listed = run("code-report", "list", "--workspace", workspace).stdout
     assert "scan 1 judged again" in listed.splitlines()[-1]
+
+
+def test_a_scan_without_rows_is_not_judged_again(space: tuple[Path, Path], tmp_path: Path) -> None:
+    _, workspace = space
+    (tmp_path / "nothing").mkdir()
+    run("code-scan", tmp_path / "nothing", "-q", "--gallery", "one", "--workspace", workspace)
+    done = run("code-report", "rejudge", "latest", "--workspace", workspace, code=2)
+    assert "has no rows to be judged again" in done.stderr

@@ -113,7 +113,7 @@ def test_addresses_give_the_rows_of_the_files(
     server.asked.clear()
     run("code-report", "export", "latest", "--html", tmp_path / "r.html", "--workspace", space)
     assert not server.asked  # a report asks no server
-    verified = run("code-report", "verify", "latest", "--jsonl", "--workspace", space)
+    verified = run("code-report", "verify", "latest", "--jsonl", "-", "--workspace", space)
     outcomes = [json.loads(line)["outcome"] for line in verified.stdout.splitlines()]
     assert outcomes.count("reproduced") == 11 and set(outcomes) == {"reproduced", "unread"}
 
@@ -149,7 +149,13 @@ def test_lists_come_through_pipes(space: Path, photos: Path) -> None:
 
 
 def test_a_list_that_is_none_is_said(space: Path, photos: Path) -> None:
-    for wrong, words in ((photos / "0.jpg", "is no list"), (photos / "x", "cannot be read")):
+    for wrong, words in ((photos / "0.jpg", "is not a list"), (photos / "x", "cannot be read")):
         ran = run("code-scan", "--list", wrong, "--workspace", space, code=2)
         assert words in ran.stderr
     assert "no PATH is given" in run("code-scan", "--workspace", space, code=2).stderr
+
+
+def test_an_address_of_another_kind_is_named_as_it_was_given(space: Path) -> None:
+    done = run("code-scan", "ftp://x.org/y.jpg", "--workspace", space, code=2)
+    assert "'ftp://x.org/y.jpg' is not read" in done.stderr
+    assert "only from s3, gs, http, https addresses" in done.stderr

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from code_forensics.engine.decoding.views import ViewPlan
+from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.starter import read as starter_files
 from code_forensics.engine.starter.read import EMBEDDED, ORIGIN, read_about
 from code_forensics.index.starters import starter_action
 from code_forensics.index.workspace import Workspace
 
 from tests.cli.in_process import run
-from tests.conftest import draw_photo
+from tests.conftest import SMALL, draw_photo
 from tests.index.stored import DIMENSION, ENCODER, STEPS, references
 
 BIN = Path(sys.executable).parent
@@ -151,10 +152,28 @@ def test_an_own_encoder_comes_before_the_starters(
 def test_a_build_in_an_empty_workspace_installs_no_gallery(photos: Path, tmp_path: Path) -> None:
     ws = tmp_path / "ws"
     space = ("--workspace", ws)
-    run("code-index", "build", "mine", "--real", photos, "--fake", f"g={photos}", *space)
+    build = ("--real", photos, "--fake", f"g={photos}", *space)
+    said = run("code-index", "build", "mine", *build).stderr
+    assert "embedding with the encoder of the embedded starter; another one: --weights" in said
     with Workspace(ws) as opened:
         assert opened.galleries.names() == ["mine"]
         assert opened.galleries.info("mine").encoder_sha256 == read_about().encoder_sha256
+
+
+def test_the_encoder_is_named_where_the_user_does_not(
+    photos: Path, small_checkpoint: Path, tmp_path: Path
+) -> None:
+    space = ("--workspace", tmp_path / "ws")
+    build = ("--real", photos, "--fake", f"g={photos}", *space)
+    said = run("code-index", "build", "one", *build, "--weights", small_checkpoint).stderr
+    assert "embedding with" not in said
+    digest = read_checkpoint(small_checkpoint).sha256[:12]
+    only = f"the workspace's only encoder, {small_checkpoint} ({digest}); another one: --weights"
+    assert f"embedding with {only}" in run("code-index", "build", "two", *build).stderr
+    vectors = np.random.default_rng(1).standard_normal((2, SMALL.hidden_size)).astype(np.float32)
+    np.savez(tmp_path / "v.npz", vectors=vectors, labels=[0, 1])
+    said = run("code-index", "import", "three", tmp_path / "v.npz", *space).stderr
+    assert f"taking the vectors for those of {only}" in said and "embedding with" not in said
 
 
 def test_commands_know_it_by_its_name_before_it_is_installed(photos: Path, tmp_path: Path) -> None:

@@ -54,6 +54,21 @@ def test_progress_fits_a_narrow_terminal(reported: Path, photos: Path) -> None:
     assert max(len(line) for line in progress if "files/s" in line or "/3" in line) <= 40
 
 
+def test_the_summary_of_a_narrow_terminal_breaks_between_words(
+    reported: Path, photos: Path
+) -> None:
+    rates = ("--target-fpr", "0.2", "--target-fnr", "0.2", "-k", "1")
+    command = (reported / "photos", *rates, "--workspace", reported / "ws")
+    for columns, whole in ((60, False), (100, True)):
+        lines = CONTROL.sub("", on_a_terminal(columns, *command)).replace("\r", "").split("\n")
+        said = lines[next(n for n, line in enumerate(lines) if line.startswith("gallery g:")) :]
+        assert all(len(line) <= columns for line in said)
+        joined = " ".join(line.strip() for line in said)
+        assert "the likelihood ratio, assumes nothing of the kind." in joined
+        (head,) = (line.split() for line in said if line.split()[:2] == ["verdict", "p_fake"])
+        assert head == ["verdict", "p_fake", "score", *["attribution", "nearest"] * whole, "file"]
+
+
 def test_no_color_means_no_colour(reported: Path, photos: Path) -> None:
     written = on_a_terminal(100, photos, "--workspace", reported / "ws", NO_COLOR="1")
     colours = re.findall(r"\x1b\[[0-9;]*3[0-7][0-9;]*m", written)

@@ -115,7 +115,7 @@ def test_mistakes_are_one_line_and_exit_2(arguments, says, tmp_path):
 def test_shards_are_made_and_trained_on_and_a_run_keeps_its_options(tree, tmp_path):
     done = code_train("prepare", tree, "--out", tmp_path / "shards")
     assert done.returncode == 0
-    assert "1 shards" in done.stderr
+    assert "1 shard in" in done.stderr
     run = tmp_path / "run"
     done = code_train(tmp_path / "shards", "--out", run, "--epochs", "1", "--steps", "2", *QUICK)
     assert done.returncode == 0, done.stderr

@@ -63,7 +63,7 @@ def copy(scanned: Path, tmp_path: Path) -> Path:
 
 def verify(folder: Path, *options: str, code: int = 0) -> dict[str, dict]:
     ran = run(
-        *("code-report", "verify", "latest", "--jsonl", "-q", *options),
+        *("code-report", "verify", "latest", "--jsonl", "-", "-q", *options),
         *("--workspace", folder / "ws"),
         code=code,
     )
@@ -81,6 +81,18 @@ def test_every_row_is_reproduced(scanned: Path, workers: str) -> None:
     assert rows["broken.jpg"]["reason"] == ["truncated", "truncated"]
 
 
+def test_lines_go_to_a_file_beside_the_table(scanned: Path, tmp_path: Path) -> None:
+    target = tmp_path / "verified.jsonl"
+    command = ("code-report", "verify", "latest", "-q", "--workspace", scanned / "ws")
+    table = run(*command, "--jsonl", target).stdout
+    assert "13 rows verified" in table
+    assert target.read_text(encoding="utf-8") == run(*command, "--jsonl", "-").stdout
+    evidence = tmp_path / "evidence.jpg"
+    evidence.write_bytes(b"not a report")
+    run(*command, "--jsonl", evidence, code=2)
+    assert evidence.read_bytes() == b"not a report"
+
+
 @pytest.mark.parametrize("batch", [1, 7, 64])
 def test_the_size_of_batches_changes_no_bit(
     scanned: Path, batch: int, monkeypatch: pytest.MonkeyPatch
@@ -96,7 +108,7 @@ def test_another_process_with_other_threads_changes_no_bit(scanned: Path, thread
     ran = subprocess.run(
         [
             *(sys.executable, "-c", "from code_forensics.cli.report import main; main()"),
-            *("verify", "latest", "--jsonl", "-q", "--workers", threads),
+            *("verify", "latest", "--jsonl", "-", "-q", "--workers", threads),
             *("--workspace", str(scanned / "ws")),
         ],
         env=os.environ | dict.fromkeys(names, threads),
@@ -379,7 +391,7 @@ def test_relative_paths_lead_back_from_anywhere(
     other = tmp_path / "elsewhere"
     other.mkdir()
     monkeypatch.chdir(other)
-    lines = run("code-report", "verify", "latest", "--jsonl", "-q", "--workspace", ws).stdout
+    lines = run("code-report", "verify", "latest", "--jsonl", "-", "-q", "--workspace", ws).stdout
     rows = list(map(json.loads, lines.splitlines()))
     assert {row["outcome"] for row in rows} == {"reproduced", "unread"}
     assert "photos/rough0.jpg" in {row["path"] for row in rows}

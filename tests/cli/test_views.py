@@ -119,7 +119,7 @@ def test_views_come_from_memory_and_from_the_files_alike(folder: Path) -> None:
     rejudged = {Path(r["path"]).name: r for r in json.loads(target.read_text())["files"]}
     assert without_status(rejudged) == without_status(fresh)
     verified = run(
-        "code-report", "verify", "latest", "--jsonl", "-q", "--workspace", folder / "ws"
+        "code-report", "verify", "latest", "--jsonl", "-", "-q", "--workspace", folder / "ws"
     ).stdout
     assert {json.loads(line)["outcome"] for line in verified.splitlines()} == {"reproduced"}
     assert scan(folder, "--probe")["splice.png"]["status"] == "scanned"  # other views

@@ -86,7 +86,7 @@ def test_what_arrives_is_scanned_and_recorded(
     assert "state         finished" in shown
     assert "files         4" in shown
     again = run(
-        "code-report", "verify", "latest", "--jsonl", "--workspace", reported / "ws", code=1
+        "code-report", "verify", "latest", "--jsonl", "-", "--workspace", reported / "ws", code=1
     )
     outcomes = [json.loads(line)["outcome"] for line in again.stdout.splitlines()]
     assert outcomes == ["changed", "reproduced", "reproduced", "reproduced"]  # first.jpg twice

@@ -389,5 +389,5 @@ def test_limits_are_read_from_a_line() -> None:
     assert ArchiveLimits.parse("") == ArchiveLimits()
     assert ArchiveLimits.parse("depth=5, ratio=1000") == ArchiveLimits(depth=5, ratio=1000)
     for text in ("depth", "depth=0", "depth=-1", "size=3", "ratio=1e3"):
-        with pytest.raises(InputError, match="is no limit on archives"):
+        with pytest.raises(InputError, match="is not a limit on archives"):
             ArchiveLimits.parse(text)

@@ -9,8 +9,12 @@ from code_forensics.engine.evaluation.doctor import examine
 from code_forensics.engine.evaluation.duplicates import Against, ScannedFile
 from code_forensics.engine.evaluation.file_facts import FileFacts
 from code_forensics.engine.evaluation.findings import References, Severity
+from code_forensics.engine.evaluation.separation import check_separation
 from code_forensics.engine.evaluation.shortcuts import tones_of
+from code_forensics.engine.judging.assessment import assess
+from code_forensics.engine.judging.calibration import CalibrationStatus
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 
 def draw(n_real=60, n_fake=60, seed=0):
@@ -245,3 +249,43 @@ def test_findings_come_most_serious_first_and_inert():
     assert order == sorted(order, reverse=True)
     assert "\x1b" not in str([f.as_dict() for f in found])
     assert "evil" in str([f.as_dict() for f in found])
+
+
+def separation(apart, n=60, seed=0):
+    """The finding on a gallery whose classes lie so far apart."""
+    references = draw(n, n, seed)
+    vectors = references.vectors + apart * references.labels[:, None]
+    assessment = assess(vectors, references.labels, references.sources, references.generators)
+    return check_separation(assessment), assessment
+
+
+def test_classes_that_are_told_apart_are_good():
+    found, assessment = separation(3.0, n=120)
+    assert found.severity is Severity.GOOD and not found.advice
+    measures = numbers(found)
+    thresholds = assessment.thresholds()
+    assert (measures["fpr"], measures["fnr"]) == (thresholds.fpr, thresholds.fnr)
+    assert max(thresholds.fpr, thresholds.fnr) <= 0.01
+
+
+def test_rates_that_the_references_do_not_support_are_a_note():
+    found, _ = separation(3.0, n=40)  # 1 of 41 is more than 1 %
+    assert found.severity is Severity.NOTE
+    assert numbers(found)["fpr"] == pytest.approx(1 / 41)
+    assert "add references" in found.advice
+
+
+def test_the_auc_is_scikit_learns():
+    found, assessment = separation(0.15, n=150)
+    scores = assessment.scores
+    expected = roc_auc_score(scores.labels, scores.relative_margins(1))
+    assert numbers(found)["auc"] == pytest.approx(expected)
+    assert found.severity is Severity.NOTE and "inconclusive" in found.advice
+
+
+def test_what_every_scan_would_leave_inconclusive_is_serious():
+    found, assessment = separation(0.0, seed=1)
+    assert assessment.calibration.status is CalibrationStatus.NO_SEPARATION
+    assert found.severity is Severity.SERIOUS and "no_separation" in found.message
+    found, _ = separation(3.0, n=19)
+    assert found.severity is Severity.SERIOUS and "19 real and 19 fake" in found.message

@@ -22,6 +22,7 @@ from code_forensics.engine.errors import CheckpointError, DeviceError
 from safetensors.torch import load, save
 
 from tests.conftest import SHARED, SMALL, draw_checkpoint
+from tests.index.hub_server import Hub, serve
 
 GOLDEN = Path(__file__).parent / "golden" / "small_encoder.npy"
 TOLERANCE = 1e-5
@@ -194,6 +195,46 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match="cannot fetch nobody/nothing"):
         read_checkpoint("nobody/nothing")
+
+
+def hub_at(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    template = "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+    monkeypatch.setattr(template, url + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A hub that refuses, and a cache of the test's own; to wait for another try is an error."""
+    hub_at(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: 1 / 0)
+
+
+def test_a_hub_that_refuses_is_asked_once_and_in_silence(
+    unreachable: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CheckpointError, match="cannot fetch nobody/nothing") as caught:
+        read_checkpoint("nobody/nothing")
+    assert "refused" in str(caught.value) and "code-index pull" in caught.value.hint
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 120
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_hub_gave_before_serves_where_it_cannot_be_reached(
+    unreachable: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    drawn = draw_checkpoint(SMALL)
+    files = {"c" * 40: {"model.safetensors": drawn.weights, "config.json": drawn.config}}
+    with (
+        serve(Hub("owner/model", files, {"main": "c" * 40})) as hub,
+        monkeypatch.context() as there,
+    ):
+        hub_at(there, hub.url)
+        fetched = read_checkpoint("owner/model")
+    assert (fetched.sha256, fetched.revision) == (drawn.sha256, "c" * 40)
+    assert read_checkpoint("owner/model") == fetched
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is here")

@@ -183,8 +183,8 @@ def test_lists_of_text_and_parquet(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"\x89PNG\0\0", "is no list"),
-        (b"a\n" * 40_000 + b"\0b", "is no list"),
+        (b"\x89PNG\0\0", "is not a list"),
+        (b"a\n" * 40_000 + b"\0b", "is not a list"),
         (b"PAR1 and no more", "damaged Parquet"),
         (b"", "empty"),
     ],

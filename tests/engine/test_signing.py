@@ -133,7 +133,7 @@ def test_other_keys_and_missing_files_are_refused(signed, tmp_path):
     report, key, public = signed
     rsa = tmp_path / "rsa.pem"
     rsa.write_bytes(pem(generate_private_key(65537, 2048)))
-    with pytest.raises(InputError, match="no Ed25519"):
+    with pytest.raises(InputError, match="not an Ed25519"):
         sign_file(report, rsa)
     with pytest.raises(InputError, match="private key"):
         sign_file(report, public)

@@ -345,7 +345,7 @@ def test_the_commands(space: Workspace, tmp_path: Path) -> None:
     run("code-index", "backup", tmp_path / "b.zip", "--workspace", space.folder, code=2)
     run("code-index", "restore", tmp_path / "b.zip", "--workspace", tmp_path / "new")
     run("code-index", "restore", tmp_path / "b.zip", "--workspace", tmp_path / "new", code=2)
-    assert "1 scans" in run("code-report", "list", "--workspace", tmp_path / "new")
+    assert "1 scan\n" in run("code-report", "list", "--workspace", tmp_path / "new")
 
 
 def test_a_link_to_an_empty_folder_is_followed(backup: Path, tmp_path: Path) -> None:

@@ -198,10 +198,44 @@ def test_an_earlier_state_is_opened_as_it_was_and_leaves_the_files(
     assert {p: p.read_bytes() for p in (space.folder / "faiss").glob("*")} == files
 
 
-def test_an_empty_digest_names_no_reference(space: Workspace) -> None:
-    with pytest.raises(GalleryError, match="the SHA-256 is empty"):
-        space.galleries.withdraw("g", "remove", sha256s=[""])
+@pytest.mark.parametrize("text", ["", "abcde", "abcdeg", "a" * 65, "%" * 6])
+def test_what_begins_no_digest_names_no_reference(space: Workspace, text: str) -> None:
+    with pytest.raises(GalleryError, match="is not a SHA-256, nor the beginning of one") as caught:
+        space.galleries.withdraw("g", "remove", sha256s=[text])
+    assert "at least 6" in caught.value.hint
     assert space.galleries.info("g").generation == 1
+
+
+def test_a_beginning_withdraws_the_one_file_that_it_fits(space: Workspace) -> None:
+    real, fake = references(1, seed=2)
+    one, other = "abcdef1" + "0" * 57, "abcdef2" + "0" * 57
+    added = [replace(real, sha256=one), replace(fake, sha256=one), replace(real, sha256=other)]
+    space.galleries.add(space.galleries.info("g"), added, "add")
+    with pytest.raises(
+        GalleryError, match=r"2 files .* abcdef100000\.\.\., abcdef200000"
+    ) as caught:
+        space.galleries.withdraw("g", "remove", sha256s=["abcdef"])
+    assert caught.value.hint == "give more digits"
+    assert space.galleries.withdraw("g", "remove", sha256s=["ABCDEF1"]) == 2  # of both classes
+    assert space.galleries.withdraw("g", "remove", sha256s=[other]) == 1
+
+
+def test_options_of_one_kind_widen_and_those_of_another_narrow(space: Workspace) -> None:
+    held = references(40)
+    with pytest.raises(GalleryError, match="no reference of gallery 'g' matches"):
+        space.galleries.withdraw("g", "remove", sources=["source0"], generators=["other"])
+    count = space.galleries.withdraw(
+        "g", "remove", sources=["source0", "source1"], generators=["gen", "other"]
+    )
+    assert count == sum(r.label == "fake" and r.source != "source2" for r in held)
+    assert space.galleries.info("g").reals == 40
+
+
+def test_a_generator_matches_no_real(space: Workspace) -> None:
+    real, fake = (replace(r, generator="phone") for r in references(1, seed=2))
+    space.galleries.add(space.galleries.info("g"), [real, fake], "add")
+    assert space.galleries.withdraw("g", "remove", generators=["phone"]) == 1
+    assert (space.galleries.info("g").reals, space.galleries.info("g").fakes) == (41, 40)
 
 
 def test_an_add_that_fails_changes_nothing(space: Workspace) -> None:

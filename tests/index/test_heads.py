@@ -236,6 +236,15 @@ def test_one_of_a_kind_is_kept_for_an_encoder(space: Workspace) -> None:
         space.heads.find("a" * 64, "svm")
 
 
+def test_a_removed_one_stays_for_the_scans_that_it_judged(space: Workspace) -> None:
+    info = space.heads.keep("mine", "linear", "a" * 64, b"one", "import a.sav")
+    space.heads.remove(info)
+    assert space.heads.all() == [] and space.heads.named("mine") is None
+    assert space.heads.document(space.heads.with_hash(info.sha256)) == b"one"
+    again = space.heads.keep("mine", "linear", "a" * 64, b"one", "import a.sav")
+    assert space.heads.all() == [again]
+
+
 def test_a_document_changed_in_the_database_is_noticed(space: Workspace) -> None:
     info = space.heads.keep("mine", "svm", "a" * 64, b"one", "import a.sav")
     space._database.conn.execute("UPDATE heads SET document = ?", (b"two",))

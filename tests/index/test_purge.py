@@ -370,7 +370,7 @@ def test_the_command_asks_first(space: Workspace) -> None:
     assert "scan 1 of" in refused.stderr and "goes as a whole" in refused.stderr
     done = _run("code-index", "purge", "--scan", "1", "--path", "b/6.png", "--yes", *where)
     assert done.returncode == 0
-    assert "purged: 1 scans, 11 rows, 11 files, 6 contents, 6 embeddings" in done.stderr
+    assert "purged: 1 scan, 11 rows, 11 files, 6 contents, 6 embeddings" in done.stderr
     assert count(space, "scans") == 1
     run("code-index", "purge", "--scan", "2", "-y", *where)
     assert count(space, "contents") == 0

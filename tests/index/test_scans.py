@@ -49,6 +49,17 @@ def test_rows_of_one_path_are_paired_in_their_order(space: Workspace) -> None:
     assert left == (0,)
 
 
+def test_rows_are_counted_without_a_summary(space: Workspace) -> None:
+    recorder = begin_scan(space, "a")
+    for number in range(3):
+        record_one(recorder, f"{number}", content_of(number))
+    info = space.scans.info(str(recorder.key))
+    assert info.summary is None
+    assert space.scans.tally(info) == (3, 0)
+    space._database.conn.execute("UPDATE verdicts SET verdict = 'fake' WHERE path = '1'")
+    assert space.scans.tally(info) == (3, 1)
+
+
 def test_an_empty_text_names_no_scan(space: Workspace) -> None:
     only = watched(space, ("a", 1))
     assert space.scans.info(only.uuid[:8]) == only

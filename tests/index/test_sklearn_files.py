@@ -168,12 +168,12 @@ def test_unusable_heads_are_refused() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "no joblib"),
-        (b"hello", "no joblib"),
-        (b"ZF0x10", "no joblib"),
+        (b"", "not a joblib"),
+        (b"hello", "not a joblib"),
+        (b"ZF0x10", "not a joblib"),
         (b"\x04\x22\x4d\x18rest", "lz4"),
         (pickle.dumps({"a": 1}), "no estimator"),
-        (pickle.dumps([1, 2], 0), "no joblib"),
+        (pickle.dumps([1, 2], 0), "not a joblib"),
         (pickle.dumps(np.arange(3)), "no estimator"),
         (pickle.dumps(np.zeros(3, "M8[s]")), "array type"),
         (pickle.dumps(np.zeros(3, [("a", "f4")])), "array type"),

@@ -34,7 +34,7 @@ def test_what_is_written_is_read(write: object, read: object, name: str, tmp_pat
 def test_names_that_cannot_be_stored_are_refused(tmp_path: Path) -> None:
     names = np.array(["\udcff"] * 40)
     np.savez(tmp_path / "a.npz", vectors=VECTORS, labels=LABELS, sources=names)
-    with pytest.raises(FileFormatError, match="no valid Unicode"):
+    with pytest.raises(FileFormatError, match="not valid Unicode"):
         read_npz(tmp_path / "a.npz")
 
 

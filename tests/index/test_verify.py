@@ -248,7 +248,7 @@ def test_files_against_their_hashes(tmp_path: Path, labelled: Path, small_checkp
     assert said == [
         ("rough0", "has changed since it was scanned"),
         ("rough1", "is gone"),
-        ("rough2", "is no file any more"),
+        ("rough2", "is not a file any more"),
     ]
     model = tmp_path / "ws" / "encoders"
     (weights,) = model.rglob("model.safetensors")
