@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .running import EXIT_INTERRUPTED, interruptible
+from ..engine.interrupt import interruptible
+from .running import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from ..engine.build import LabelledFolder, ReferenceFile

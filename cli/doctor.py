@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..engine.interrupt import interruptible
 from . import options as opt
-from .running import EXIT_INTERRUPTED, EXIT_MATCHED, interruptible
+from .running import EXIT_INTERRUPTED, EXIT_MATCHED
 
 if TYPE_CHECKING:
     from ..engine.evaluation.duplicates import Against

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ..engine.interrupt import interruptible
 from . import options as opt
-from .running import EXIT_INTERRUPTED, interruptible
+from .running import EXIT_INTERRUPTED
 
 
 def register(app: typer.Typer) -> None:

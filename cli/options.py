@@ -263,7 +263,7 @@ ArchiveBounds = Annotated[
         metavar="NAME=N,...",
         help="Bounds on each archive: depth=3, members=100000, total (bytes unpacked), ratio=200"
         " (unpacked to packed), nested (bytes of an archive in another), packed (bytes of one on"
-        " disk). Turns --archives on.",
+        " disk), seconds=600 (of processor time, and one more for each MiB). Turns --archives on.",
         rich_help_panel="Files",
     ),
 ]

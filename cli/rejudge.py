@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..engine.interrupt import interruptible
 from . import judging
 from . import options as opt
-from .running import EXIT_INTERRUPTED, interruptible
+from .running import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from ..engine.judging.heads import NamedHead

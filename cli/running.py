@@ -6,9 +6,8 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import NoReturn
 
 import typer
@@ -73,6 +72,8 @@ def run(app: typer.Typer, farewell: bool = False) -> None:
     except OSError as error:
         if error.errno in _FULL:
             fail("the disk is full", "make room, and run it again: what was done is kept")
+        elif error.filename is not None and error.strerror:
+            fail(f"{error.strerror}: {error.filename}", "what was done is kept")
         else:
             _fault(error)
         _leave_at_once(EXIT_UNUSABLE)
@@ -169,28 +170,3 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within it, Ctrl-C and SIGTERM set a flag, so that work ends between two transactions.
-
-    A second Ctrl-C raises KeyboardInterrupt at once; of timeout(1) two SIGTERM are one wish.
-
-    Yields:
-        Whether the user has asked to stop.
-    """
-    asked = False
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked = True
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

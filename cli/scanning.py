@@ -21,6 +21,7 @@ from ..engine.errors import InputError
 from ..engine.files.discover import Walk, WalkOptions, walk
 from ..engine.files.found import FoundFile
 from ..engine.files.lists import FileList
+from ..engine.interrupt import interruptible
 from ..engine.isolation.decoders import Decoders
 from ..engine.judging.judge import Judge, JudgeOptions
 from ..engine.pipeline.options import PipelineOptions, StageTimes
@@ -42,7 +43,7 @@ from .judging import Classifier
 from .options import PrecisionChoice
 from .precision import embedders_of_gallery, if_it_pays
 from .progress import Busiest, Meter, meter
-from .running import EXIT_INTERRUPTED, interruptible
+from .running import EXIT_INTERRUPTED
 from .session import head_of_gallery, identity_of, judge_of_gallery
 from .starter import chosen_gallery
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .contracts import Content
 from .embedding.contracts import Embeds
 from .files.discover import Walk
-from .files.found import FoundFile
 from .pipeline.identify import EmbedOnly
+from .pipeline.memory import Unknowing
 from .pipeline.options import PipelineOptions, StageTimes
 from .pipeline.pipeline import Pipeline
 
@@ -32,16 +31,6 @@ class Query:
     reason: str | None
 
 
-class _Forgetful:
-    """A store that knows nothing."""
-
-    def known_file(self, file: FoundFile) -> Content | None:  # noqa: ARG002
-        return None
-
-    def known_content(self, sha256: str, frame: int = 1) -> Content | None:  # noqa: ARG002
-        return None
-
-
 def embed_queries(
     files: Walk,
     embedder: Embeds,
@@ -57,7 +46,7 @@ def embed_queries(
         stop: Asked several times a second; once true, what is not ready is dropped.
     """
     pipeline = Pipeline(
-        _Forgetful(), EmbedOnly(embedder), options or PipelineOptions(), StageTimes()
+        Unknowing(), EmbedOnly(embedder), options or PipelineOptions(), StageTimes()
     )
     for burst in pipeline.run(files, stop):
         for item in burst:

@@ -16,6 +16,7 @@ from .judging.leeway import TOLERANCE, Seen, within
 from .judging.named_references import can_be_nearest
 from .judging.query import vectors_of
 from .judging.thresholds import Inconclusive
+from .pipeline.memory import Unknowing
 from .results import FileResult, Neighbour
 from .scan import ScanOptions, scan
 
@@ -226,7 +227,7 @@ def _unread(row: FileResult, path: str) -> FoundFile | None:
     return FoundFile(path, reason=row.reason or Reason.UNREADABLE) if not row.sha256 else None
 
 
-class _Amnesia:
+class _Amnesia(Unknowing):
     """A recorder that knows nothing, and keeps the contents of the rows that come out next.
 
     Attributes:
@@ -235,12 +236,6 @@ class _Amnesia:
 
     def __init__(self) -> None:
         self.contents: dict[str, Content | None] = {}
-
-    def known_file(self, file: FoundFile) -> Content | None:  # noqa: ARG002
-        return None
-
-    def known_content(self, sha256: str, frame: int = 1) -> Content | None:  # noqa: ARG002
-        return None
 
     def first_path(self, sha256: str, frame: int = 1) -> str | None:  # noqa: ARG002
         return None

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..engine.interrupt import SIGNALS
 from .catalogue import Catalogue, decode
 from .config import TrainConfig
 from .distributed import Processes
 from .equalise import centre, equalise, random_square
 from .errors import DataError
-from .interrupt import SIGNALS
 from .sampling import PairSampler
 from .views import make_views
 

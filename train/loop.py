@@ -16,13 +16,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..engine.embedding.encoder import Encoder
+from ..engine.interrupt import interruptible
 from .catalogue import Label
 from .checkpoint import MODEL_FOLDER, Progress, Trained, export_model, load_state, save_state
 from .config import TrainConfig
 from .data import TrainingData, batches_of, prepare_data
 from .distributed import Processes, processes
 from .errors import TrainingError
-from .interrupt import interruptible
 from .loader import Batch
 from .loss import code_loss, derangement, supervised_contrast
 from .model import Trainee, start_encoder, whiten

@@ -30,7 +30,7 @@ from .pipeline import Answer, Finish, Session, Workers
 from .worker import CPU_PART, CUDA_PART, Part, Setup, versions
 
 TRIES = 4
-"""How often files are given to a process before a run gives up on them, each time lost with it."""
+"""Processes that may be lost over the same files before a run gives up."""
 
 _AHEAD = 3  # parts that are on their way, for each process
 _PIECES = 8  # of a part that wait for their turn; its process waits with the next one

@@ -31,7 +31,7 @@ LOCAL = "local"
 """The address of a cluster that is started on this machine, for this run."""
 
 TRIES = 4
-"""How often files are given to a worker before a run gives up on them, each time lost with it."""
+"""Workers that may be lost over the same files before a run gives up."""
 
 NODE_LOST = 90.0
 """Seconds within which a cluster notices that a node of several is gone."""

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from ..contracts import Content
 from ..decoding.decode import decoder_versions
 from ..embedding.checkpoint import Checkpoint
 from ..embedding.config import Device
@@ -15,6 +14,7 @@ from ..errors import InputError
 from ..files.found import FoundFile, FreshContent
 from ..isolation.decoders import Decoders
 from ..pipeline.identify import EmbedOnly
+from ..pipeline.memory import Unknowing
 from ..pipeline.options import PipelineOptions, StageTimes
 from ..pipeline.pipeline import Pipeline
 from ..run import package_versions
@@ -118,7 +118,7 @@ class FileWorker:
         """
         times = StageTimes()
         pipeline = Pipeline(
-            _Blank(), EmbedOnly(self._embedder), self._options, times, self._decoders
+            Unknowing(), EmbedOnly(self._embedder), self._options, times, self._decoders
         )
         found: list[tuple[FoundFile, FreshContent | None]] = []
         for burst in pipeline.run(files, lambda: False):
@@ -133,13 +133,3 @@ class FileWorker:
     def close(self) -> None:
         """End the decoding processes; they end with the worker's own process, too."""
         self._decoders.close()
-
-
-class _Blank:
-    """A store that knows nothing: what is known is known where the scan is recorded."""
-
-    def known_file(self, file: FoundFile) -> Content | None:  # noqa: ARG002
-        return None
-
-    def known_content(self, sha256: str, frame: int = 1) -> Content | None:  # noqa: ARG002
-        return None

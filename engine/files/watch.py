@@ -10,16 +10,11 @@ from ..errors import InputError
 from .discover import Walk, examine
 from .found import FoundFile
 
-SETTLED = 2.0
-"""Seconds for which a file has to stay as it is before it is taken, unless asked otherwise."""
-
 _STEP_MS = 250
 _BATCH = 500  # files that are handed out at a time, so that what arrives meanwhile is noticed
 
 
-def watch(
-    walk: Walk, stop: Callable[[], bool], settled: float = SETTLED
-) -> Iterator[list[FoundFile]]:
+def watch(walk: Walk, stop: Callable[[], bool], settled: float) -> Iterator[list[FoundFile]]:
     """Hand out the files under some paths, then those that arrive or change, until told to stop.
 
     A file is handed out once its size and modification time have not changed for a while: one

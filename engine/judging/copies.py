@@ -35,7 +35,7 @@ def nearest_cosines(picture: Nearest) -> tuple[float, float]:
 def contradicts_copy(
     verdicts: Verdicts, real: npt.ArrayLike, fake: npt.ArrayLike, lean: npt.ArrayLike = 0.0
 ) -> Booleans:
-    """Tell which verdicts a copy contradicts: one of the other class, with none of their own.
+    """Tell which verdicts a copy of the other class contradicts, and none of their own supports.
 
     A copy is a reference at a cosine of at least :data:`NEAR_DUPLICATE_SIMILARITY`. Where both
     classes hold one, the gallery contradicts itself and says nothing about the verdict.

@@ -68,10 +68,10 @@ def promise_in_words(
     fpr, fnr = thresholds.get("fpr"), thresholds.get("fnr")
     if judging.get("classifier") is not None or fpr is None or fnr is None:
         return []
+    real = _rate("real images", "fake", fpr, judging.get("target_fpr"), thresholds)
+    fake = _rate("generated images", "real", fnr, judging.get("target_fnr"), thresholds)
     fitted = judging.get("calibration") or {}
-    real = _rate("real images", "fake", fpr, judging.get("target_fpr"), thresholds, fitted)
-    fake = _rate("generated images", "real", fnr, judging.get("target_fnr"), thresholds, fitted)
-    sentences = [f"{real} {fake}"]
+    sentences = [" ".join([real, fake, *_of_this_one(fpr, fnr, thresholds, fitted)])]
     if views and views["crops"] != Crops.CENTER:
         sentences.append(
             f"A score is the mean over {_CROPS[views['crops']]}. The rates, and the scale of"
@@ -119,27 +119,34 @@ def _of_head(head: Mapping[str, Any]) -> list[str]:
 
 
 def _rate(
-    images: str,
-    verdict: str,
-    rate: float,
-    target: float | None,
-    thresholds: Mapping[str, Any],
-    fitted: Mapping[str, Any],
+    images: str, verdict: str, rate: float, target: float | None, thresholds: Mapping[str, Any]
 ) -> str:
-    by_source = thresholds.get("exchangeable") == "sources"
-    like = "from new sources like" if by_source else "like"
+    like = "from new sources like" if thresholds.get("exchangeable") == "sources" else "like"
     supported = thresholds.get("fpr_supported" if verdict == "fake" else "fnr_supported", True)
     text = f"At most {rate:.2%} of {images} {like} the gallery's are called {verdict}"
-    among = fitted.get("n_real" if verdict == "fake" else "n_fake")
-    if among and not by_source:
-        # A conformal rate holds in the mean over galleries; this one's own share is that of
-        # scores beyond an order statistic, whose distribution is a beta's.
-        most = at_most(max(round(rate * (among + 1)) - 1, 0), among)
-        text += (
-            f", on average over galleries like it (by this one, with 95% confidence, {most:.2%})"
-        )
     if supported or target is None:
         return f"{text}."
     return (
         f"{text}: the tightest bound that its references support, not the {target:.2%} asked for."
     )
+
+
+def _of_this_one(
+    fpr: float, fnr: float, thresholds: Mapping[str, Any], fitted: Mapping[str, Any]
+) -> list[str]:
+    """What one gallery keeps to, where its references count as independent.
+
+    Conformal rates hold in the mean over galleries. One gallery's own share is that of scores
+    beyond an order statistic, whose distribution is a beta's.
+    """
+    reals, fakes = fitted.get("n_real"), fitted.get("n_fake")
+    if not reals or not fakes or thresholds.get("exchangeable") == "sources":
+        return []
+    wrong, missed = (
+        at_most(max(round(rate * (among + 1)) - 1, 0), among)
+        for rate, among in ((fpr, reals), (fnr, fakes))
+    )
+    return [
+        "That is on average over galleries like it; this one keeps, with 95% confidence, to"
+        f" {wrong:.2%} and {missed:.2%}."
+    ]

@@ -1,4 +1,4 @@
-"""How far an honest row may lie from another of the same picture, where cosines may by a little."""
+"""How far two rows of one picture may differ where their cosines differ by rounding alone."""
 
 from dataclasses import dataclass, replace
 

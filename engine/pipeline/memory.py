@@ -66,3 +66,15 @@ class Memory:
             if not self.plan.complete(content.width, content.height, views):
                 return None
         return content
+
+
+class Unknowing:
+    """A store that knows nothing: each file is read."""
+
+    def known_file(self, file: FoundFile) -> Content | None:  # noqa: ARG002
+        """Nothing."""
+        return None
+
+    def known_content(self, sha256: str, frame: int = 1) -> Content | None:  # noqa: ARG002
+        """Nothing."""
+        return None

@@ -15,7 +15,7 @@ from unittest.mock import Mock
 
 import jsonschema
 import pytest
-from code_forensics.cli.running import interruptible
+from code_forensics.engine.interrupt import interruptible
 from code_forensics.engine.judging.scores import FLOOR
 
 from tests.cli.in_process import WITHOUT_TORCH
@@ -397,6 +397,7 @@ def test_sigterm_clears_away_what_is_half_done_in_any_command() -> None:
         (MemoryError(), "there is not enough memory"),
         (OSError(errno.EIO, "Input/output error"), "not foreseen (OSError:"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "aa"), "error: File name too long: aa;"),
     ],
 )
 def test_what_nobody_foresaw_is_no_match(
