@@ -29,9 +29,9 @@ def relative_margins(
     its own, it is ``(d_real - d_fake) / (d_real + d_fake + FLOOR)``. Relative, because references
     lie densely in some places and thinly in others, and a difference of distances means little
     where both are large (what that brings the starter is measured in ``train/TRAINING.md``). The
-    mean, not the k-th neighbour alone, because it stays monotone in every neighbour (an added
-    reference can only move the score towards its own class, which the conformal guarantee rests
-    on) and is steadier than one order statistic.
+    mean, not the k-th neighbour alone, because it stays monotone in every neighbour (in a class of
+    k or more, an added reference can only move the score towards its own class, which the
+    conformal guarantee rests on) and is steadier than one order statistic.
 
     Args:
         real_similarities: Cosines to the nearest real references, shape (N, K) with K >= k,
