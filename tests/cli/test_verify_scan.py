@@ -37,7 +37,7 @@ def scanned(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) ->
     folder = tmp_path_factory.mktemp("verified")
     for number in range(24):
         draw_photo(folder / "rough" / f"s{number % 3}" / f"{number}.png", number, smooth=1)
-        draw_photo(folder / "smooth" / f"s{number % 3}" / f"{number}.png", 99 + number, smooth=16)
+        draw_photo(folder / "smooth" / f"t{number % 3}" / f"{number}.png", 99 + number, smooth=16)
     for number in range(5):
         draw_photo(folder / "photos" / f"rough{number}.jpg", 200 + number, smooth=1)
         draw_photo(folder / "photos" / f"smooth{number}.png", 300 + number, (500, 400), 16)
