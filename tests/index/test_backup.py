@@ -136,9 +136,9 @@ def test_where_it_cannot_be_written(space: Workspace, backup: Path, tmp_path: Pa
     with pytest.raises(UnusableWorkspaceError, match="cannot write "):
         space.backup(tmp_path / "nowhere" / "backup.zip")
     (tmp_path / "file").touch()
-    with pytest.raises(UnusableWorkspaceError, match="cannot (restore|write)"):
+    with pytest.raises(UnusableWorkspaceError, match=r"cannot (restore|write)"):
         read_backup(backup, tmp_path / "file" / "ws")
-    with pytest.raises(UnusableWorkspaceError, match="cannot (restore|write)"):
+    with pytest.raises(UnusableWorkspaceError, match=r"cannot (restore|write)"):
         read_backup(tmp_path / "nowhere.zip", tmp_path / "new")
 
 
