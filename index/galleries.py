@@ -12,7 +12,7 @@ from .clock import now
 from .content_keys import split_key
 from .database import writing
 from .errors import GalleryError
-from .gallery_changes import insert_references, seal_generation
+from .gallery_changes import insert_references, seal_generation, withdraw_references
 from .gallery_keys import new_key
 from .gallery_records import (
     LABELS,
@@ -33,10 +33,6 @@ from .searching.vectors import VectorIndex
 from .sqlite import Database
 
 _LOG = logging.getLogger(__name__)
-MIN_DIGITS = 6
-"""Hexadecimal digits by which a reference's file may be named at least."""
-
-_DIGEST = re.compile(rf"[0-9a-f]{{{MIN_DIGITS},64}}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -205,22 +201,7 @@ class Galleries:
         """
         with writing(self._database) as connection:
             info = self.info(name)
-            digests = [self._whole_digest(info, text) for text in sha256s]
-            clauses: list[str] = []
-            values: list[str] = []
-            for named, clause in (
-                (sources, "source IN"),
-                (generators, "label = 'fake' AND generator IN"),
-                (digests, "sha256 IN"),
-            ):
-                if named:
-                    clauses.append(f"{clause} ({', '.join('?' * len(named))})")
-                    values += named
-            count = connection.execute(
-                'UPDATE "references" SET removed = ?'  # noqa: S608
-                f" WHERE gallery_id = ? AND removed IS NULL AND {' AND '.join(clauses)}",
-                (info.generation + 1, info.key, *values),
-            ).rowcount
+            count = withdraw_references(connection, info, sources, generators, sha256s)
             if not count:
                 raise GalleryError(
                     f"no reference of gallery {name!r} matches",
@@ -228,33 +209,6 @@ class Galleries:
                 )
             seal_generation(connection, info.key, info.generation + 1, action)
         return count
-
-    def _whole_digest(self, info: GalleryInfo, text: str) -> str:
-        """The digest of a reference in force that begins so; of none, what was given.
-
-        Raises:
-            GalleryError: It is too short or not hexadecimal, or several files' digests begin so.
-        """
-        beginning = text.lower()
-        if not _DIGEST.fullmatch(beginning):
-            raise GalleryError(
-                f"{text!r} is not a SHA-256, nor the beginning of one",
-                f"give at least {MIN_DIGITS} of its hexadecimal digits",
-            )
-        rows = self._database.conn.execute(
-            'SELECT DISTINCT sha256 FROM "references"'
-            " WHERE gallery_id = ? AND removed IS NULL AND substr(sha256, 1, ?) = ?"
-            " ORDER BY sha256",
-            (info.key, len(beginning), beginning),
-        ).fetchall()
-        if len(rows) > 1:
-            named = ", ".join(f"{digest[: len(text) + 6]}..." for (digest,) in rows[:3])
-            more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
-            raise GalleryError(
-                f"{len(rows)} files of gallery {info.name!r} begin with {text}: {named}{more}",
-                "give more digits",
-            )
-        return rows[0][0] if rows else beginning
 
     def remove(self, name: str) -> None:
         """Take a gallery out of use; its references stay as evidence of old scans."""

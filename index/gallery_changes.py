@@ -1,13 +1,19 @@
 """A change of a gallery, within the transaction of whoever makes it: references, then the seal."""
 
+import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .clock import now
 from .errors import GalleryError
-from .gallery_records import NewReference
+from .gallery_records import GalleryInfo, NewReference
 from .paths import store_path
 from .seals import seal
+
+MIN_DIGITS = 6
+"""Hexadecimal digits by which a reference's file may be named at least."""
+
+_DIGEST = re.compile(rf"[0-9a-f]{{{MIN_DIGITS},64}}")
 
 
 def insert_references(
@@ -92,3 +98,70 @@ def _stored(reference: NewReference, dimension: int) -> bytes:
             "embed with the encoder that code-index info shows",
         )
     return reference.vector.astype("<f4").tobytes()
+
+
+def withdraw_references(
+    connection: sqlite3.Connection,
+    info: GalleryInfo,
+    sources: Sequence[str],
+    generators: Sequence[str],
+    sha256s: Sequence[str],
+) -> int:
+    """Take references out of force by what each kind of choice leaves; at least one is made.
+
+    Args:
+        connection: Within a transaction.
+        info: The gallery as it is now.
+        sources: Names of sources; empty is no choice, as for the others.
+        generators: Names of generators, of fakes.
+        sha256s: Digests of files, or beginnings of them that fit no other file of the gallery.
+
+    Returns:
+        How many were withdrawn.
+
+    Raises:
+        GalleryError: A digest is unusable.
+    """
+    clauses: list[str] = []
+    values: list[str] = []
+    for named, clause in (
+        (sources, "source IN"),
+        (generators, "label = 'fake' AND generator IN"),
+        ([_whole_digest(connection, info, text) for text in sha256s], "sha256 IN"),
+    ):
+        if named:
+            clauses.append(f"{clause} ({', '.join('?' * len(named))})")
+            values += named
+    return connection.execute(
+        'UPDATE "references" SET removed = ?'  # noqa: S608
+        f" WHERE gallery_id = ? AND removed IS NULL AND {' AND '.join(clauses)}",
+        (info.generation + 1, info.key, *values),
+    ).rowcount
+
+
+def _whole_digest(connection: sqlite3.Connection, info: GalleryInfo, text: str) -> str:
+    """The digest of a reference in force that begins so; of none, what was given.
+
+    Raises:
+        GalleryError: It is too short or not hexadecimal, or several files' digests begin so.
+    """
+    beginning = text.lower()
+    if not _DIGEST.fullmatch(beginning):
+        raise GalleryError(
+            f"{text!r} is not a SHA-256, nor the beginning of one",
+            f"give at least {MIN_DIGITS} of its hexadecimal digits",
+        )
+    rows = connection.execute(
+        'SELECT DISTINCT sha256 FROM "references"'
+        " WHERE gallery_id = ? AND removed IS NULL AND substr(sha256, 1, ?) = ?"
+        " ORDER BY sha256",
+        (info.key, len(beginning), beginning),
+    ).fetchall()
+    if len(rows) > 1:
+        named = ", ".join(f"{digest[: len(text) + 6]}..." for (digest,) in rows[:3])
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        raise GalleryError(
+            f"{len(rows)} files of gallery {info.name!r} begin with {text}: {named}{more}",
+            "give more digits",
+        )
+    return str(rows[0][0]) if rows else beginning

@@ -1,7 +1,6 @@
 """``code-scan`` as a user runs it."""
 
 import csv
-import errno
 import io
 import json
 import os
@@ -11,7 +10,6 @@ import sys
 import time
 from importlib.resources import files
 from pathlib import Path
-from unittest.mock import Mock
 
 import jsonschema
 import pytest
@@ -19,7 +17,6 @@ from code_forensics.engine.interrupt import interruptible
 from code_forensics.engine.judging.scores import FLOOR
 
 from tests.cli.in_process import WITHOUT_TORCH
-from tests.cli.in_process import run as in_process
 from tests.conftest import SHARED, draw_photo
 
 BIN = Path(sys.executable).parent
@@ -359,50 +356,3 @@ def test_a_second_termination_is_the_same_wish_and_a_second_ctrl_c_is_not() -> N
         assert stopped()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-
-
-ENDED = """
-import time
-
-import typer
-from code_forensics.cli.running import run
-
-app = typer.Typer()
-
-@app.command()
-def work() -> None:
-    try:
-        print("working", flush=True)
-        time.sleep(60)
-    finally:
-        print("cleared away")
-
-run(app)
-"""
-
-
-def test_sigterm_clears_away_what_is_half_done_in_any_command() -> None:
-    process = subprocess.Popen([sys.executable, "-c", ENDED], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "working\n"
-    process.terminate()
-    assert process.communicate(timeout=60)[0] == "cleared away\n"
-    assert process.returncode == 130
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (KeyError("x"), "a fault that was not foreseen (KeyError: 'x')"),
-        (MemoryError(), "there is not enough memory"),
-        (OSError(errno.EIO, "Input/output error"), "not foreseen (OSError:"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
-        (OSError(errno.ENAMETOOLONG, "File name too long", "aa"), "error: File name too long: aa;"),
-    ],
-)
-def test_what_nobody_foresaw_is_no_match(
-    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("code_forensics.cli.scanning.perform", Mock(side_effect=error))
-    ran = in_process("code-scan", "photos", code=2)
-    assert said in ran.stderr
