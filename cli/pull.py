@@ -10,7 +10,7 @@ from . import options as opt
 
 if TYPE_CHECKING:
     from ..engine.embedding.checkpoint import Checkpoint
-    from ..engine.embedding.embed import Embedder
+    from ..engine.embedding.contracts import KnownEncoder
     from ..engine.judging.heads import LinearHead, SvmHead
     from ..index.importing.ready_vectors import ReadyVectors
     from ..index.origins import BegunGallery
@@ -96,7 +96,7 @@ class _Parts:
     """What is in the files, read and checked, before anything is stored."""
 
     checkpoint: "Checkpoint"
-    embedder: "Embedder"
+    embedder: "KnownEncoder"
     references: "ReadyVectors"
     heads: "tuple[LinearHead | SvmHead, ...]"
 
@@ -127,13 +127,13 @@ def _read(repo: str, fetched: "Fetched") -> _Parts:
         FileFormatError: A classifier is not what its name says, or is of another dimension.
     """
     from ..engine.embedding.checkpoint import Checkpoint
-    from ..engine.embedding.embed import Embedder
+    from ..engine.embedding.load import load_embedder
     from ..index.errors import FileFormatError
     from ..index.importing.sklearn_files import KNeighbors, LinearModel, OneClassSvm, read_sklearn
     from .import_export import head_of, vectors_of
 
     checkpoint = Checkpoint(fetched[WEIGHTS].data, fetched[CONFIG].data, repo, fetched.commit)
-    embedder = Embedder(checkpoint, "cpu", "float32")
+    embedder = load_embedder(checkpoint, "cpu")
     heads = []
     references = None
     for name, expected in ((KNN, KNeighbors), (LINEAR, LinearModel), (SVM, OneClassSvm)):

@@ -6,6 +6,7 @@ from typing import Any
 from ..engine.embedding.checkpoint import Checkpoint, read_checkpoint
 from ..engine.embedding.contracts import KnownEncoder
 from ..engine.embedding.deferred import DeferredEmbedder
+from ..engine.embedding.load import load_embedder
 from ..engine.judging.assessment import Assessment
 from ..engine.judging.heads import NamedHead, read_head
 from ..engine.judging.judge import Judge, JudgeOptions
@@ -108,10 +109,8 @@ def encoder_for_build(
         CheckpointError: It is damaged.
     """
     if choice.weights is not None:
-        from ..engine.embedding.embed import Embedder
-
         checkpoint = read_checkpoint(choice.weights)  # new here: all of it is looked at now
-        return Embedder(checkpoint, choice.device.value), checkpoint
+        return load_embedder(checkpoint, choice.device.value), checkpoint
     kept = [encoder for encoder in workspace.encoders.all() if encoder.origin != ORIGIN]
     pulled = workspace.pulls.latest()
     if pulled is not None:

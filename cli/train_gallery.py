@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..engine.decoding.decode import PREPROCESSING
 from ..engine.embedding.checkpoint import read_checkpoint
-from ..engine.embedding.embed import Embedder
+from ..engine.embedding.load import load_embedder
 from ..index.gallery_records import NewReference
 from ..index.workspace import Workspace, default_folder
 from ..train.catalogue import Label
@@ -33,7 +33,7 @@ def build_gallery(
     """Embed training images by the trained encoder and keep both in the workspace."""
     with Workspace(workspace or default_folder()) as space, space.guarded():
         checkpoint = read_checkpoint(model)
-        embedder = Embedder(checkpoint, DeviceChoice.AUTO.value, "float32")
+        embedder = load_embedder(checkpoint, DeviceChoice.AUTO.value)
         keep_encoder(space, embedder, checkpoint)
 
         def references() -> Iterator[NewReference]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .decoding.layout import Crops
     from .decoding.views import ViewPlan
     from .embedding.embed import Embedder
+    from .embedding.load import load_embedder
     from .errors import EngineError
     from .files.discover import WalkOptions, walk
     from .files.found import FoundFile
@@ -49,6 +50,7 @@ _WHERE = {
     "files.discover": ("WalkOptions", "walk"),
     "files.found": ("FoundFile",),
     "embedding.embed": ("Embedder",),
+    "embedding.load": ("load_embedder",),
     "errors": ("EngineError",),
     "judging.judge": ("Judge", "JudgeOptions"),
     "judging.thresholds": ("ThresholdOptions",),
@@ -94,6 +96,7 @@ __all__ = [
     "ViewPlan",
     "WalkOptions",
     "explain",
+    "load_embedder",
     "records",
     "walk",
     "write_case",

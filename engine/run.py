@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .decoding.decode import decoder_versions
 from .decoding.views import ViewPlan
+from .embedding.load import TORCH
 from .judging.judge import Judge
 from .starter.read import starters_licence
 
@@ -27,6 +28,9 @@ _PACKAGES = (
     "safetensors",
     "torch",
 )
+
+_UNSTATED = {"backend": TORCH}
+"""What was so when records did not state it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def environment(embedder: "KnownEncoder") -> dict[str, Any]:
             "sha256": embedder.sha256,
             "precision": embedder.precision,
             "device": embedder.device,
+            "backend": embedder.backend,
             **_licence(embedder.sha256),
         },
         "decoders": decoder_versions(),
@@ -103,14 +108,16 @@ def environment_changes(
 
     Returns:
         What, what it was, and what it is; the host's number of cores does not count, nor the
-        encoder's licence, which older records do not state.
+        encoder's licence, which older records do not state. PyTorch embedded where they state no
+        backend.
     """
     changes = set()
     for part in ("encoder", "decoders", "packages", "host"):
         old, new = before.get(part, {}), now.get(part, {})
         for name in {*old, *new} - {"cores", "licence"}:
-            if old.get(name) != new.get(name):
-                changes.add((name, str(old.get(name, "absent")), str(new.get(name, "absent"))))
+            was, became = (record.get(name, _UNSTATED.get(name, "absent")) for record in (old, new))
+            if was != became:
+                changes.add((name, str(was), str(became)))
     return sorted(changes)
 
 

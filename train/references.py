@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..engine.decoding.decode import Undecodable
 from ..engine.decoding.decode import decode as decode_crop
-from ..engine.embedding.embed import Embedder
+from ..engine.embedding.contracts import KnownEncoder
 from .catalogue import WHOLE_FILE, Label
 from .config import TrainConfig
 from .dataset import open_catalogue
@@ -43,7 +43,7 @@ class TrainedReference:
 
 
 def embed_references(
-    data: str, config: TrainConfig, embedder: Embedder, per_class: int
+    data: str, config: TrainConfig, embedder: KnownEncoder, per_class: int
 ) -> Iterator[TrainedReference]:
     """Embed training images, as evenly over sources as there are any.
 

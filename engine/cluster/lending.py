@@ -7,17 +7,15 @@ it as they come. So with a GPU the processes of a run read and decode alone, and
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..embedding.checkpoint import Checkpoint
 from ..embedding.config import CROP, CUDA_BATCH, Device
+from ..embedding.load import load_embedder
 from ..isolation.framing import BrokenMessageError, receive
-
-if TYPE_CHECKING:
-    from ..embedding.embed import Embedder
 
 _CROP_BYTES = CROP * CROP * 3
 _MOST = 1 << 30  # bytes of an answer
@@ -29,7 +27,7 @@ class Lender:
     def __init__(self, checkpoint: Checkpoint, device: Device) -> None:
         """Load the encoder in a thread of its own, while the processes start."""
         loading = ThreadPoolExecutor(1, "lender")
-        self._embedder = loading.submit(_load, checkpoint, device)
+        self._embedder = loading.submit(load_embedder, checkpoint, device)
         loading.shutdown(wait=False)
 
     def answer(self, asked: dict[str, Any], crops: bytes) -> tuple[dict[str, Any], memoryview]:
@@ -55,14 +53,8 @@ class Lender:
         return said, vectors.data.cast("B")
 
 
-def _load(checkpoint: Checkpoint, device: Device) -> "Embedder":
-    from ..embedding.embed import Embedder  # and with it PyTorch, which a borrower spares
-
-    return Embedder(checkpoint, device)
-
-
 class Borrowed:
-    """The encoder of the process that started this one; stands in for an ``Embedder``.
+    """The encoder of the process that started this one; stands in for an encoder of its own.
 
     Attributes:
         batch: Crops that one call takes best.

@@ -9,7 +9,7 @@ from .config import Place
 
 
 class Embeds(Protocol):
-    """An :class:`~.embed.Embedder`, or what has one elsewhere, or later, embed."""
+    """What embeds, or has another one embed elsewhere, or later."""
 
     @property
     def batch(self) -> int:
@@ -44,3 +44,7 @@ class KnownEncoder(Embeds, Protocol):
     @property
     def device(self) -> Place:
         """Where it runs."""
+
+    @property
+    def backend(self) -> str:
+        """Which code embeds, for run records."""

@@ -1,31 +1,30 @@
-"""An encoder that is loaded once there is something to embed, and PyTorch with it.
+"""An encoder that is loaded once there is something to embed, and with it what it runs on.
 
-Loading takes a second or two, most of it PyTorch's own import. A scan whose files are all known
-spares it, and any other reads and decodes meanwhile.
+PyTorch's own import takes a second or two. A scan whose files are all known spares loading, and any
+other reads and decodes meanwhile.
 """
 
 import threading
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .checkpoint import Checkpoint, parse_config
 from .config import Device, Precision
+from .contracts import KnownEncoder
 from .devices import require_precision, resolve_device
-
-if TYPE_CHECKING:
-    from .embed import Embedder
+from .load import backend_of, load_embedder
 
 
 class DeferredEmbedder:
-    """Stands in for an :class:`~.embed.Embedder`, which it makes when it is needed.
+    """Stands in for an encoder, which it loads when it is needed.
 
     Attributes:
         sha256: Identity of the encoder.
         dimension: Length D of an embedding.
         device: Where it will run.
         precision: Of the vectors.
+        backend: Which code will embed, for run records.
     """
 
     def __init__(
@@ -42,8 +41,9 @@ class DeferredEmbedder:
         self.device = resolve_device(device)
         self.precision: Precision = precision
         require_precision(self.device, precision)
+        self.backend = backend_of(self.device, precision)
         self._checkpoint = checkpoint
-        self._embedder: Embedder | None = None
+        self._embedder: KnownEncoder | None = None
         self._loading = threading.Lock()
 
     @property
@@ -68,10 +68,8 @@ class DeferredEmbedder:
         """Embed crops, (n, 224, 224, 3) uint8, to (n, D) float32; thread-safe."""
         return self._loaded().embed(crops)
 
-    def _loaded(self) -> "Embedder":
+    def _loaded(self) -> KnownEncoder:
         with self._loading:
             if self._embedder is None:
-                from .embed import Embedder  # and with it PyTorch
-
-                self._embedder = Embedder(self._checkpoint, self.device, self.precision)
+                self._embedder = load_embedder(self._checkpoint, self.device, self.precision)
             return self._embedder

@@ -1,4 +1,4 @@
-"""Embed crops: fixed-shape batches on one device, in one precision."""
+"""Embed crops with PyTorch: fixed-shape batches on one device, in one precision."""
 
 import time
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from .checkpoint import Checkpoint
 from .config import CROP, CUDA_BATCH, Device, Place, Precision
 from .devices import require_precision, resolve_device
 from .encoder import PIXEL_CENTRE, Encoder, fold_normalisation, normalise
+from .load import TORCH
 from .passes import pass_size
 from .weights import build_encoder
 
@@ -45,7 +46,10 @@ class Embedder:
         batch: Crops that one call takes best.
         device: Where it runs.
         precision: ``float32``, or weights and activations in ``bfloat16`` or ``float16``.
+        backend: Which code embeds, for run records.
     """
+
+    backend = TORCH
 
     def __init__(
         self, checkpoint: Checkpoint, device: Device = "auto", precision: Precision = "float32"

@@ -1,10 +1,11 @@
-"""Other CPU runtimes on the same encoder and crops: images per second of CPU, and their error.
+"""What may run the encoder on a CPU, on the same crops: images per second of CPU, and the error.
 
     pip install openvino onnxruntime onnx
     python -m tests.benchmarks.runtimes [--rounds 5] [--precision float32]
 
-One thread each, in turns, the first round dropped. Errors are against transformers' ViTModel. Only
-float32 has them all; bfloat16 compares this project's and OpenVINO's.
+One thread each, in turns, the first round dropped; what is not installed is left out. Errors are
+against transformers' ViTModel. ``code-forensics`` is what scans use: in float32 the pass in C, where
+there is one, beside this project's encoder in PyTorch, which is used elsewhere and on a GPU.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from code_forensics.engine.embedding.checkpoint import Checkpoint, read_checkpoi
 from code_forensics.engine.embedding.config import Precision
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.embedding.encoder import normalise
+from code_forensics.engine.embedding.load import load_embedder
 from code_forensics.engine.embedding.passes import pass_size
 from code_forensics.engine.embedding.precision import calibration_crops
 from code_forensics.engine.embedding.weights import build_encoder
@@ -111,10 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         published = transformers(options.checkpoint, size)
         runs = {
             "transformers": published,
-            "code-forensics": Embedder(checkpoint, "cpu", precision).embed,
-            "openvino": openvino(checkpoint, precision, size),
+            "code-forensics": load_embedder(checkpoint, "cpu", precision).embed,
+            "its PyTorch": Embedder(checkpoint, "cpu", precision).embed,
         }
-        if precision == "float32":
+        if find_spec("openvino"):
+            runs["openvino"] = openvino(checkpoint, precision, size)
+        if precision == "float32" and find_spec("onnxruntime"):
             runs["onnxruntime"] = onnxruntime(checkpoint, size, Path(folder))
         expected = published(crops)
         spent: dict[str, list[float]] = {name: [] for name in runs}

@@ -22,7 +22,9 @@ import torch
 from code_forensics.engine.decoding.decode import Decoded, DecodeOptions, Isolation
 from code_forensics.engine.embedding.checkpoint import read_checkpoint
 from code_forensics.engine.embedding.config import Precision
-from code_forensics.engine.embedding.embed import Embedder, bfloat16_pays
+from code_forensics.engine.embedding.contracts import Embeds
+from code_forensics.engine.embedding.embed import bfloat16_pays
+from code_forensics.engine.embedding.load import load_embedder
 from code_forensics.engine.embedding.precision import calibration_crops
 from code_forensics.engine.files.discover import WalkOptions, walk
 from code_forensics.engine.files.found import FoundFile
@@ -78,7 +80,7 @@ def rate(job: Callable[[int], object], jobs: int, items: int, threads: int) -> f
         return items / (time.perf_counter() - started)
 
 
-def encode_alone(embedder: Embedder, crops: NDArray[np.uint8], threads: int) -> float:
+def encode_alone(embedder: Embeds, crops: NDArray[np.uint8], threads: int) -> float:
     """Images per second of the encoder."""
     parts = [crops[i : i + embedder.batch] for i in range(0, len(crops), embedder.batch)]
     return rate(lambda n: embedder.embed(parts[n]), len(parts), len(crops), threads)
@@ -178,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         clock = Clock(options.minutes)
         checkpoint, crops = read_checkpoint(contest.checkpoint), calibration_crops(64)
         encode = {
-            precision: encode_alone(Embedder(checkpoint, "cpu", precision), crops, threads)
+            precision: encode_alone(load_embedder(checkpoint, "cpu", precision), crops, threads)
             for precision in precisions
         }
         results = []

@@ -17,6 +17,9 @@ import pytest
 from code_forensics.engine.arguments import pipeline_of
 from code_forensics.engine.decoding.decode import LONGEST
 from code_forensics.engine.embedding import embed
+from code_forensics.engine.embedding.embed import Embedder
+from code_forensics.engine.embedding.embed_native import NativeEmbedder
+from code_forensics.engine.embedding.load import TORCH, backend_of
 from code_forensics.engine.judging.conformal import Exchangeable
 from code_forensics.engine.judging.judge import JudgeOptions
 from code_forensics.engine.judging.thresholds import ThresholdOptions
@@ -98,6 +101,7 @@ def test_the_size_of_batches_changes_no_bit(
     scanned: Path, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embed, "CPU_BATCH", batch)
+    monkeypatch.setattr(NativeEmbedder, "batch", batch)
     rows = verify(scanned)
     assert {rows[f"rough{n}.jpg"]["outcome"] for n in range(5)} == {"reproduced"}
 
@@ -208,17 +212,18 @@ def test_another_reference_at_the_same_cosine_is_found(copy: Path) -> None:
 
 
 def test_last_digits_of_another_platform_agree(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    embedded = embed.Embedder.embed
+    used = Embedder if backend_of("cpu", "float32") == TORCH else NativeEmbedder
+    embedded = used.embed
     random = np.random.default_rng(0)
 
-    def elsewhere(self: embed.Embedder, crops: np.ndarray) -> np.ndarray:
+    def elsewhere(self: NativeEmbedder | Embedder, crops: np.ndarray) -> np.ndarray:
         vectors = embedded(self, crops)
         return vectors * (1 + 1e-6 * random.uniform(-1, 1, vectors.shape)).astype(np.float32)
 
     run(
         "code-scan", copy / "photos", "-k", "3", "--crops", "five", "--workspace", copy / "ws", "-q"
     )
-    monkeypatch.setattr(embed.Embedder, "embed", elsewhere)
+    monkeypatch.setattr(used, "embed", elsewhere)
     rows = verify(copy)
     assert {rows[f"rough{n}.jpg"]["outcome"] for n in range(5)} == {"agrees"}
     assert {rows[f"smooth{n}.png"]["outcome"] for n in range(5)} == {"agrees"}

@@ -29,7 +29,7 @@ from code_forensics.engine.decoding.decode import DecodeOptions
 from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.embedding.checkpoint import Checkpoint
-from code_forensics.engine.embedding.embed import Embedder
+from code_forensics.engine.embedding.load import load_embedder
 from code_forensics.engine.errors import EngineError, InputError
 from code_forensics.engine.files.discover import walk
 from code_forensics.engine.files.found import FoundFile, FreshContent
@@ -188,7 +188,7 @@ def test_a_cluster_gives_what_one_machine_gives(
     options: PipelineOptions, tree: Path, checkpoint: Checkpoint
 ) -> None:
     workers, stores = Workers(checkpoint), (Store(), Store())
-    identify = EmbedOnly(Embedder(checkpoint, "cpu"))
+    identify = EmbedOnly(load_embedder(checkpoint, "cpu"))
     for round_ in range(3):
         here = Pipeline(stores[0], identify, options, StageTimes())
         there = ClusterPipeline(stores[1], workers, options, StageTimes())

@@ -13,7 +13,7 @@ from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.embedding.checkpoint import Checkpoint, write_checkpoint
 from code_forensics.engine.embedding.config import Precision
 from code_forensics.engine.embedding.deferred import DeferredEmbedder
-from code_forensics.engine.embedding.embed import Embedder
+from code_forensics.engine.embedding.load import load_embedder
 from code_forensics.engine.errors import CheckpointError
 from code_forensics.engine.files.discover import walk
 from code_forensics.engine.isolation.decoders import Decoders
@@ -79,11 +79,11 @@ def items(pipeline: Pipeline, folder: Path) -> list[Item]:
 def test_its_vectors_are_those_of_the_encoder(precision: Precision) -> None:
     checkpoint = draw_checkpoint(SMALL)
     deferred = DeferredEmbedder(checkpoint, "cpu", precision)
-    embedder = Embedder(checkpoint, "cpu", precision)
+    embedder = load_embedder(checkpoint, "cpu", precision)
     assert deferred.arithmetic == ""
     crops = np.random.default_rng(1).integers(0, 256, (5, 224, 224, 3), dtype=np.uint8)
     assert np.array_equal(deferred.embed(crops), embedder.embed(crops))
-    for name in ("sha256", "dimension", "device", "precision", "batch", "arithmetic"):
+    for name in ("sha256", "dimension", "device", "precision", "batch", "backend", "arithmetic"):
         assert getattr(deferred, name) == getattr(embedder, name)
 
 
@@ -101,6 +101,8 @@ reduced = DeferredEmbedder(read_checkpoint(sys.argv[1]), "cpu", "bfloat16")
 assert reduced.precision == "bfloat16"
 assert "torch" not in sys.modules
 embedder.embed(np.zeros((1, 224, 224, 3), np.uint8))
+assert ("torch" in sys.modules) == (embedder.backend == "torch")
+reduced.embed(np.zeros((1, 224, 224, 3), np.uint8))
 assert "torch" in sys.modules
 """
 

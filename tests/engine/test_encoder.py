@@ -9,14 +9,11 @@ import numpy as np
 import pytest
 import torch
 from code_forensics.engine.embedding.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from code_forensics.engine.embedding.config import EncoderConfig
+from code_forensics.engine.embedding.config import IMAGENET_MEAN, IMAGENET_STD, EncoderConfig
+from code_forensics.engine.embedding.contracts import Embeds
 from code_forensics.engine.embedding.embed import Embedder
-from code_forensics.engine.embedding.encoder import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    fold_normalisation,
-    normalise,
-)
+from code_forensics.engine.embedding.embed_native import NativeEmbedder, units
+from code_forensics.engine.embedding.encoder import fold_normalisation, normalise
 from code_forensics.engine.embedding.weights import build_encoder, export_checkpoint
 from code_forensics.engine.errors import CheckpointError, DeviceError
 from safetensors.torch import load, save
@@ -45,11 +42,16 @@ def _published(folder: Path, crops: np.ndarray) -> np.ndarray:
         return model(torch.from_numpy(pixels.copy())).last_hidden_state[:, 0].numpy()
 
 
+def _all_that_embed(checkpoint: Checkpoint) -> list[Embeds]:
+    return [Embedder(checkpoint, "cpu"), *(NativeEmbedder(checkpoint, unit) for unit in units())]
+
+
 def test_equals_transformers_on_a_random_checkpoint(tmp_path: Path) -> None:
     write_checkpoint(draw_checkpoint(EncoderConfig(layer_norm_eps=1e-6)), tmp_path)
     crops = _crops(3)
-    ours = Embedder(read_checkpoint(tmp_path), "cpu").embed(crops)
-    assert np.abs(ours - _published(tmp_path, crops)).max() <= TOLERANCE
+    published = _published(tmp_path, crops)
+    for embedder in _all_that_embed(read_checkpoint(tmp_path)):
+        assert np.abs(embedder.embed(crops) - published).max() <= TOLERANCE
 
 
 def test_equals_transformers_on_deit(deit: Path) -> None:
@@ -59,13 +61,14 @@ def test_equals_transformers_on_deit(deit: Path) -> None:
     crops = np.stack(
         [np.asarray(Image.open(f).convert("RGB").crop((0, 0, 224, 224))) for f in files]
     )
-    ours = Embedder(read_checkpoint(deit), "cpu").embed(crops)
-    assert np.abs(ours - _published(deit, crops)).max() <= TOLERANCE
+    published = _published(deit, crops)
+    for embedder in _all_that_embed(read_checkpoint(deit)):
+        assert np.abs(embedder.embed(crops) - published).max() <= TOLERANCE
 
 
 def test_equals_the_golden_vectors() -> None:
-    ours = Embedder(draw_checkpoint(SMALL), "cpu").embed(_crops(4))
-    assert np.abs(ours - np.load(GOLDEN)).max() <= TOLERANCE
+    for embedder in _all_that_embed(draw_checkpoint(SMALL)):
+        assert np.abs(embedder.embed(_crops(4)) - np.load(GOLDEN)).max() <= TOLERANCE
 
 
 def test_normalise_equals_numpy_bit_by_bit() -> None:

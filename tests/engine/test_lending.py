@@ -22,7 +22,7 @@ from code_forensics.engine.decoding.decode import DecodeOptions
 from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.embedding.checkpoint import Checkpoint
-from code_forensics.engine.embedding.embed import Embedder
+from code_forensics.engine.embedding.load import load_embedder
 from code_forensics.engine.errors import DeviceError, EngineError
 from code_forensics.engine.files.found import FoundFile
 from code_forensics.engine.isolation.framing import BrokenMessageError, receive, send
@@ -165,7 +165,7 @@ def test_threads_that_ask_at_once_get_their_own_vectors(checkpoint: Checkpoint) 
         thread.join()
     saying.close()
     server.join()
-    own = Embedder(checkpoint, "cpu")
+    own = load_embedder(checkpoint, "cpu")
     for number, crops in enumerate(batches):
         np.testing.assert_array_equal(found[number], own.embed(crops))
     assert borrowed.arithmetic == own.arithmetic

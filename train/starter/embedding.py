@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...engine.decoding.decode import Decoded, DecodeOptions
 from ...engine.decoding.decode import decode as decode_views
 from ...engine.decoding.views import SIZE, ViewPlan
-from ...engine.embedding.embed import Embedder
+from ...engine.embedding.contracts import KnownEncoder
 from ...engine.evaluation.file_facts import FileFacts, read_facts
 from ..catalogue import Catalogue
 from .conditions import Condition, apply
@@ -72,7 +72,7 @@ def facts_of(catalogue: Catalogue, item: Item) -> FileFacts | None:
 def embed_items(
     catalogue: Catalogue,
     items: Sequence[Item],
-    embedder: Embedder,
+    embedder: KnownEncoder,
     say: Callable[[str], None],
     plan: ViewPlan | None = None,
 ) -> Embedded:

@@ -22,7 +22,8 @@ from ...engine.embedding.checkpoint import (
     read_checkpoint,
 )
 from ...engine.embedding.config import Device
-from ...engine.embedding.embed import Embedder
+from ...engine.embedding.contracts import KnownEncoder
+from ...engine.embedding.load import load_embedder
 from ...engine.evaluation.evaluate import RESAMPLES
 from ...engine.judging.thresholds import ThresholdOptions
 from ...engine.starter import read as starter
@@ -123,15 +124,13 @@ def make_starter(
     images = unseen_images(catalogue, usable, patterns, options.judged, options.seed)
     judged_items = [(number, condition) for condition in Condition for number in images.tolist()]
     say(f"embedding {len(chosen)} references, a part of them first to centre the encoder")
-    part = embed_items(
-        catalogue, chosen[::_PART], Embedder(checkpoint, options.device, "float32"), say
-    )
+    part = embed_items(catalogue, chosen[::_PART], load_embedder(checkpoint, options.device), say)
     checkpoint = centred(checkpoint, part.views)
-    embedder = Embedder(checkpoint, options.device, "float32")
+    embedder = load_embedder(checkpoint, options.device)
     of_gallery = embed_items(catalogue, chosen, embedder, say)
     if options.stretch != 1.0:
         checkpoint, of_gallery = _stretched(checkpoint, catalogue, of_gallery, patterns, options)
-        embedder = Embedder(checkpoint, options.device, "float32")
+        embedder = load_embedder(checkpoint, options.device)
     references = as_references(catalogue, of_gallery, chosen, patterns, options.compare_unseen)
     say(f"embedding {len(images)} images to judge by")
     embedded = embed_items(catalogue, judged_items, embedder, say, ViewPlan(options.crops))
@@ -230,7 +229,7 @@ def _in_words(checkpoint: Checkpoint, stretch: float) -> str:
     )
 
 
-def _ready(references: References, embedder: Embedder) -> ReadyVectors:
+def _ready(references: References, embedder: KnownEncoder) -> ReadyVectors:
     return ReadyVectors(
         references.vectors,
         tuple("fake" if label else "real" for label in references.labels.tolist()),

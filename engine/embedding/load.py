@@ -1,0 +1,35 @@
+"""Which code embeds, and loading it."""
+
+from .checkpoint import Checkpoint
+from .config import Device, Place, Precision
+from .contracts import KnownEncoder
+from .devices import require_precision, resolve_device
+from .embed_native import NativeEmbedder, native_backend, units
+
+TORCH = "torch"
+"""How run records call PyTorch as what embeds; its version stands among those of the packages."""
+
+
+def backend_of(device: Place, precision: Precision) -> str:
+    """Which code embeds on a device in a precision, as run records call it."""
+    if device == "cpu" and precision == "float32" and units():
+        return native_backend(next(iter(units())))
+    return TORCH
+
+
+def load_embedder(
+    checkpoint: Checkpoint, device: Device = "auto", precision: Precision = "float32"
+) -> KnownEncoder:
+    """Load an encoder, with PyTorch only where that embeds.
+
+    Raises:
+        CheckpointError: The files are damaged or do not describe a CoDE encoder.
+        DeviceError: The device is not there, or cannot compute in that precision.
+    """
+    place = resolve_device(device)
+    require_precision(place, precision)
+    if backend_of(place, precision) != TORCH:
+        return NativeEmbedder(checkpoint)
+    from .embed import Embedder
+
+    return Embedder(checkpoint, place, precision)
