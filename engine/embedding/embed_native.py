@@ -1,9 +1,9 @@
 """Embed crops on the CPU in float32 without PyTorch, by a forward pass of our own in C.
 
-It multiplies at nearly the rate of the processor's vector units, which PyTorch's libraries do not
-for matrices of this size, and it spares importing PyTorch, which takes longer than a scan of a few
-files (``python -m tests.benchmarks.forward``). Vectors are within 1e-5 of the published ones, as
-PyTorch's are; in the last digits the two differ, so a run record says which code embedded.
+It computes each number as PyTorch does on a processor with AVX2, so that published vectors are met
+to the bit there, multiplies faster than the libraries behind PyTorch do with matrices of this size,
+and spares importing PyTorch, which takes longer than a scan of a few files
+(``python -m tests.benchmarks.runtimes``).
 """
 
 from collections.abc import Iterator
@@ -25,6 +25,9 @@ VERSION = "1"
 BATCH = 16
 """Crops that a call takes well: one search serves them all."""
 
+_PANEL = 16
+"""Columns of the weights that are multiplied together, as in ``vit_pass.c``."""
+
 _ALIGNMENT = 64
 _LEVELS = 256
 _FLOAT = 4
@@ -43,13 +46,17 @@ def _compiled() -> "ModuleType | None":
 _pass = _compiled()
 
 
-def units() -> dict[str, int]:
-    """Vector units of this processor that the pass is compiled for, with the columns of a panel.
+def can_embed() -> bool:
+    """Whether the pass was compiled, and this processor can run it."""
+    return _pass is not None and _pass.unit() != ""
 
-    The fastest comes first; empty where only PyTorch can embed.
+
+def should_embed() -> bool:
+    """Whether it is what scans embed by here.
+
+    With AVX-512 PyTorch computes otherwise, and so wide that it is faster.
     """
-    known: dict[str, int] = _pass.panels() if _pass is not None else {}
-    return known
+    return _pass is not None and _pass.unit() == "avx2"
 
 
 class NativeEmbedder:
@@ -72,21 +79,17 @@ class NativeEmbedder:
     device: Place = "cpu"
     precision = "float32"
 
-    def __init__(self, checkpoint: Checkpoint, unit: str | None = None) -> None:
-        """Read and arrange the weights.
+    backend = f"vit_pass {VERSION}"
 
-        Args:
-            checkpoint: The encoder's files.
-            unit: One of :func:`units`; None for the fastest.
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Read and arrange the weights.
 
         Raises:
             CheckpointError: The files are damaged or do not describe a CoDE encoder.
         """
-        panels = units()
-        self._unit = unit or next(iter(panels))
         config = parse_config(checkpoint.config, checkpoint.origin)
         tensors = read_tensors(checkpoint, config)
-        self._weights = pack(tensors, config, panels[self._unit])
+        self._weights = pack(tensors, config)
         self._sizes = (
             config.hidden_size,
             config.intermediate_size,
@@ -97,7 +100,6 @@ class NativeEmbedder:
         )
         self.sha256 = checkpoint.sha256
         self.dimension = config.hidden_size
-        self.backend = native_backend(self._unit)
 
     @property
     def arithmetic(self) -> str:
@@ -116,19 +118,14 @@ class NativeEmbedder:
         Returns:
             Array of shape (n, D), float32, not unit length.
         """
-        assert _pass is not None  # else it had no unit
+        assert _pass is not None, "there is no compiled pass: ask can_embed() first"
         vectors = np.empty((len(crops), self.dimension), np.float32)
         crops = np.ascontiguousarray(crops)
-        _pass.embed(self._unit, *self._sizes, self._weights, crops, vectors)
+        _pass.embed(*self._sizes, self._weights, crops, vectors)
         return vectors
 
 
-def native_backend(unit: str) -> str:
-    """How run records call the pass by a vector unit."""
-    return f"vit_pass {VERSION}, {unit}"
-
-
-def pack(tensors: Tensors, config: EncoderConfig, panel: int) -> Array:
+def pack(tensors: Tensors, config: EncoderConfig) -> Array:
     """Arrange an encoder's weights in the order in which the pass reads them.
 
     Every width is filled up with zeros to a multiple of a panel, that of each head by itself.
@@ -136,12 +133,11 @@ def pack(tensors: Tensors, config: EncoderConfig, panel: int) -> Array:
     Args:
         tensors: From :func:`~.tensors.read_tensors`.
         config: The sizes.
-        panel: Columns of a panel.
 
     Returns:
         One array that begins at a multiple of 64 bytes.
     """
-    parts = [part.ravel() for part in _ordered(tensors, config, panel)]
+    parts = [part.ravel() for part in _ordered(tensors, config)]
     size = sum(part.size for part in parts)
     room = np.empty(size + _ALIGNMENT // _FLOAT, np.float32)
     first = -room.ctypes.data % _ALIGNMENT // _FLOAT
@@ -150,47 +146,45 @@ def pack(tensors: Tensors, config: EncoderConfig, panel: int) -> Array:
     return packed
 
 
-def _ordered(tensors: Tensors, config: EncoderConfig, panel: int) -> Iterator[Array]:
+def _ordered(tensors: Tensors, config: EncoderConfig) -> Iterator[Array]:
     """The weights, part by part."""
 
     def linear(weight: Array, bias: Array) -> Iterator[Array]:
-        yield _panels(weight, panel)
-        yield _filled(bias, panel)
+        yield _panels(weight)
+        yield _filled(bias)
 
     def named(name: str) -> Iterator[Array]:
         return linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
 
     def norm(name: str) -> Iterator[Array]:
-        yield _filled(tensors[f"{name}.weight"], panel)
-        yield _filled(tensors[f"{name}.bias"], panel)
+        yield _filled(tensors[f"{name}.weight"])
+        yield _filled(tensors[f"{name}.bias"])
 
     yield _normalised_levels()
     projection = "embeddings.patch_embeddings.projection"
-    weight = tensors[f"{projection}.weight"].reshape(config.hidden_size, -1)
+    weight = tensors[f"{projection}.weight"]  # (D, 3, 16, 16), multiplied channels last
+    weight = weight.transpose(0, 2, 3, 1).reshape(config.hidden_size, -1)
     yield from linear(weight, tensors[f"{projection}.bias"])
     positions = tensors["embeddings.position_embeddings"][0].copy()
     positions[0] += tensors["embeddings.cls_token"][0, 0]
-    yield _filled(positions, panel)
+    yield _filled(positions)
     for layer in range(config.num_hidden_layers):
         base = f"encoder.layer.{layer}"
         heads = [
-            [
-                _by_head(tensors[f"{base}.attention.attention.{name}.{kind}"], config, panel)
-                for name in QKV
-            ]
+            [_by_head(tensors[f"{base}.attention.attention.{name}.{kind}"], config) for name in QKV]
             for kind in ("weight", "bias")
         ]
         yield from norm(f"{base}.layernorm_before")
         yield from linear(np.concatenate(heads[0]), np.concatenate(heads[1]))
         out = f"{base}.attention.output.dense"
-        taken = _by_head(tensors[f"{out}.weight"].T, config, panel).T
+        taken = _by_head(tensors[f"{out}.weight"].T, config).T
         yield from linear(taken, tensors[f"{out}.bias"])
         yield from norm(f"{base}.layernorm_after")
         yield from named(f"{base}.intermediate.dense")
         yield from named(f"{base}.output.dense")
     yield from norm("layernorm")
     if PROJECTION in tensors:
-        yield _panels(tensors[PROJECTION], panel)
+        yield _panels(tensors[PROJECTION])
 
 
 def _normalised_levels() -> Array:
@@ -200,22 +194,22 @@ def _normalised_levels() -> Array:
     return (levels - mean[:, None]) / std[:, None]
 
 
-def _filled(values: Array, panel: int) -> Array:
+def _filled(values: Array) -> Array:
     """Rows with zeros at their ends, up to a multiple of a panel."""
-    missing = -values.shape[-1] % panel
+    missing = -values.shape[-1] % _PANEL
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)])
 
 
-def _panels(weight: Array, panel: int) -> Array:
+def _panels(weight: Array) -> Array:
     """From (out, in) to (panels, in, panel)."""
-    filled = _filled(weight.T, panel)  # (in, out)
-    return filled.reshape(len(filled), -1, panel).transpose(1, 0, 2)
+    filled = _filled(weight.T)  # (in, out)
+    return filled.reshape(len(filled), -1, _PANEL).transpose(1, 0, 2)
 
 
-def _by_head(values: Array, config: EncoderConfig, panel: int) -> Array:
+def _by_head(values: Array, config: EncoderConfig) -> Array:
     """Fill up each head's share of the first axis, (D, ...) to (heads * filled, ...)."""
     heads = config.num_attention_heads
     own = values.reshape(heads, -1, *values.shape[1:])
-    missing = -own.shape[1] % panel
+    missing = -own.shape[1] % _PANEL
     filled = np.pad(own, [(0, 0), (0, missing)] + [(0, 0)] * (own.ndim - 2))
     return filled.reshape(-1, *values.shape[1:])

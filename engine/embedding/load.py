@@ -4,7 +4,7 @@ from .checkpoint import Checkpoint
 from .config import Device, Place, Precision
 from .contracts import KnownEncoder
 from .devices import require_precision, resolve_device
-from .embed_native import NativeEmbedder, native_backend, units
+from .embed_native import NativeEmbedder, should_embed
 
 TORCH = "torch"
 """How run records call PyTorch as what embeds; its version stands among those of the packages."""
@@ -12,9 +12,8 @@ TORCH = "torch"
 
 def backend_of(device: Place, precision: Precision) -> str:
     """Which code embeds on a device in a precision, as run records call it."""
-    if device == "cpu" and precision == "float32" and units():
-        return native_backend(next(iter(units())))
-    return TORCH
+    native = device == "cpu" and precision == "float32" and should_embed()
+    return NativeEmbedder.backend if native else TORCH
 
 
 def load_embedder(

@@ -5,16 +5,14 @@ from typing import Protocol
 class _Numbers(Protocol):
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
-def panels() -> dict[str, int]:
-    """The vector units that this processor has and the pass is written for, the fastest first.
+def unit() -> str:
+    """The widest vector unit of this processor that matters here.
 
     Returns:
-        Name of each, ``avx512`` or ``avx2``, and how many columns a panel of weights has for it;
-        empty where there is none.
+        ``avx2``; ``avx512``, which runs what is for ``avx2``, too; or the empty string.
     """
 
 def embed(
-    unit: str,
     width: int,
     hidden: int,
     layers: int,
@@ -29,7 +27,6 @@ def embed(
     """Embed crops, one after the other, in the calling thread; others run meanwhile.
 
     Args:
-        unit: One of :func:`panels`.
         width: Of the tokens, D.
         hidden: Of the perceptrons.
         layers: How many blocks.
@@ -37,13 +34,13 @@ def embed(
         eps: Of the normalisations.
         projected: Whether a projection follows the last one.
         weights: float32, beginning at a multiple of 64 bytes, as
-            :func:`~code_forensics.engine.embedding.embed_native.pack` orders them for the unit.
+            :func:`~code_forensics.engine.embedding.embed_native.pack` orders them.
         crops: (n, 224, 224, 3), uint8, contiguous.
         vectors: (n, D), float32, contiguous: filled.
 
     Raises:
         TypeError: An argument is of another type, or cannot be written where it is filled.
         ValueError: An argument is out of range, or not contiguous, or not of the size or alignment
-            that it has to have.
+            that it has to have, or the processor has no AVX2.
         MemoryError: There is no room to compute in.
     """
