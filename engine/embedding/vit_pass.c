@@ -93,6 +93,7 @@ static size_t weights_of(const Config *config)
 #define INLINE UNIT static inline __attribute__((always_inline))
 #define APART UNIT static __attribute__((noinline))
 #define ALL _Pragma("GCC unroll 8")
+#define SOME _Pragma("GCC unroll 4")
 
 typedef float V __attribute__((vector_size(32), may_alias));
 typedef uint32_t Bits __attribute__((vector_size(32), may_alias));
@@ -198,7 +199,7 @@ INLINE void multiply(const float *a, size_t step, const float *panel, size_t dep
     V sums[ROWS][VECTORS];
     ALL for (int r = 0; r < rows; r++)
         ALL for (int v = 0; v < VECTORS; v++) sums[r][v] = CONST_AT(first + v * LANES);
-    for (size_t k = 0; k < depth; k++, panel += PANEL) {
+    SOME for (size_t k = 0; k < depth; k++, panel += PANEL) {
         V b[VECTORS];
         ALL for (int v = 0; v < VECTORS; v++) b[v] = CONST_AT(panel + v * LANES);
         ALL for (int r = 0; r < rows; r++)
@@ -224,34 +225,37 @@ APART void tile(const float *a, size_t step, const float *panel, size_t depth, s
 }
 #undef CASE
 
+/* Rows by all panels, up to TOKENS of them. */
 INLINE void product(Rows a, size_t count, const Linear *linear, Rows out, int how)
 {
     static const float zeros[PANEL] __attribute__((aligned(ALIGNMENT)));
     float chain[ROWS * PANEL] __attribute__((aligned(ALIGNMENT)));
-    float sums[ROWS * PANEL] __attribute__((aligned(ALIGNMENT)));
+    float sums[TOKENS * PANEL] __attribute__((aligned(ALIGNMENT)));
     const size_t depth = linear->depth;
     const size_t length = linear->through ? depth : depth / ((depth + CHAIN - 1) / CHAIN);
     for (size_t column = 0; column < linear->columns; column += PANEL) {
         const float *panel = linear->panels + column * depth;
         const float *bias = linear->bias ? linear->bias + column : zeros;
         const float *before = linear->through ? zeros : bias;
-        for (size_t row = 0; row < count; row += ROWS) {
-            const size_t rows = least(count - row, ROWS);
-            const float *from = a.at + row * a.step, *first = linear->through ? bias : zeros;
-            for (size_t k = 0; k < depth; k += length) {
-                tile(from + k, a.step, panel + k * PANEL, least(depth - k, length), rows, first,
-                     chain);
+        for (size_t k = 0; k < depth; k += length) {
+            const float *first = linear->through ? bias : zeros, *part = panel + k * PANEL;
+            const size_t products = least(depth - k, length);
+            for (size_t row = 0; row < count; row += ROWS) {
+                const size_t rows = least(count - row, ROWS);
+                float *own = sums + row * PANEL;
+                tile(a.at + row * a.step + k, a.step, part, products, rows, first, chain);
                 for (size_t i = 0; i < rows * PANEL; i += LANES)
-                    AT(sums + i) = CONST_AT(k ? sums + i : before + i % PANEL) + AT(chain + i);
+                    AT(own + i) = CONST_AT(k ? own + i : before + i % PANEL) + AT(chain + i);
             }
-            for (size_t i = 0; i < rows * PANEL; i += LANES) {
-                float *to = out.at + (row + i / PANEL) * out.step + column + i % PANEL;
-                V x = AT(sums + i);
+        }
+        for (size_t row = 0; row < count; row++)
+            for (size_t v = 0; v < PANEL; v += LANES) {
+                float *to = out.at + row * out.step + column + v;
+                V x = AT(sums + row * PANEL + v);
                 if (how == GELU) x = gelu(x);
                 if (how == ADD) x += AT(to);
                 AT(to) = x;
             }
-        }
     }
 }
 
