@@ -54,7 +54,7 @@ def can_embed() -> bool:
 def should_embed() -> bool:
     """Whether it is what scans embed by here.
 
-    With AVX-512 PyTorch computes otherwise, and so wide that it is faster.
+    With AVX-512 PyTorch sums in another order, and multiplies twice as many numbers at once.
     """
     return _pass is not None and _pass.unit() == "avx2"
 
