@@ -231,6 +231,7 @@ main()
 """
 
 
+@pytest.mark.skipif(not should_embed(), reason="PyTorch embeds by this processor")
 def test_a_scan_of_a_new_photo_does_without_pytorch(tmp_path: Path, labelled: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCAN, str(labelled / "photos"), str(tmp_path / "space")],
