@@ -196,6 +196,7 @@ class ScanSession:
         if helpers is not None:
             workers = helpers.workers(checkpoint_of_gallery(space, info, encoder))
             run["encoder"]["device"] = helpers.options.device
+            run["encoder"]["backend"] = helpers.options.backend
             run[helpers.name] = helpers.record()
         enough = tuple(dict.fromkeys(("float32", embedder.precision)))
         recall = replace(request.recall, precisions=enough)

@@ -85,7 +85,12 @@ def _places(space: "Workspace", info: "ScanInfo", file: str) -> list[int]:
 
 
 def _scan(info: "ScanInfo", summary: "Mapping[str, Any]") -> None:
-    from ..engine.judging.in_words import origin_in_words, shard_in_words, views_in_words
+    from ..engine.judging.in_words import (
+        arithmetic_in_words,
+        origin_in_words,
+        shard_in_words,
+        views_in_words,
+    )
     from ..engine.report.limits import limits
     from ..engine.report.purges import digests_before, purges_in_words
 
@@ -108,8 +113,7 @@ def _scan(info: "ScanInfo", summary: "Mapping[str, Any]") -> None:
             "finished": info.finished,
             "gallery": f"{gallery['name']}, generation {gallery['generation']}, SHA-256"
             f" {gallery['sha256']}: {gallery['reals']} real and {gallery['fakes']} fake",
-            "encoder": f"{run['encoder']['sha256']}, {run['encoder']['precision']}"
-            f" on {run['encoder']['device']}",
+            "encoder": f"{run['encoder']['sha256']}, {arithmetic_in_words(run['encoder'])}",
             "looked at": views_in_words(run.get("views")),
             "files": summary.get("files"),
             **summary.get("by_verdict", {}),

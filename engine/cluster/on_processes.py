@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from ..decoding.decode import Isolation
 from ..embedding.checkpoint import Checkpoint
 from ..embedding.config import Device
+from ..embedding.load import backend_of
 from ..errors import EngineError
 from ..files.found import FoundFile
 from ..pipeline.options import PipelineOptions
@@ -49,6 +50,11 @@ class ProcessOptions:
 
     number: int
     device: Device = "cpu"
+
+    @property
+    def backend(self) -> str:
+        """Which code embeds, for run records."""
+        return backend_of(self.device, "float32")
 
 
 class Processes:

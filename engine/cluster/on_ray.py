@@ -18,6 +18,7 @@ from typing import Any
 
 from ..embedding.checkpoint import Checkpoint
 from ..embedding.config import Device
+from ..embedding.load import TORCH
 from ..errors import EngineError, InputError
 from ..files.found import FoundFile
 from ..pipeline.options import PipelineOptions
@@ -82,6 +83,11 @@ class RayOptions:
     def device(self) -> Device:
         """Where workers compute."""
         return "cuda" if self.gpus else "cpu"
+
+    @property
+    def backend(self) -> str:
+        """Which code embeds, for run records: that follows from the processor."""
+        return TORCH if self.gpus else "each node's own"
 
 
 class RayCluster:

@@ -1,7 +1,7 @@
 """Which code embeds, and loading it."""
 
 from .checkpoint import Checkpoint
-from .config import Device, Place, Precision
+from .config import Device, Precision
 from .contracts import KnownEncoder
 from .devices import require_precision, resolve_device
 from .embed_native import NativeEmbedder, should_embed
@@ -10,7 +10,7 @@ TORCH = "torch"
 """How run records call PyTorch as what embeds; its version stands among those of the packages."""
 
 
-def backend_of(device: Place, precision: Precision) -> str:
+def backend_of(device: Device, precision: Precision) -> str:
     """Which code embeds on a device in a precision, as run records call it."""
     native = device == "cpu" and precision == "float32" and should_embed()
     return NativeEmbedder.backend if native else TORCH

@@ -86,6 +86,16 @@ def promise_in_words(
     return sentences
 
 
+def arithmetic_in_words(encoder: Mapping[str, Any]) -> str:
+    """In which precision, where and by which code a run embedded, as far as its record says it.
+
+    Args:
+        encoder: The record's ``encoder``.
+    """
+    by = f", {encoder['backend']}" if "backend" in encoder else ""
+    return f"{encoder.get('precision')} on {encoder.get('device')}{by}"
+
+
 def views_in_words(views: Mapping[str, Any] | None) -> str:
     """Say what of each picture a run looked at, from its run record's ``views``."""
     if not views:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..inert import for_html
-from ..judging.in_words import origin_in_words, shard_in_words, views_in_words
+from ..judging.in_words import arithmetic_in_words, origin_in_words, shard_in_words, views_in_words
 from .limits import limits
 from .purges import digests_before, purges_in_words
 
@@ -112,7 +112,7 @@ def _facts(run: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[tuple
     yield "Gallery SHA-256", str(gallery.get("sha256") or ""), "hash"
     yield "Encoder from", str(gallery.get("encoder_origin") or ""), ""
     yield "Encoder SHA-256", str(encoder.get("sha256") or ""), "hash"
-    yield "Arithmetic", f"{encoder.get('precision')} on {encoder.get('device')}", ""
+    yield "Arithmetic", arithmetic_in_words(encoder), ""
     yield "Preprocessing", str(run.get("preprocessing") or ""), ""
     yield "Looked at", views_in_words(run.get("views")), ""
     yield "Results SHA-256", str(summary.get("results_sha256") or ""), "hash"

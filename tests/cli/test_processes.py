@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from code_forensics.engine.embedding.load import backend_of
 from code_forensics.index.workspace import Workspace
 
 from tests.cli.in_process import run as here
@@ -57,7 +58,9 @@ def test_the_rows_are_those_of_one_process(
     assert rows(tmp_path / "rows.jsonl") == plain_rows
     assert digest(mixed / "ws-two") == digest(mixed / "ws")
     with Workspace(mixed / "ws-two") as space:
-        assert space.scans.info("latest").run["processes"] == {"number": 2, "device": "cpu"}
+        record = space.scans.info("latest").run
+        assert record["processes"] == {"number": 2, "device": "cpu"}
+        assert record["encoder"]["backend"] == backend_of("cpu", "float32")
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 0
     usable = {row["path"] for row in plain_rows if row["status"] in ("scanned", "duplicate")}
