@@ -78,7 +78,6 @@ class NativeEmbedder:
     batch = BATCH
     device: Place = "cpu"
     precision = "float32"
-
     backend = f"vit_pass {VERSION}"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -110,14 +109,7 @@ class NativeEmbedder:
         """Nothing to do: it is loaded."""
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed crops.
-
-        Args:
-            crops: Array of shape (n, 224, 224, 3), uint8 RGB; any n.
-
-        Returns:
-            Array of shape (n, D), float32, not unit length.
-        """
+        """Embed crops, (n, 224, 224, 3) uint8, to (n, D) float32; thread-safe."""
         assert _pass is not None, "there is no compiled pass: ask can_embed() first"
         vectors = np.empty((len(crops), self.dimension), np.float32)
         crops = np.ascontiguousarray(crops)

@@ -14,8 +14,6 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from code_forensics.engine.arguments import pipeline_of
-from code_forensics.engine.decoding.decode import LONGEST
 from code_forensics.engine.embedding import embed
 from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.embedding.embed_native import NativeEmbedder
@@ -24,9 +22,7 @@ from code_forensics.engine.judging.conformal import Exchangeable
 from code_forensics.engine.judging.judge import JudgeOptions
 from code_forensics.engine.judging.thresholds import ThresholdOptions
 from code_forensics.engine.recorded import RecordedOptions, RecordedScan
-from code_forensics.engine.reproduce import Outcome, compare
-from code_forensics.engine.results import FileResult, Status, Verdict
-from code_forensics.engine.run import environment_changes
+from code_forensics.engine.results import Status
 from code_forensics.index.upkeep.backup import DATABASE_NAME
 from code_forensics.index.workspace import Workspace
 
@@ -351,40 +347,6 @@ def test_the_digest_can_be_computed_from_a_report(scanned: Path, tmp_path: Path)
     assert document["summary"]["results_sha256"] == digest.hexdigest()
 
 
-ROW = FileResult(
-    "a", "0" * 64, 1, "PNG", 300, 300, Status.CACHED, verdict=Verdict.REAL,
-    margin=-0.2, real_similarity=0.9, fake_similarity=0.7, score=-0.2, p_fake=0.1,
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("change", "outcome"),
-    [
-        ({}, Outcome.REPRODUCED),
-        ({"status": Status.DUPLICATE}, Outcome.REPRODUCED),
-        ({"score": -0.2 + 5e-6, "p_fake": 0.1001}, Outcome.AGREES),
-        ({"score": -0.2 + 5e-6, "verdict": Verdict.INCONCLUSIVE}, Outcome.DIFFERS),
-        ({"classifier": "linear"}, Outcome.DIFFERS),
-        ({"status": Status.FAILED, "verdict": None}, Outcome.DIFFERS),
-        ({"sha256": "1" * 64}, Outcome.CHANGED),
-        ({"sha256": None}, Outcome.GONE),
-    ],
-)
-def test_outcomes(change: dict, outcome: Outcome) -> None:
-    assert compare(ROW, replace(ROW, **change), lambda: True).outcome is outcome
-    far = Outcome.DIFFERS if outcome is Outcome.AGREES else outcome
-    assert compare(ROW, replace(ROW, **change), lambda: False).outcome is far
-
-
-def test_changes_of_the_environment_are_named() -> None:
-    before = {"packages": {"torch": "2.8", "pillow": "12"}, "host": {"machine": "x", "cores": 2}}
-    now = {"packages": {"torch": "2.9"}, "host": {"machine": "x", "cores": os.cpu_count()}}
-    assert environment_changes(before, now) == [
-        ("pillow", "12", "absent"),
-        ("torch", "2.8", "2.9"),
-    ]
-
-
 def test_relative_paths_lead_back_from_anywhere(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,9 +368,3 @@ def test_relative_paths_lead_back_from_anywhere(
     run(*export)
     assert target.stat().st_size == pytest.approx(drawn, abs=500)
     assert str(tmp_path) in run("code-report", "show", "latest", "--workspace", ws).stdout
-
-
-def test_a_scan_of_a_version_without_a_bound_for_decoders_can_be_done_again() -> None:
-    arguments = {"decode_timeout": 1e10, "max_pixels": 5}
-    options = pipeline_of({"arguments": arguments}, 1).decode
-    assert (options.timeout, options.max_pixels) == (LONGEST, 5)

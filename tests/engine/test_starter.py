@@ -11,7 +11,6 @@ from code_forensics.engine.embedding.embed import Embedder
 from code_forensics.engine.errors import CheckpointError
 from code_forensics.engine.judging.assessment import Assessment, assess
 from code_forensics.engine.judging.calibration import CalibrationStatus
-from code_forensics.engine.judging.in_words import arithmetic_in_words
 from code_forensics.engine.run import environment_changes
 from code_forensics.engine.starter.read import (
     EMBEDDED,
@@ -134,13 +133,3 @@ def test_a_licence_that_older_records_lack_is_no_change_of_the_environment() -> 
     assert starters_licence("0" * 64) is starters_licence(None) is None
     stated = {"encoder": {"sha256": "0", "licence": "CC-BY-NC-4.0"}}
     assert environment_changes({"encoder": {"sha256": "0"}}, stated) == []
-
-
-def test_records_that_state_no_backend_were_pytorch_s() -> None:
-    stated = {"encoder": {"precision": "float32", "device": "cpu", "backend": "torch"}}
-    before = {"encoder": {"precision": "float32", "device": "cpu"}}
-    assert environment_changes(before, stated) == []
-    stated["encoder"]["backend"] = "vit_pass 1"
-    assert environment_changes(before, stated) == [("backend", "torch", "vit_pass 1")]
-    assert arithmetic_in_words(before["encoder"]) == "float32 on cpu"
-    assert arithmetic_in_words(stated["encoder"]) == "float32 on cpu, vit_pass 1"
