@@ -1,12 +1,14 @@
 """Embed crops on the CPU in float32 without PyTorch, by a forward pass of our own in C.
 
-It computes each number as PyTorch does on a processor with AVX2, so that published vectors are met
-to the bit there, multiplies faster than the libraries behind PyTorch do with matrices of this size,
-and spares importing PyTorch, which takes longer than a scan of a few files
+It computes each number as PyTorch does on the same processor, with AVX2 or with AVX-512, so that
+published vectors are met to the bit, multiplies faster than the libraries behind PyTorch do with
+matrices of this size, and spares importing PyTorch, which takes longer than a scan of a few files
 (``python -m tests.benchmarks.runtimes``).
 """
 
+import importlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +24,8 @@ if TYPE_CHECKING:
 VERSION = "1"
 """Of the pass, for run records: another one may round otherwise."""
 
-BATCH = 16
+BATCH = 8
 """Crops that a call takes well: one search serves them all."""
-
-_PANEL = 16
-"""Columns of the weights that are multiplied together, as in ``vit_pass.c``."""
 
 _ALIGNMENT = 64
 _LEVELS = 256
@@ -36,27 +35,33 @@ Array = NDArray[np.float32]
 
 
 def _compiled() -> "ModuleType | None":
-    try:
-        from . import vit_pass
-    except ImportError:  # installed where there was no compiler, or none that knows its vectors
-        return None
-    return vit_pass
+    """The pass for the widest vectors that this processor computes with; None where there is none.
+
+    What rounds as PyTorch does here comes first, so that nothing else embeds where one does.
+    """
+    found = []
+    for name in ("vit_pass_avx512", "vit_pass"):
+        try:
+            compiled = importlib.import_module(f"{__package__}.{name}")
+        except ImportError:  # installed where there was no compiler, or none that knows its vectors
+            continue
+        if compiled.RUNS:
+            found.append(compiled)
+    return next((compiled for compiled in found if compiled.AGREES), found[0] if found else None)
 
 
 _pass = _compiled()
+_NAME = _pass.__name__.rpartition(".")[2] if _pass else "vit_pass"
 
 
 def can_embed() -> bool:
-    """Whether the pass was compiled, and this processor can run it."""
-    return _pass is not None and _pass.unit() != ""
+    """Whether a pass was compiled that this processor can run."""
+    return _pass is not None
 
 
 def should_embed() -> bool:
-    """Whether it is what scans embed by here.
-
-    With AVX-512 PyTorch sums in another order, and multiplies twice as many numbers at once.
-    """
-    return _pass is not None and _pass.unit() == "avx2"
+    """Whether it is what scans embed by here: where it is known to round as PyTorch does."""
+    return _pass is not None and bool(_pass.AGREES)
 
 
 class NativeEmbedder:
@@ -78,7 +83,7 @@ class NativeEmbedder:
     batch = BATCH
     device: Place = "cpu"
     precision = "float32"
-    backend = f"vit_pass {VERSION}"
+    backend = f"{_NAME} {VERSION}"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         """Read and arrange the weights.
@@ -88,7 +93,9 @@ class NativeEmbedder:
         """
         config = parse_config(checkpoint.config, checkpoint.origin)
         tensors = read_tensors(checkpoint, config)
-        self._weights = pack(tensors, config)
+        assert _pass is not None, "there is no compiled pass: ask can_embed() first"
+        self._pass = _pass
+        self._weights = pack(tensors, config, _pass.PANEL)
         self._sizes = (
             config.hidden_size,
             config.intermediate_size,
@@ -110,14 +117,13 @@ class NativeEmbedder:
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed crops, (n, 224, 224, 3) uint8, to (n, D) float32; thread-safe."""
-        assert _pass is not None, "there is no compiled pass: ask can_embed() first"
         vectors = np.empty((len(crops), self.dimension), np.float32)
         crops = np.ascontiguousarray(crops)
-        _pass.embed(*self._sizes, self._weights, crops, vectors)
+        self._pass.embed(*self._sizes, self._weights, crops, vectors)
         return vectors
 
 
-def pack(tensors: Tensors, config: EncoderConfig) -> Array:
+def pack(tensors: Tensors, config: EncoderConfig, panel: int) -> Array:
     """Arrange an encoder's weights in the order in which the pass reads them.
 
     Every width is filled up with zeros to a multiple of a panel, that of each head by itself.
@@ -125,11 +131,12 @@ def pack(tensors: Tensors, config: EncoderConfig) -> Array:
     Args:
         tensors: From :func:`~.tensors.read_tensors`.
         config: The sizes.
+        panel: Columns of the weights that are multiplied together, the pass's ``PANEL``.
 
     Returns:
         One array that begins at a multiple of 64 bytes.
     """
-    parts = [part.ravel() for part in _ordered(tensors, config)]
+    parts = [part.ravel() for part in _Packing(tensors, config, panel).parts()]
     size = sum(part.size for part in parts)
     room = np.empty(size + _ALIGNMENT // _FLOAT, np.float32)
     first = -room.ctypes.data % _ALIGNMENT // _FLOAT
@@ -138,45 +145,73 @@ def pack(tensors: Tensors, config: EncoderConfig) -> Array:
     return packed
 
 
-def _ordered(tensors: Tensors, config: EncoderConfig) -> Iterator[Array]:
-    """The weights, part by part."""
+@dataclass(frozen=True, slots=True)
+class _Packing:
+    """What :func:`pack` is told."""
 
-    def linear(weight: Array, bias: Array) -> Iterator[Array]:
-        yield _panels(weight)
-        yield _filled(bias)
+    tensors: Tensors
+    config: EncoderConfig
+    panel: int
 
-    def named(name: str) -> Iterator[Array]:
-        return linear(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+    def parts(self) -> Iterator[Array]:
+        """The weights, part by part."""
+        tensors, width = self.tensors, self.config.hidden_size
+        yield _normalised_levels()
+        projection = "embeddings.patch_embeddings.projection"
+        weight = tensors[f"{projection}.weight"]  # (D, 3, 16, 16), multiplied channels last
+        weight = weight.transpose(0, 2, 3, 1).reshape(width, -1)
+        yield from self._linear(weight, tensors[f"{projection}.bias"])
+        positions = tensors["embeddings.position_embeddings"][0].copy()
+        positions[0] += tensors["embeddings.cls_token"][0, 0]
+        yield self._filled(positions)
+        for layer in range(self.config.num_hidden_layers):
+            yield from self._layer(f"encoder.layer.{layer}")
+        yield from self._norm("layernorm")
+        if PROJECTION in tensors:
+            yield self._panels(tensors[PROJECTION])
 
-    def norm(name: str) -> Iterator[Array]:
-        yield _filled(tensors[f"{name}.weight"])
-        yield _filled(tensors[f"{name}.bias"])
-
-    yield _normalised_levels()
-    projection = "embeddings.patch_embeddings.projection"
-    weight = tensors[f"{projection}.weight"]  # (D, 3, 16, 16), multiplied channels last
-    weight = weight.transpose(0, 2, 3, 1).reshape(config.hidden_size, -1)
-    yield from linear(weight, tensors[f"{projection}.bias"])
-    positions = tensors["embeddings.position_embeddings"][0].copy()
-    positions[0] += tensors["embeddings.cls_token"][0, 0]
-    yield _filled(positions)
-    for layer in range(config.num_hidden_layers):
-        base = f"encoder.layer.{layer}"
-        heads = [
-            [_by_head(tensors[f"{base}.attention.attention.{name}.{kind}"], config) for name in QKV]
+    def _layer(self, base: str) -> Iterator[Array]:
+        weights, biases = (
+            [
+                self._by_head(self.tensors[f"{base}.attention.attention.{name}.{kind}"])
+                for name in QKV
+            ]
             for kind in ("weight", "bias")
-        ]
-        yield from norm(f"{base}.layernorm_before")
-        yield from linear(np.concatenate(heads[0]), np.concatenate(heads[1]))
+        )
+        yield from self._norm(f"{base}.layernorm_before")
+        yield from self._linear(np.concatenate(weights), np.concatenate(biases))
         out = f"{base}.attention.output.dense"
-        taken = _by_head(tensors[f"{out}.weight"].T, config).T
-        yield from linear(taken, tensors[f"{out}.bias"])
-        yield from norm(f"{base}.layernorm_after")
-        yield from named(f"{base}.intermediate.dense")
-        yield from named(f"{base}.output.dense")
-    yield from norm("layernorm")
-    if PROJECTION in tensors:
-        yield _panels(tensors[PROJECTION])
+        taken = self._by_head(self.tensors[f"{out}.weight"].T).T
+        yield from self._linear(taken, self.tensors[f"{out}.bias"])
+        yield from self._norm(f"{base}.layernorm_after")
+        for name in ("intermediate", "output"):
+            weight, bias = (self.tensors[f"{base}.{name}.dense.{k}"] for k in ("weight", "bias"))
+            yield from self._linear(weight, bias)
+
+    def _linear(self, weight: Array, bias: Array) -> Iterator[Array]:
+        yield self._panels(weight)
+        yield self._filled(bias)
+
+    def _norm(self, name: str) -> Iterator[Array]:
+        yield self._filled(self.tensors[f"{name}.weight"])
+        yield self._filled(self.tensors[f"{name}.bias"])
+
+    def _filled(self, values: Array) -> Array:
+        """Rows with zeros at their ends, up to a multiple of a panel."""
+        missing = -values.shape[-1] % self.panel
+        return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)])
+
+    def _panels(self, weight: Array) -> Array:
+        """From (out, in) to (panels, in, panel)."""
+        filled = self._filled(weight.T)  # (in, out)
+        return filled.reshape(len(filled), -1, self.panel).transpose(1, 0, 2)
+
+    def _by_head(self, values: Array) -> Array:
+        """Fill up each head's share of the first axis, (D, ...) to (heads * filled, ...)."""
+        own = values.reshape(self.config.num_attention_heads, -1, *values.shape[1:])
+        missing = -own.shape[1] % self.panel
+        filled = np.pad(own, [(0, 0), (0, missing)] + [(0, 0)] * (own.ndim - 2))
+        return filled.reshape(-1, *values.shape[1:])
 
 
 def _normalised_levels() -> Array:
@@ -184,24 +219,3 @@ def _normalised_levels() -> Array:
     levels = np.arange(_LEVELS, dtype=np.float32) / np.float32(_LEVELS - 1)
     mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
     return (levels - mean[:, None]) / std[:, None]
-
-
-def _filled(values: Array) -> Array:
-    """Rows with zeros at their ends, up to a multiple of a panel."""
-    missing = -values.shape[-1] % _PANEL
-    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)])
-
-
-def _panels(weight: Array) -> Array:
-    """From (out, in) to (panels, in, panel)."""
-    filled = _filled(weight.T)  # (in, out)
-    return filled.reshape(len(filled), -1, _PANEL).transpose(1, 0, 2)
-
-
-def _by_head(values: Array, config: EncoderConfig) -> Array:
-    """Fill up each head's share of the first axis, (D, ...) to (heads * filled, ...)."""
-    heads = config.num_attention_heads
-    own = values.reshape(heads, -1, *values.shape[1:])
-    missing = -own.shape[1] % _PANEL
-    filled = np.pad(own, [(0, 0), (0, missing)] + [(0, 0)] * (own.ndim - 2))
-    return filled.reshape(-1, *values.shape[1:])

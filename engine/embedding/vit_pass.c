@@ -1,4 +1,5 @@
-/* A vision transformer's forward pass in float32, on one core (see vit_pass.pyi).
+/* A vision transformer's forward pass in float32, on one core (see vit_pass.pyi): for AVX2, and for
+ * AVX-512 where vit_pass_avx512.c includes it.
  *
  * A matrix product goes over panels: PANEL columns of the weights, row after row, so that a panel
  * stays in the nearest cache while all tokens pass it. ROWS tokens are multiplied at once, and
@@ -6,42 +7,42 @@
  *
  * Rounding decides the last digits of a vector, and of flat pictures more than the last: two passes
  * that are equally near to the exact one come to be 4e-5 apart. So each sum runs in the order, and
- * each function by the formula, of PyTorch 2.13 on a processor with AVX2, where ViT-Tiny's vectors
- * are the same to the bit. Nothing is fused but where FUSED says so, and companions change nothing.
+ * each function by the formula, of PyTorch 2.13 on a processor with these vectors, where ViT-Tiny
+ * gives the same to the bit. Nothing is fused but where FUSED says so, and companions change
+ * nothing.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
-#include <immintrin.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#if !defined(__x86_64__) || !defined(__GNUC__)
-#error "written for x86-64 and a compiler with GCC's vectors; elsewhere PyTorch embeds"
+#ifndef LANES
+#define LANES 8
 #endif
+#include "vit_vectors.h"
 
 enum { ALIGNMENT = 64 }; /* of rows, in bytes: a line of the cache */
 enum { CROP = 224, PATCH = 16, SIDE = CROP / PATCH, PATCHES = SIDE * SIDE, TOKENS = PATCHES + 1 };
 enum { CHANNELS = 3, DEPTH = CHANNELS * PATCH * PATCH, LEVELS = 256 };
 enum {
-    LANES = 8,
     VECTORS = 2,
     PANEL = LANES * VECTORS,
-    ROWS = 6, /* with VECTORS, as many sums as there are registers for */
+    ROWS = LANES == 8 ? 6 : 12, /* with VECTORS, as many sums as there are registers for */
     KEYS = (TOKENS + PANEL - 1) / PANEL * PANEL,
-    QUERIES = 8 * ROWS,                           /* their scores stay in a near cache */
+    QUERIES = 48,                                 /* their scores stay in a near cache */
     CHUNK = (TOKENS / 2 + ROWS - 1) / ROWS * ROWS /* of tokens, and what is within a block */
 };
-enum { CHAIN = 192 }; /* products at most, in chains of equal length, as MKL has it */
+enum { CHAIN = LANES == 8 ? 192 : 384 }; /* products at most, in chains of equal length, by MKL */
 
 /* What becomes of a product: written, through GELU first, or added to what is there. */
 enum { PLAIN, GELU, ADD };
 
 /* Weights as panels, and a bias or none. Products are summed up in chains, of which each begins at
- * zero and is added to what came before, the first one to the bias; with `through` there is one
- * chain, and it begins at the bias. */
+ * zero and is added to what came before, the first one to the bias. With `through` there is one
+ * chain, as oneDNN has it; for AVX2 it begins at the bias. */
 typedef struct {
     const float *panels, *bias;
     size_t depth, columns;
@@ -87,62 +88,6 @@ static size_t weights_of(const Config *config)
     return before + config->layers * (2 * norm + attention + perceptron) + norm + projection;
 }
 
-/* ---- Vectors ---- */
-
-#define UNIT __attribute__((target("avx2,fma")))
-#define INLINE UNIT static inline __attribute__((always_inline))
-#define APART UNIT static __attribute__((noinline))
-#define ALL _Pragma("GCC unroll 8")
-#define SOME _Pragma("GCC unroll 4")
-
-typedef float V __attribute__((vector_size(32), may_alias));
-typedef uint32_t Bits __attribute__((vector_size(32), may_alias));
-typedef int32_t Whole __attribute__((vector_size(32), may_alias));
-
-#define AT(pointer) (*(V *)(pointer)) /* aligned, as all rows here are */
-#define CONST_AT(pointer) (*(const V *)(pointer))
-#define ALIKE(number) ((V)_mm256_set1_ps(number))
-#define LARGER(a, b) ((V)_mm256_max_ps((__m256)(a), (__m256)(b)))
-#define FLOOR(a) ((V)_mm256_floor_ps((__m256)(a)))
-#define FUSED(a, b, c) ((V)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
-
-/* The halves are added until one number is left. */
-INLINE float total(V sums)
-{
-    float parts[LANES];
-    memcpy(parts, &sums, sizeof parts);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) parts[i] += parts[i + half];
-    return parts[0];
-}
-
-/* exp(x) for x <= 0, to 2e-7 of it: 2 to the nearest whole number, and a polynomial. */
-INLINE V power(V x)
-{
-    x = LARGER(x, ALIKE(-87.0f));
-    const V whole = FLOOR(FUSED(x, ALIKE(1.44269504f), ALIKE(0.5f)));
-    x = FUSED(-whole, ALIKE(0.693147182f), x);
-    V y = FUSED(x, ALIKE(0.00828929059f), ALIKE(0.0418978221f));
-    y = FUSED(x, y, ALIKE(0.166676521f));
-    y = FUSED(x, y, ALIKE(0.499991506f));
-    y = FUSED(x, y, ALIKE(0.999999701f));
-    y = FUSED(x, y, ALIKE(1.0f));
-    return (V)((Bits)y + ((Bits)__builtin_convertvector(whole, Whole) << 23));
-}
-
-/* x / 2 * (1 + erf(x / sqrt(2))), with erf by formula 7.1.26 of Abramowitz and Stegun. */
-INLINE V gelu(V x)
-{
-    const V z = x * 0.707106781f, half = x * 0.5f;
-    const V t = 1.0f / FUSED(LARGER(z, -z), ALIKE(0.3275911f), ALIKE(1.0f));
-    V y = FUSED(t, ALIKE(1.061405429f), ALIKE(-1.453152027f));
-    y = FUSED(y, t, ALIKE(1.421413741f));
-    y = FUSED(y, t, ALIKE(-0.284496736f));
-    y = FUSED(y, t, ALIKE(0.254829592f));
-    const V erf = FUSED(-(power(-(z * z)) * t), y, ALIKE(1.0f));
-    return FUSED(half, (V)((Bits)erf ^ ((Bits)z & 0x80000000u)), half);
-}
-
 /* Mean and sum of squared differences from it, of `count` numbers. */
 typedef struct {
     float count, mean, squares;
@@ -156,27 +101,28 @@ INLINE void join(Moments *all, float count, float mean, float squares)
     all->count = both;
 }
 
-/* Of a token, number by number (Welford, 1962) in each lane, sixteen at a time. */
+/* Of a token, number by number (Welford, 1962) in each of eight lanes, sixteen at a time. PyTorch
+ * has no other way for AVX-512. */
 INLINE Moments moments(const float *x, size_t width)
 {
-    const size_t whole = width / LANES;
+    const size_t whole = width / EIGHT;
     Moments all = {0, 0, 0};
-    V mean = {0}, squares = {0};
+    Eight mean = {0}, squares = {0};
     for (size_t first = 0; first < whole; first += 16) {
         const size_t some = least(whole - first, 16);
         const float before = (float)first, share = (float)some / (float)(first + some);
-        V own = {0}, own_squares = {0};
+        Eight own = {0}, own_squares = {0};
         for (size_t i = 0; i < some; i++) {
-            const V value = CONST_AT(x + (first + i) * LANES), off = value - own;
-            own = FUSED(off, ALIKE(1.0f / (float)(i + 1)), own);
-            own_squares = FUSED(off, value - own, own_squares);
+            const Eight value = EIGHT_AT(x + (first + i) * EIGHT), off = value - own;
+            own = FUSED_EIGHT(off, EIGHT_ALIKE(1.0f / (float)(i + 1)), own);
+            own_squares = FUSED_EIGHT(off, value - own, own_squares);
         }
-        const V off = own - mean;
+        const Eight off = own - mean;
         mean += off * share;
-        squares = FUSED(off, off * share * before, squares + own_squares);
+        squares = FUSED_EIGHT(off, off * share * before, squares + own_squares);
     }
-    for (size_t i = whole * LANES; i < width; i++) join(&all, 1, x[i], 0);
-    for (int lane = 0; lane < LANES && whole; lane++)
+    for (size_t i = whole * EIGHT; i < width; i++) join(&all, 1, x[i], 0);
+    for (int lane = 0; lane < EIGHT && whole; lane++)
         join(&all, (float)whole, mean[lane], squares[lane]);
     return all;
 }
@@ -197,17 +143,17 @@ INLINE void multiply(const float *a, size_t step, const float *panel, size_t dep
                      const float *first, float *tile)
 {
     V sums[ROWS][VECTORS];
-    ALL for (int r = 0; r < rows; r++)
-        ALL for (int v = 0; v < VECTORS; v++) sums[r][v] = CONST_AT(first + v * LANES);
-    SOME for (size_t k = 0; k < depth; k++, panel += PANEL) {
+    ALL for (int r = 0; r < rows; r++) ALL for (int v = 0; v < VECTORS; v++) sums[r][v] =
+        CONST_AT(first + v * LANES);
+    SOME for (size_t k = 0; k < depth; k++, panel += PANEL)
+    {
         V b[VECTORS];
         ALL for (int v = 0; v < VECTORS; v++) b[v] = CONST_AT(panel + v * LANES);
-        ALL for (int r = 0; r < rows; r++)
-            ALL for (int v = 0; v < VECTORS; v++)
-                sums[r][v] = FUSED(ALIKE(a[(size_t)r * step + k]), b[v], sums[r][v]);
+        ALL for (int r = 0; r < rows; r++) ALL for (int v = 0; v < VECTORS; v++) sums[r][v] =
+            FUSED(ALIKE(a[(size_t)r * step + k]), b[v], sums[r][v]);
     }
-    ALL for (int r = 0; r < rows; r++)
-        ALL for (int v = 0; v < VECTORS; v++) AT(tile + r * PANEL + v * LANES) = sums[r][v];
+    ALL for (int r = 0; r < rows; r++) ALL for (int v = 0; v < VECTORS; v++)
+        AT(tile + r * PANEL + v * LANES) = sums[r][v];
 }
 
 #define CASE(n)                                                                                    \
@@ -220,7 +166,12 @@ APART void tile(const float *a, size_t step, const float *panel, size_t depth, s
                 const float *first, float *tile)
 {
     switch (rows) {
-        CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) CASE(1)
+#if LANES == 16
+        CASE(12)
+        CASE(11)
+        CASE(10) CASE(9) CASE(8) CASE(7)
+#endif
+            CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) CASE(1)
     }
 }
 #undef CASE
@@ -233,12 +184,13 @@ INLINE void product(Rows a, size_t count, const Linear *linear, Rows out, int ho
     float sums[TOKENS * PANEL] __attribute__((aligned(ALIGNMENT)));
     const size_t depth = linear->depth;
     const size_t length = linear->through ? depth : depth / ((depth + CHAIN - 1) / CHAIN);
+    const int at_bias = linear->through && LANES == 8;
     for (size_t column = 0; column < linear->columns; column += PANEL) {
         const float *panel = linear->panels + column * depth;
         const float *bias = linear->bias ? linear->bias + column : zeros;
-        const float *before = linear->through ? zeros : bias;
+        const float *before = at_bias ? zeros : bias;
         for (size_t k = 0; k < depth; k += length) {
-            const float *first = linear->through ? bias : zeros, *part = panel + k * PANEL;
+            const float *first = at_bias ? bias : zeros, *part = panel + k * PANEL;
             const size_t products = least(depth - k, length);
             for (size_t row = 0; row < count; row += ROWS) {
                 const size_t rows = least(count - row, ROWS);
@@ -421,6 +373,27 @@ static int wrong(const char *what)
     return 0;
 }
 
+static int runs(void)
+{
+    __builtin_cpu_init();
+#if LANES == 16
+    if (!__builtin_cpu_supports("avx512f")) return 0;
+#endif
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+/* Whether PyTorch computes with the same vectors here, and rounds as this pass does. MKL goes by
+ * who made a processor with AVX-512, and has been looked at on Intel's. */
+static int agrees(void)
+{
+#if LANES == 16
+    return runs() && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_is("intel");
+#else
+    return runs() && !__builtin_cpu_supports("avx512f");
+#endif
+}
+
 static int sensible(const Config *config)
 {
     size_t most = 1 << 14;
@@ -445,8 +418,8 @@ static PyObject *embed(PyObject *module, PyObject *args)
                      (size_t)heads, (float)eps,     projected};
     const size_t crop = (size_t)CROP * CROP * CHANNELS;
     size_t count = (size_t)crops.len / crop;
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
-        wrong("this processor has no AVX2");
+    if (!runs())
+        wrong("this processor has no such vectors");
     else if (!sensible(&config))
         ;
     else if ((size_t)weights.len != weights_of(&config) * sizeof(float) ||
@@ -462,12 +435,10 @@ static PyObject *embed(PyObject *module, PyObject *args)
         if (posix_memalign((void **)&own, ALIGNMENT, room_of(&config) * sizeof(float)))
             PyErr_NoMemory();
         else {
-            Py_BEGIN_ALLOW_THREADS
-            for (size_t i = 0; i < count; i++)
+            Py_BEGIN_ALLOW_THREADS for (size_t i = 0; i < count; i++)
                 pass(&config, weights.buf, (const uint8_t *)crops.buf + i * crop, own,
                      (float *)vectors.buf + i * config.width);
-            Py_END_ALLOW_THREADS
-            done = 1;
+            Py_END_ALLOW_THREADS done = 1;
         }
         free(own);
     }
@@ -477,25 +448,32 @@ static PyObject *embed(PyObject *module, PyObject *args)
     return done ? Py_NewRef(Py_None) : NULL;
 }
 
-static PyObject *unit(PyObject *module, PyObject *nothing)
-{
-    (void)module, (void)nothing;
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
-        return PyUnicode_FromString("");
-    return PyUnicode_FromString(__builtin_cpu_supports("avx512f") ? "avx512" : "avx2");
-}
-
 static PyMethodDef methods[] = {
     {"embed", embed, METH_VARARGS, "Embed crops; see vit_pass.pyi."},
-    {"unit", unit, METH_NOARGS, "The widest vector unit; see vit_pass.pyi."},
     {NULL, NULL, 0, NULL},
+};
+
+static int add_constants(PyObject *module)
+{
+    if (PyModule_AddIntConstant(module, "PANEL", PANEL) < 0) return -1;
+    if (PyModule_AddObjectRef(module, "RUNS", runs() ? Py_True : Py_False) < 0) return -1;
+    return PyModule_AddObjectRef(module, "AGREES", agrees() ? Py_True : Py_False);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, add_constants},
+    {0, NULL},
 };
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "vit_pass",
     .m_methods = methods,
+    .m_slots = slots,
 };
 
+#if LANES == 16
+PyMODINIT_FUNC PyInit_vit_pass_avx512(void) { return PyModuleDef_Init(&definition); }
+#else
 PyMODINIT_FUNC PyInit_vit_pass(void) { return PyModuleDef_Init(&definition); }
+#endif

@@ -1,16 +1,21 @@
-"""An encoder's forward pass in float32, in C; missing where it could not be compiled."""
+"""An encoder's forward pass in float32, in C, for AVX2; missing where it could not be compiled.
 
-from typing import Protocol
+``vit_pass_avx512`` is the same for AVX-512.
+"""
+
+from typing import Final, Protocol
 
 class _Numbers(Protocol):
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
-def unit() -> str:
-    """The widest vector unit of this processor that matters here.
+PANEL: Final[int]
+"""Columns of the weights that are multiplied together."""
 
-    Returns:
-        ``avx2``; ``avx512``, which runs what is for ``avx2``, too; or the empty string.
-    """
+RUNS: Final[bool]
+"""Whether this processor can run the pass."""
+
+AGREES: Final[bool]
+"""Whether PyTorch computes with such vectors here, too, and is known to round as the pass does."""
 
 def embed(
     width: int,
@@ -41,6 +46,6 @@ def embed(
     Raises:
         TypeError: An argument is of another type, or cannot be written where it is filled.
         ValueError: An argument is out of range, or not contiguous, or not of the size or alignment
-            that it has to have, or the processor has no AVX2.
+            that it has to have, or the processor cannot run the pass.
         MemoryError: There is no room to compute in.
     """

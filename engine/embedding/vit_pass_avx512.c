@@ -1,0 +1,3 @@
+/* The same pass with vectors of sixteen numbers. */
+#define LANES 16
+#include "vit_pass.c"
