@@ -77,7 +77,10 @@ class Assessment:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 document: dict[str, Any] = json.loads(file["document"].tobytes())
                 if document["form"] != _FORM:
-                    raise ValueError(f"form {document['form']}")
+                    raise InputError(
+                        "the gallery was assessed by another version of code-forensics",
+                        "it is fitted again",
+                    )
                 arrays = {name: file[name] for name in file.files if name != "document"}
             return cls(
                 LeaveOneOutScores(**arrays, **document["scores"]),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from code_forensics.engine.errors import InputError
+from code_forensics.engine.judging import assessment
 from code_forensics.engine.judging.assessment import Assessment
 from code_forensics.engine.judging.kept import LARGE, kept_assessment
 
@@ -72,6 +73,18 @@ def test_a_damaged_one_is_fitted_again_and_said(damage: str) -> None:
     assert kept_assessment(shelf, shelf, 1, lines.append).to_bytes() == sound
     assert shelf.fits == 2 and shelf.kept[1] == sound
     assert len(lines) == 1 and "fitting it again" in lines[0]
+
+
+def test_one_of_another_version_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf, lines = Shelf(), list[str]()
+    with monkeypatch.context() as before:
+        before.setattr(assessment, "_FORM", 0)
+        kept_assessment(shelf, shelf, 1)
+    kept_assessment(shelf, shelf, 1, lines.append)
+    assert shelf.fits == 2
+    assert lines == [
+        "the gallery was assessed by another version of code-forensics: fitting it again"
+    ]
 
 
 def test_no_damage_of_a_byte_is_more_than_an_input_error() -> None:
