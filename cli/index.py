@@ -135,11 +135,11 @@ def add(
 
 
 @app.command("list", epilog="Example: [bold]code-index list[/]")
-def list_(workspace: opt.Workspace = None) -> None:
+def list_(jsonl: opt.Jsonl = None, workspace: opt.Workspace = None) -> None:
     """List the galleries, the embedded starter among them."""
     from ..index.errors import NoWorkspaceError
     from ..index.workspace import Workspace
-    from . import render
+    from . import outputs, render
     from .console import say
     from .starter import embedded_row
 
@@ -151,22 +151,27 @@ def list_(workspace: opt.Workspace = None) -> None:
             embedded = embedded_row(space)
     except NoWorkspaceError as error:
         say(f"{error} yet")
+    rows = [
+        (
+            i.name,
+            i.reals,
+            i.fakes,
+            i.encoder_sha256,
+            i.created,
+            "default" if i.name == chosen else "",
+        )
+        for i in infos
+    ] + embedded
+    if jsonl:
+        names = ("gallery", "real", "fake", "encoder", "created", "state")
+        outputs.write_list(jsonl, (dict(zip(names, row, strict=True)) for row in rows))
+    if jsonl == outputs.STDOUT:
+        return
     own = counted(len(infos), "gallery", "galleries")
     render.table(
         own if infos or not embedded else "no gallery but the embedded starter",
         ("name", "real", "fake", "encoder", "created", ""),
-        [
-            (
-                i.name,
-                i.reals,
-                i.fakes,
-                i.encoder_sha256[:12],
-                i.created,
-                "default" if i.name == chosen else "",
-            )
-            for i in infos
-        ]
-        + embedded,
+        [(*row[:3], row[3][:12], *row[4:]) for row in rows],
     )
 
 

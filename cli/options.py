@@ -100,6 +100,10 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+Jsonl = Annotated[
+    Path | None,
+    typer.Option("--jsonl", metavar="FILE", help="Write a JSON object a line; - is stdout."),
+]
 Workspace = Annotated[
     Path | None,
     typer.Option(

@@ -1,13 +1,14 @@
 """Report files: checked before the work, written whole or not at all."""
 
 import io
+import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from ..engine.errors import InputError
 from ..index.whole_files import temporary_beside, whole_file
@@ -24,6 +25,8 @@ _REPORTS = (
     b'{\n  "gallery": {\n    "name": "',  # evaluate, doctor
     b'{\n "images": [',  # search
     b'{\n  "algorithm": "Ed25519",',
+    b'{"scan": ',  # lists of scans, and of galleries
+    b'{"gallery": "',
 )
 """How each format begins, but for Parquet."""
 
@@ -175,6 +178,17 @@ def whole_bytes(target: Path) -> Iterator[BinaryIO]:
         else:
             with whole_file(_real(target)) as temporary, temporary.open("wb") as out:
                 yield out
+
+
+def write_list(target: Path, objects: Iterable[Mapping[str, Any]]) -> None:
+    """Write a JSON object a line.
+
+    Raises:
+        InputError: The file cannot be written, or is not to be replaced.
+    """
+    check_targets([target])
+    with whole(target) as out:
+        out.writelines(json.dumps(one) + "\n" for one in objects)
 
 
 class Lines:

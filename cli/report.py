@@ -36,15 +36,22 @@ Scan = Annotated[
 ]
 
 
-@app.command("list", epilog="Example: [bold]code-report list[/]")
-def list_(workspace: opt.Workspace = None) -> None:
+@app.command(
+    "list",
+    epilog="Examples: [bold]code-report list[/]   [bold]code-report list --jsonl - | jq .fake[/]",
+)
+def list_(jsonl: opt.Jsonl = None, workspace: opt.Workspace = None) -> None:
     """List the scans."""
     from ..index.workspace import Workspace
-    from . import render
+    from . import outputs, render
 
     with Workspace.existing(workspace) as space, space.guarded():
         scans = space.scans.all()
         counts = [_counts(space, scan) for scan in scans]
+    if jsonl:
+        outputs.write_list(jsonl, map(_facts, scans, counts))
+    if jsonl == outputs.STDOUT:
+        return
     title = counted(len(scans), "scan")
     columns, rows = _whole(scans, counts)
     if render.table_width(columns, rows) > stdout().width:
@@ -52,13 +59,34 @@ def list_(workspace: opt.Workspace = None) -> None:
     render.table(title, columns, rows)
 
 
-def _whole(scans: "Sequence[ScanInfo]", counts: "Sequence[Row]") -> tuple[Row, list[Row]]:
+def _facts(scan: "ScanInfo", counts: tuple[int, int]) -> "Mapping[str, Any]":
+    """What the list says of a scan, for programs."""
+    from ..engine.inert import for_json
+
+    files, fakes = counts
+    return {
+        "scan": scan.key,
+        "id": scan.uuid,
+        "started": scan.started,
+        "finished": scan.finished,
+        "state": scan.state,
+        "files": files,
+        "fake": fakes,
+        "gallery": scan.run["gallery"]["name"],
+        "case": for_json(scan.run["arguments"].get("case", "")),
+        "what": for_json(_what(scan.run)),
+    }
+
+
+def _whole(
+    scans: "Sequence[ScanInfo]", counts: "Sequence[tuple[int, int]]"
+) -> tuple[Row, list[Row]]:
     return ("scan", "started", "state", "files", "fake", "gallery", "case", "paths"), [
         (
             str(s.key),
             s.started,
             s.state,
-            *counted_rows,
+            *map(str, counted_rows),
             s.run["gallery"]["name"],
             s.run["arguments"].get("case", ""),
             _what(s.run),
@@ -68,7 +96,7 @@ def _whole(scans: "Sequence[ScanInfo]", counts: "Sequence[Row]") -> tuple[Row, l
 
 
 def _short(
-    scans: "Sequence[ScanInfo]", counts: "Sequence[Row]", width: int
+    scans: "Sequence[ScanInfo]", counts: "Sequence[tuple[int, int]]", width: int
 ) -> tuple[Row, list[Row]]:
     """A line a scan on a terminal of so many columns.
 
@@ -82,8 +110,8 @@ def _short(
     parts: dict[str, list[str]] = {
         "scan": [str(s.key) for s in scans],
         "started": [s.started[: 10 if narrow else 16].replace("T", " ") for s in scans],
-        "files": [files for files, _ in counts],
-        "fake": [fakes for _, fakes in counts],
+        "files": [str(files) for files, _ in counts],
+        "fake": [str(fakes) for _, fakes in counts],
     }
     if not narrow:
         parts["gallery"] = [for_terminal(s.run["gallery"]["name"], 10) for s in scans]
@@ -99,14 +127,11 @@ def _short(
     return (*parts, "paths"), [(*row, path) for row, path in zip(rows, paths, strict=True)]
 
 
-def _counts(space: "Workspace", scan: "ScanInfo") -> Row:
+def _counts(space: "Workspace", scan: "ScanInfo") -> tuple[int, int]:
     """Files and fakes; of a scan that was killed, or runs, those of its rows."""
     if scan.summary is None:
-        files, fakes = space.scans.tally(scan)
-    else:
-        files = scan.summary.get("files", "")
-        fakes = scan.summary.get("by_verdict", {}).get("fake", 0)
-    return str(files), str(fakes)
+        return space.scans.tally(scan)
+    return scan.summary.get("files", 0), scan.summary.get("by_verdict", {}).get("fake", 0)
 
 
 def _what(run: "Mapping[str, Any]") -> str:

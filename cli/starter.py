@@ -121,7 +121,7 @@ def embedded_row(space: "Workspace | None") -> list[tuple[str, int, int, str, st
     about = read_about()
     taken = space is not None and NAME in space.galleries.names()
     name = _other_name(about) if taken else NAME
-    return [(name, about.reals, about.fakes, about.encoder_sha256[:12], "", "embedded")]
+    return [(name, about.reals, about.fakes, about.encoder_sha256, "", "embedded")]
 
 
 def starter_facts(space: "Workspace", info: "GalleryInfo") -> list[tuple[str, str]]:

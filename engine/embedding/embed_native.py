@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VERSION = "1"
 """Of the pass, for run records: another one may round otherwise."""
 
-BATCH = 8
+BATCH = 16
 """Crops that a call takes well: one search serves them all."""
 
 _ALIGNMENT = 64
@@ -51,7 +51,6 @@ def _compiled() -> "ModuleType | None":
 
 
 _pass = _compiled()
-_NAME = _pass.__name__.rpartition(".")[2] if _pass else "vit_pass"
 
 
 def can_embed() -> bool:
@@ -83,7 +82,7 @@ class NativeEmbedder:
     batch = BATCH
     device: Place = "cpu"
     precision = "float32"
-    backend = f"{_NAME} {VERSION}"
+    backend = f"vit_pass {VERSION} {_pass.KIND if _pass else ''}"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         """Read and arrange the weights.

@@ -7,9 +7,9 @@
  *
  * Rounding decides the last digits of a vector, and of flat pictures more than the last: two passes
  * that are equally near to the exact one come to be 4e-5 apart. So each sum runs in the order, and
- * each function by the formula, of PyTorch 2.13 on a processor with these vectors, where ViT-Tiny
- * gives the same to the bit. Nothing is fused but where FUSED says so, and companions change
- * nothing.
+ * each function by the formula, of PyTorch 2.13 on a processor with these vectors and of the same
+ * maker, where ViT-Tiny gives the same to the bit. Nothing is fused but where FUSED says so, and
+ * companions change nothing.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -35,7 +35,6 @@ enum {
     QUERIES = 48,                                 /* their scores stay in a near cache */
     CHUNK = (TOKENS / 2 + ROWS - 1) / ROWS * ROWS /* of tokens, and what is within a block */
 };
-enum { CHAIN = LANES == 8 ? 192 : 384 }; /* products at most, in chains of equal length, by MKL */
 
 /* What becomes of a product: written, through GELU first, or added to what is there. */
 enum { PLAIN, GELU, ADD };
@@ -143,17 +142,17 @@ INLINE void multiply(const float *a, size_t step, const float *panel, size_t dep
                      const float *first, float *tile)
 {
     V sums[ROWS][VECTORS];
-    ALL for (int r = 0; r < rows; r++) ALL for (int v = 0; v < VECTORS; v++) sums[r][v] =
-        CONST_AT(first + v * LANES);
-    SOME for (size_t k = 0; k < depth; k++, panel += PANEL)
-    {
+    ALL for (int r = 0; r < rows; r++)
+        ALL for (int v = 0; v < VECTORS; v++) sums[r][v] = CONST_AT(first + v * LANES);
+    SOME for (size_t k = 0; k < depth; k++, panel += PANEL) {
         V b[VECTORS];
         ALL for (int v = 0; v < VECTORS; v++) b[v] = CONST_AT(panel + v * LANES);
-        ALL for (int r = 0; r < rows; r++) ALL for (int v = 0; v < VECTORS; v++) sums[r][v] =
-            FUSED(ALIKE(a[(size_t)r * step + k]), b[v], sums[r][v]);
+        ALL for (int r = 0; r < rows; r++)
+            ALL for (int v = 0; v < VECTORS; v++)
+                sums[r][v] = FUSED(ALIKE(a[(size_t)r * step + k]), b[v], sums[r][v]);
     }
-    ALL for (int r = 0; r < rows; r++) ALL for (int v = 0; v < VECTORS; v++)
-        AT(tile + r * PANEL + v * LANES) = sums[r][v];
+    ALL for (int r = 0; r < rows; r++)
+        ALL for (int v = 0; v < VECTORS; v++) AT(tile + r * PANEL + v * LANES) = sums[r][v];
 }
 
 #define CASE(n)                                                                                    \
@@ -161,20 +160,33 @@ INLINE void multiply(const float *a, size_t step, const float *panel, size_t dep
         multiply(a, step, panel, depth, n, first, tile);                                           \
         break;
 
+#if LANES == 16
+#define MORE_CASES CASE(12) CASE(11) CASE(10) CASE(9) CASE(8) CASE(7)
+#else
+#define MORE_CASES
+#endif
+
 /* The same for up to ROWS rows; apart, so that nothing else wants the registers of the sums. */
 APART void tile(const float *a, size_t step, const float *panel, size_t depth, size_t rows,
                 const float *first, float *tile)
 {
     switch (rows) {
-#if LANES == 16
-        CASE(12)
-        CASE(11)
-        CASE(10) CASE(9) CASE(8) CASE(7)
-#endif
-            CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) CASE(1)
+        MORE_CASES CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) CASE(1)
     }
 }
 #undef CASE
+#undef MORE_CASES
+
+/* Whether MKL takes its code for Intel's processors; else that for AMD's. */
+static inline int by_intel(void) { return __builtin_cpu_is("intel"); }
+
+/* How many products MKL sums up in one chain. */
+static size_t chain_of(size_t depth)
+{
+    const size_t most = by_intel() && LANES == 16 ? 384 : 192;
+    const size_t chains = (depth + (by_intel() ? most / 2 : most - 1)) / most;
+    return chains ? depth / chains : depth;
+}
 
 /* Rows by all panels, up to TOKENS of them. */
 INLINE void product(Rows a, size_t count, const Linear *linear, Rows out, int how)
@@ -183,7 +195,7 @@ INLINE void product(Rows a, size_t count, const Linear *linear, Rows out, int ho
     float chain[ROWS * PANEL] __attribute__((aligned(ALIGNMENT)));
     float sums[TOKENS * PANEL] __attribute__((aligned(ALIGNMENT)));
     const size_t depth = linear->depth;
-    const size_t length = linear->through ? depth : depth / ((depth + CHAIN - 1) / CHAIN);
+    const size_t length = linear->through ? depth : chain_of(depth);
     const int at_bias = linear->through && LANES == 8;
     for (size_t column = 0; column < linear->columns; column += PANEL) {
         const float *panel = linear->panels + column * depth;
@@ -247,6 +259,22 @@ INLINE float softmax(float *scores, float scale)
     return 1.0f / sum;
 }
 
+/* The scores of queries, from number `from` on, with those keys that MKL sums up in two chains: for
+ * AVX2 on Intel's processors four of the keys that fill no vector, and the last one with the
+ * queries that fill none. */
+UNIT static void sum_in_two(Rows queries, size_t from, size_t count, Rows keys, size_t head,
+                            Rows scores)
+{
+    const size_t whole = TOKENS / LANES * LANES;
+    for (size_t i = 0; i < count; i++)
+        for (size_t t = whole; t < (from + i < whole ? TOKENS - 1 : TOKENS); t++) {
+            const float *query = queries.at + i * queries.step, *key = keys.at + t * keys.step;
+            float sums[2] = {0, 0};
+            for (size_t k = 0; k < head; k++) sums[k % 2] = fmaf(query[k], key[k], sums[k % 2]);
+            scores.at[i * scores.step + t] = sums[0] + sums[1];
+        }
+}
+
 /* What each of `count` queries takes of all values, head by head. Queries, keys and values of a
  * token stand side by side; the room is what room_of() has for it. */
 UNIT static void attend(const Config *config, Rows qkv, size_t count, Rows out, float *room)
@@ -261,7 +289,8 @@ UNIT static void attend(const Config *config, Rows qkv, size_t count, Rows out, 
     const Linear by_values = {value_panels, NULL, TOKENS, size.head, 0};
     for (size_t h = 0; h < config->heads; h++) {
         const Rows queries = {qkv.at + h * size.head, qkv.step};
-        const float *key = queries.at + size.attention, *value = key + size.attention;
+        const Rows keys = {queries.at + size.attention, qkv.step};
+        const float *key = keys.at, *value = key + size.attention;
         for (size_t first = 0; first < KEYS; first += PANEL)
             for (size_t k = 0; k < head; k++)
                 for (size_t i = 0; i < PANEL; i++)
@@ -273,7 +302,9 @@ UNIT static void attend(const Config *config, Rows qkv, size_t count, Rows out, 
                        PANEL * sizeof(float));
         for (size_t q = 0; q < count; q += QUERIES) {
             const size_t some = least(count - q, QUERIES);
-            plain((Rows){queries.at + q * qkv.step, qkv.step}, some, &by_keys, scores);
+            const Rows asked = {queries.at + q * qkv.step, qkv.step};
+            plain(asked, some, &by_keys, scores);
+            if (LANES == 8 && by_intel()) sum_in_two(asked, q, some, keys, head, scores);
             const Rows own = {out.at + q * out.step + h * size.head, out.step};
             for (size_t i = 0; i < some; i++) shares[i] = softmax(scores.at + i * KEYS, scale);
             plain(scores, some, &by_values, own);
@@ -382,15 +413,15 @@ static int runs(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
-/* Whether PyTorch computes with the same vectors here, and rounds as this pass does. MKL goes by
- * who made a processor with AVX-512, and has been looked at on Intel's. */
+/* Whether PyTorch computes with the same vectors here, and is known to round as this pass does. */
 static int agrees(void)
 {
+    if (!runs() || !(by_intel() || __builtin_cpu_is("amd"))) return 0;
 #if LANES == 16
-    return runs() && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_is("intel");
+    return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
 #else
-    return runs() && !__builtin_cpu_supports("avx512f");
+    return !__builtin_cpu_supports("avx512f");
 #endif
 }
 
@@ -435,10 +466,12 @@ static PyObject *embed(PyObject *module, PyObject *args)
         if (posix_memalign((void **)&own, ALIGNMENT, room_of(&config) * sizeof(float)))
             PyErr_NoMemory();
         else {
-            Py_BEGIN_ALLOW_THREADS for (size_t i = 0; i < count; i++)
+            Py_BEGIN_ALLOW_THREADS
+            for (size_t i = 0; i < count; i++)
                 pass(&config, weights.buf, (const uint8_t *)crops.buf + i * crop, own,
                      (float *)vectors.buf + i * config.width);
-            Py_END_ALLOW_THREADS done = 1;
+            Py_END_ALLOW_THREADS
+            done = 1;
         }
         free(own);
     }
@@ -455,7 +488,11 @@ static PyMethodDef methods[] = {
 
 static int add_constants(PyObject *module)
 {
+    const char *kind = LANES == 16 ? by_intel() ? "intel-avx512" : "amd-avx512"
+                       : by_intel() ? "intel-avx2"
+                                    : "amd-avx2";
     if (PyModule_AddIntConstant(module, "PANEL", PANEL) < 0) return -1;
+    if (PyModule_AddStringConstant(module, "KIND", kind) < 0) return -1;
     if (PyModule_AddObjectRef(module, "RUNS", runs() ? Py_True : Py_False) < 0) return -1;
     return PyModule_AddObjectRef(module, "AGREES", agrees() ? Py_True : Py_False);
 }

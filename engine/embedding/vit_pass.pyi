@@ -11,6 +11,9 @@ class _Numbers(Protocol):
 PANEL: Final[int]
 """Columns of the weights that are multiplied together."""
 
+KIND: Final[str]
+"""As which processors it rounds: ``amd-avx2``, ``amd-avx512``, ``intel-avx2``, ``intel-avx512``."""
+
 RUNS: Final[bool]
 """Whether this processor can run the pass."""
 

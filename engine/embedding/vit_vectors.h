@@ -65,7 +65,7 @@ INLINE V power(V x)
     y = FUSED(x, y, ALIKE(0.499991506f));
     y = FUSED(x, y, ALIKE(0.999999701f));
     y = FUSED(x, y, ALIKE(1.0f));
-    return (V)((Bits)y + ((Bits) __builtin_convertvector(whole, Whole) << 23));
+    return (V)((Bits)y + ((Bits)__builtin_convertvector(whole, Whole) << 23));
 }
 
 #if LANES == 16

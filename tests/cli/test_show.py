@@ -117,3 +117,21 @@ def test_what_was_looked_at_is_said_in_words() -> None:
     assert said[0] == said[1] == "the middle"
     assert "four corners" in said[3] and "up to sixteen crops" in said[5] and "all over" in said[7]
     assert ["harmless changes" in words for words in said] == [False, *[False, True] * len(Crops)]
+
+
+def test_lists_are_for_programs_too(space: tuple[str, Path], tmp_path: Path) -> None:
+    lines = run("code-report", "list", "--jsonl", "-", *space).stdout.splitlines()
+    scan = json.loads(lines[0])
+    report = json.loads(run("code-report", "export", "1", "--json", "-", *space).stdout)
+    assert scan["scan"] == 1 and scan["state"] == "finished"
+    assert scan["files"] == len(report["files"]) == 10
+    assert scan["fake"] == sum(row["verdict"] == "fake" for row in report["files"])
+    assert scan["case"] == report["run"]["arguments"].get("case", "")
+    written = tmp_path / "galleries.jsonl"
+    for _ in range(2):  # the second time it takes the first one's place
+        table = run("code-index", "list", "--jsonl", written, *space)
+    own, starter = map(json.loads, written.read_text("utf-8").splitlines())
+    assert own["gallery"] == scan["gallery"] and own["gallery"] in table.stdout
+    assert (starter["gallery"], starter["state"]) == ("starter", "embedded")
+    assert {len(own["encoder"]), len(starter["encoder"])} == {64}
+    assert own["encoder"][:12] in table.stdout and own["encoder"] not in table.stdout

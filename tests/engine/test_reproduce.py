@@ -49,10 +49,10 @@ def test_records_that_state_no_backend_were_pytorch_s() -> None:
     stated = {"encoder": {"precision": "float32", "device": "cpu", "backend": "torch"}}
     before = {"encoder": {"precision": "float32", "device": "cpu"}}
     assert environment_changes(before, stated) == []
-    stated["encoder"]["backend"] = "vit_pass 1"
-    assert environment_changes(before, stated) == [("backend", "torch", "vit_pass 1")]
+    stated["encoder"]["backend"] = "vit_pass 1 amd-avx2"
+    assert environment_changes(before, stated) == [("backend", "torch", "vit_pass 1 amd-avx2")]
     assert arithmetic_in_words(before["encoder"]) == "float32 on cpu"
-    assert arithmetic_in_words(stated["encoder"]) == "float32 on cpu, vit_pass 1"
+    assert arithmetic_in_words(stated["encoder"]) == "float32 on cpu, vit_pass 1 amd-avx2"
 
 
 def test_a_scan_of_a_version_without_a_bound_for_decoders_can_be_done_again() -> None:
