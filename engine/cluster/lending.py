@@ -58,11 +58,12 @@ class Borrowed:
 
     Attributes:
         batch: Crops that one call takes best.
+        fewest: Crops below which a call takes as long.
         precision: Of the vectors.
         arithmetic: What their rounding depends on; empty before the first.
     """
 
-    batch = CUDA_BATCH
+    batch = fewest = CUDA_BATCH
     precision = "float32"
 
     def __init__(self, source: IO[bytes], say: Callable[..., None]) -> None:

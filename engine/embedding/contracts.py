@@ -16,6 +16,10 @@ class Embeds(Protocol):
         """Crops that one call takes best; asked once it is loaded."""
 
     @property
+    def fewest(self) -> int:
+        """Crops below which a call takes as long; asked once it is loaded."""
+
+    @property
     def precision(self) -> str:
         """Of the vectors."""
 

@@ -52,6 +52,11 @@ class DeferredEmbedder:
         return self._loaded().batch
 
     @property
+    def fewest(self) -> int:
+        """Crops below which a call takes as long."""
+        return self._loaded().fewest
+
+    @property
     def arithmetic(self) -> str:
         """What the vectors' rounding depends on beside the weights; empty before there is one."""
         return self._embedder.arithmetic if self._embedder else ""

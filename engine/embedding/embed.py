@@ -44,6 +44,7 @@ class Embedder:
         sha256: Identity of the encoder.
         dimension: Length D of an embedding.
         batch: Crops that one call takes best.
+        fewest: Crops below which a call takes as long: those of a pass.
         device: Where it runs.
         precision: ``float32``, or weights and activations in ``bfloat16`` or ``float16``.
         backend: Which code embeds, for run records.
@@ -74,14 +75,14 @@ class Embedder:
             if self.device == "cuda":
                 from .embed_cuda import cuda_runner
 
-                self.batch = CUDA_BATCH
+                self.batch = self.fewest = CUDA_BATCH
                 self._run = cuda_runner(
                     Forward(encoder), torch.device(self.device), CUDA_BATCH, self.dimension
                 )
             else:
                 assert precision != "float16"  # refused above
-                self.batch = CPU_BATCH
-                self._run = CpuRunner(Forward(encoder), pass_size(encoder.config, precision))
+                self.batch, self.fewest = CPU_BATCH, pass_size(encoder.config, precision)
+                self._run = CpuRunner(Forward(encoder), self.fewest)
 
     @property
     def arithmetic(self) -> str:

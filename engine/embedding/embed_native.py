@@ -74,12 +74,14 @@ class NativeEmbedder:
         sha256: Identity of the encoder.
         dimension: Length D of an embedding.
         batch: Crops that one call takes best.
+        fewest: Crops below which a call takes as long.
         device: Where it runs.
         precision: ``float32``.
         backend: Which code embeds, for run records.
     """
 
     batch = BATCH
+    fewest = 1
     device: Place = "cpu"
     precision = "float32"
     backend = f"vit_pass {VERSION} {_pass.KIND if _pass else ''}"

@@ -1,5 +1,6 @@
 """Crops on their way through the encoder: batched, embedded, and put together by content."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -53,12 +54,19 @@ class Batches:
         if not self._loaded:
             return
         for final in (False, True):
-            views = self._waiting[final]
-            while len(views) >= self._identify.batch or (starved and views):
-                batch = views[: self._identify.batch]
-                del views[: self._identify.batch]
+            views, full = self._waiting[final], self._identify.batch
+            size = self._shared(len(views)) if starved else full
+            while len(views) >= full or (starved and views):
+                batch = views[:size]
+                del views[:size]
                 self._embed(batch, final)
             starved = starved and self._embedding == 0
+
+    def _shared(self, count: int) -> int:
+        """Crops of each batch, where so many are the last: the threads have as much to do each."""
+        rounds = math.ceil(count / (self._identify.batch * self._pool.threads))
+        share = math.ceil(count / max(rounds * self._pool.threads, 1))
+        return max(share, self._identify.fewest)
 
     def _load(self) -> Callable[[], None]:
         """Load the encoder, while the pool goes on with what comes before it."""

@@ -21,6 +21,10 @@ class Identify(Protocol):
     def batch(self) -> int:
         """Crops per call; asked once it is loaded."""
 
+    @property
+    def fewest(self) -> int:
+        """Crops below which a call takes as long; asked once it is loaded."""
+
     def load(self) -> None:
         """Make ready to embed: called once, by one thread, before the first crops."""
 

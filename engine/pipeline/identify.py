@@ -30,6 +30,11 @@ class EmbedOnly:
         """Crops per call."""
         return self.embedder.batch
 
+    @property
+    def fewest(self) -> int:
+        """Crops below which a call takes as long."""
+        return self.embedder.fewest
+
     def load(self) -> None:
         """Load the encoder."""
         self.embedder.load()
@@ -67,6 +72,11 @@ class EmbedAndSearch:
     def batch(self) -> int:
         """Crops per call."""
         return self.embedder.batch
+
+    @property
+    def fewest(self) -> int:
+        """Crops below which a call takes as long."""
+        return self.embedder.fewest
 
     def load(self) -> None:
         """Load the encoder, and what settles its answers."""

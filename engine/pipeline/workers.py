@@ -30,6 +30,7 @@ class Workers(Generic[T]):
         self._jobs: SimpleQueue[Callable[[], T] | None] = SimpleQueue()
         self._done: SimpleQueue[T | BaseException] = SimpleQueue()
         self.pending = 0
+        self.threads = threads
         self._threads: list[threading.Thread] = []
         for number in range(threads):
             try:

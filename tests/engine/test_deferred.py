@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from code_forensics.engine.contracts import Content
+from code_forensics.engine.decoding.layout import Crops
 from code_forensics.engine.decoding.views import ViewPlan
 from code_forensics.engine.embedding.checkpoint import Checkpoint, write_checkpoint
 from code_forensics.engine.embedding.config import Precision
@@ -40,8 +41,9 @@ class Nothing:
 class Slow:
     """An encoder that is loaded once enough has been decoded beside it."""
 
-    def __init__(self, enough: threading.Event) -> None:
-        self.batch = 4
+    def __init__(self, enough: threading.Event, batch: int = 4, fewest: int = 4) -> None:
+        self.batch, self.fewest = batch, fewest
+        self.calls: list[int] = []
         self.loads: list[int] = []
         self._enough = enough
 
@@ -51,6 +53,7 @@ class Slow:
 
     def __call__(self, crops: NDArray[np.uint8], final: bool) -> Sequence[Identified | None]:
         assert len(self.loads) == 1 and not final
+        self.calls.append(len(crops))
         return [Identified(np.full(8, crop[0, 0, 0], np.float32), "float32") for crop in crops]
 
     def together(self, _content: Content, _found: Sequence[Identified], _plan: ViewPlan) -> bool:
@@ -83,7 +86,16 @@ def test_its_vectors_are_those_of_the_encoder(precision: Precision) -> None:
     assert deferred.arithmetic == ""
     crops = np.random.default_rng(1).integers(0, 256, (5, 224, 224, 3), dtype=np.uint8)
     assert np.array_equal(deferred.embed(crops), embedder.embed(crops))
-    for name in ("sha256", "dimension", "device", "precision", "batch", "backend", "arithmetic"):
+    for name in (
+        "sha256",
+        "dimension",
+        "device",
+        "precision",
+        "batch",
+        "fewest",
+        "backend",
+        "arithmetic",
+    ):
         assert getattr(deferred, name) == getattr(embedder, name)
 
 
@@ -123,6 +135,31 @@ def test_files_are_decoded_while_it_is_loaded(tmp_path: Path) -> None:
     assert all(item.content is not None and item.content.vector is not None for item in found)
     assert len(identify.loads) == 1 and threading.get_ident() not in identify.loads
     assert times.load > 0 and times.embedded == 12
+
+
+@pytest.mark.parametrize(
+    ("batch", "fewest", "threads", "calls"),
+    [
+        (16, 1, 2, [9, 8]),
+        (16, 1, 3, [6, 6, 5]),
+        (16, 4, 8, [4, 4, 4, 4, 1]),
+        (6, 1, 2, [5, 5, 5, 2]),
+        (128, 128, 8, [17]),
+    ],
+)
+def test_threads_share_the_last_crops(
+    tmp_path: Path, batch: int, fewest: int, threads: int, calls: list[int]
+) -> None:
+    """Of one picture, of which seventeen are looked at."""
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    ready = threading.Event()
+    ready.set()
+    identify = Slow(ready, batch, fewest)
+    options = PipelineOptions(threads).looking_at(ViewPlan(Crops.SIXTEEN))
+    (found,) = items(Pipeline(Nothing(), identify, options, StageTimes()), tmp_path)
+    assert found.content is not None and found.content.vector is not None
+    assert sorted(identify.calls, reverse=True) == calls
 
 
 def test_what_has_been_decoded_makes_room_for_more(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ from code_forensics.engine.files.found import FoundFile
 from code_forensics.engine.pipeline.options import PipelineOptions
 
 class Elsewhere:
-    batch, precision, arithmetic = 16, "float32", ""
+    batch, fewest, precision, arithmetic = 16, 16, "float32", ""
     def load(self):
         pass
     def embed(self, crops):
