@@ -2,7 +2,6 @@
 
 import json
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,10 +19,7 @@ def register(app: typer.Typer) -> None:
 def diff(
     first: Scan,
     second: Scan,
-    jsonl: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write a JSON object a file; - is stdout."),
-    ] = None,
+    jsonl: opt.Jsonl = None,
     workspace: opt.Workspace = None,
 ) -> None:
     """List the files whose verdict, or plain vote, differs between two scans, and why."""

@@ -1,11 +1,14 @@
 """The forward pass in C: the vectors of PyTorch's and of transformers, whatever the encoder's sizes."""
 
 import importlib
+import math
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -80,6 +83,23 @@ def test_vectors_are_those_of_float64(width: int, hidden: int, layers: int, head
     checkpoint, crops = draw_checkpoint(config), _crops(2)
     vectors = NativeEmbedder(checkpoint).embed(crops)
     assert np.abs(vectors - _exact(checkpoint, crops)).max() <= TOLERANCE
+
+
+def test_the_polynomials_for_avx512_are_those_of_erf() -> None:
+    """They are compiled for all processors, and run by some: each piece beside erf itself."""
+    source = (Path(__file__).parents[2] / "engine/embedding/vit_vectors.h").read_text("utf-8")
+    body = source[source.index("table[DEGREE + 1]") : source.index("const Whole eighth")]
+    columns = [
+        [float.fromhex(number) for number in re.findall(r"(-?0x[0-9a-f.]+p-?\d+)f", row)]
+        for row in re.findall(r"\{([^{}]+)\}", body)
+    ]
+    assert [len(column) for column in columns] == [23, *[22] * 5]  # the last piece is 1
+    starts = [2.0**octave * (1 + quarter / 4) for octave in range(-3, 3) for quarter in range(4)]
+    for piece, (first, end) in enumerate(pairwise([*starts[:22], 5.542594])):
+        for x in np.linspace(0 if piece == 0 else first, end, 101):
+            found = sum(column[piece] * x**degree for degree, column in enumerate(columns))
+            assert abs(found - math.erf(x / math.sqrt(2))) < 1e-7
+    assert columns[0][22] == 1.0 and 1 - math.erf(5.542594 / math.sqrt(2)) < 2.0**-24
 
 
 def test_a_projection_follows_the_last_normalisation() -> None:
